@@ -1,0 +1,37 @@
+"""Typed errors. Each message says what was met, what was expected and what to do about it."""
+
+
+class LayerFlowError(Exception):
+    """Root of every error this package raises on purpose."""
+
+
+class LayoutError(LayerFlowError):
+    """A layout is unknown, contradicts itself, or does not fit the tensors it is used with."""
+
+
+class CheckpointError(LayerFlowError):
+    """A weight file is broken, incomplete, or not what it claims to be."""
+
+
+class MissingPartError(CheckpointError):
+    """A checkpoint has no text encoder, tokenizer or VAE, and the work at hand needs it."""
+
+
+class FrameError(LayerFlowError):
+    """Pixels of a wrong shape, count, range or type."""
+
+
+class PromptError(LayerFlowError):
+    """Prompts are missing or name a layer that the layout does not have."""
+
+
+class SamplingError(LayerFlowError):
+    """Step count, guidance, solver or seed outside what the sampler can do."""
+
+
+class VideoFileError(LayerFlowError):
+    """A video or picture file cannot be read, or a folder cannot be written."""
+
+
+class Cancelled(LayerFlowError):
+    """The user asked to stop; raised between two sampling steps."""

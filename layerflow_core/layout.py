@@ -1,0 +1,257 @@
+"""Layouts: which clips stand where in the one token sequence, which are given, and which prompt speaks of which.
+
+A task is a row of data, not code (paper section 3.1). Whoever needs to know where a clip lies asks the layout.
+
+Legend: B batch, T latent frames of the whole sequence, G generated ones, K given ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .errors import LayoutError
+
+FOREGROUND, ALPHA, BACKGROUND, BLENDED = KINDS = ("foreground", "alpha", "background", "blended")
+PIXELS_PER_LATENT = 4  # frames that one latent frame of a CogVideoX VAE stands for
+STACK, CLIP = ENCODINGS = ("stack", "clip")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One layer's stretch of the sequence.
+
+    Args:
+        name: unique in its layout; what prompts and given layers are addressed by.
+        kind: foreground, alpha, background or blended. An alpha belongs to the nearest foreground before it.
+        frames: latent frames.
+        given: how many of its last latent frames are clean conditions; 0 generates all of it.
+    """
+
+    name: str
+    kind: str
+    frames: int = 4
+    given: int = 0
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise LayoutError(f"clip {self.name!r} has kind {self.kind!r}, expected one of {', '.join(KINDS)}")
+        if self.frames < 1 or not 0 <= self.given <= self.frames:
+            raise LayoutError(f"clip {self.name!r} has {self.frames} frames of which {self.given} given, expected 0 <= given <= frames, frames >= 1")
+
+    @property
+    def pixel_frames(self) -> int:
+        return self.frames * PIXELS_PER_LATENT
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A row of the table: the order of the clips and what is known of them.
+
+    Args:
+        name: of the row.
+        clips: in sequence order.
+        texts: for each text segment, the clip its prompt speaks of.
+        leading_duplicate: the first pixel frame stands twice, giving one latent frame more in front
+            (two official variants); it is given or generated with the first clip.
+        layer_embedding: the network adds a learned embedding to each text segment (paper section 3.1).
+        encoding: ``stack`` sends all clips through the VAE in one call, ``clip`` each on its own.
+
+    Raises:
+        LayoutError: the row contradicts itself.
+    """
+
+    name: str
+    clips: tuple[Clip, ...]
+    texts: tuple[str, ...]
+    leading_duplicate: bool = False
+    layer_embedding: bool = False
+    encoding: str = STACK
+
+    def __post_init__(self) -> None:
+        names = self.names
+        if len(set(names)) != len(names) or not names:
+            raise LayoutError(f"layout {self.name!r} has clips {names}, expected one or more of different names")
+        if len({clip.frames for clip in self.clips}) > 1:
+            raise LayoutError(f"layout {self.name!r} has clips of different lengths, expected one length for all")
+        if strangers := [t for t in self.texts if t not in names]:
+            raise LayoutError(f"layout {self.name!r} has prompts for {strangers}, expected some of {names}")
+        if self.encoding not in ENCODINGS:
+            raise LayoutError(f"layout {self.name!r} has encoding {self.encoding!r}, expected one of {', '.join(ENCODINGS)}")
+        if all(clip.given for clip in self.clips):
+            raise LayoutError(f"layout {self.name!r} gives every clip, expected at least one to generate")
+        for index, clip in enumerate(self.clips):
+            if clip.kind == ALPHA and not any(c.kind == FOREGROUND for c in self.clips[:index]):
+                raise LayoutError(f"layout {self.name!r} has alpha {clip.name!r} before any foreground")
+
+    # ---- what stands where -------------------------------------------------------------------------------------
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(clip.name for clip in self.clips)
+
+    @property
+    def lead(self) -> int:
+        """Latent frames, and pixel frames, in front of the first clip."""
+        return int(self.leading_duplicate)
+
+    @property
+    def frames(self) -> int:
+        """Latent frames of the whole sequence."""
+        return self.lead + sum(clip.frames for clip in self.clips)
+
+    @property
+    def pixel_frames(self) -> int:
+        return self.lead + sum(clip.pixel_frames for clip in self.clips)
+
+    @property
+    def clip_pixel_frames(self) -> int:
+        """Frames of each layer's video."""
+        return self.clips[0].pixel_frames
+
+    def clip(self, name: str) -> Clip:
+        """Raises LayoutError if there is no such clip."""
+        for clip in self.clips:
+            if clip.name == name:
+                return clip
+        raise LayoutError(f"layer {name!r} met, layout {self.name!r} has {', '.join(self.names)}")
+
+    def span(self, name: str) -> slice:
+        """Where a clip lies on the latent time axis."""
+        start = self.lead
+        for clip in self.clips:
+            if clip.name == name:
+                return slice(start, start + clip.frames)
+            start += clip.frames
+        raise LayoutError(f"layer {name!r} met, layout {self.name!r} has {', '.join(self.names)}")
+
+    def pixel_span(self, name: str) -> slice:
+        """Where a clip lies on the pixel time axis of the decoded stack."""
+        latent = self.span(name)
+        start, stop = ((edge - self.lead) * PIXELS_PER_LATENT + self.lead for edge in (latent.start, latent.stop))
+        return slice(start, stop)
+
+    def alpha_of(self, foreground: str) -> Clip | None:
+        """The alpha clip that belongs to a foreground, None for an RGB layout."""
+        index = self.clips.index(self.clip(foreground))
+        for clip in self.clips[index + 1 :]:
+            if clip.kind == FOREGROUND:
+                return None
+            if clip.kind == ALPHA:
+                return clip
+        return None
+
+    def of_kind(self, kind: str) -> tuple[Clip, ...]:
+        return tuple(clip for clip in self.clips if clip.kind == kind)
+
+    # ---- given and generated -----------------------------------------------------------------------------------
+
+    @property
+    def given_names(self) -> tuple[str, ...]:
+        return tuple(clip.name for clip in self.clips if clip.given)
+
+    @property
+    def given_frames(self) -> tuple[int, ...]:
+        """Latent indices of the clean condition frames."""
+        lead = range(self.lead) if self.clips[0].given == self.clips[0].frames else ()
+        spans = (range(self.span(c.name).stop - c.given, self.span(c.name).stop) for c in self.clips)
+        return (*lead, *(index for span in spans for index in span))
+
+    @property
+    def generated_frames(self) -> tuple[int, ...]:
+        given = set(self.given_frames)
+        return tuple(index for index in range(self.frames) if index not in given)
+
+    def giving(self, *names: str) -> Layout:
+        """The same row with exactly these clips given, whole."""
+        for name in names:
+            self.clip(name)
+        clips = tuple(replace(clip, given=clip.frames if clip.name in names else 0) for clip in self.clips)
+        return replace(self, clips=clips)
+
+    def join(self, generated: Tensor, given: Tensor | None) -> Tensor:
+        """Put generated [B, G, ...] and clean given [B, K, ...] frames together as [B, T, ...].
+
+        Raises:
+            LayoutError: a frame count does not fit.
+        """
+        met = (generated.shape[1], 0 if given is None else given.shape[1])
+        expected = (len(self.generated_frames), len(self.given_frames))
+        if met != expected:
+            raise LayoutError(f"{met[0]} generated and {met[1]} given latent frames met, layout {self.name!r} has {expected[0]} and {expected[1]}")
+        if given is None:
+            return generated
+        full = generated.new_empty(generated.shape[0], self.frames, *generated.shape[2:])
+        full[:, list(self.generated_frames)] = generated
+        full[:, list(self.given_frames)] = given.to(generated.dtype)
+        return full
+
+    def generated_of(self, full: Tensor) -> Tensor:
+        """[B, T, ...] -> [B, G, ...]."""
+        return full[:, list(self.generated_frames)]
+
+    def given_of(self, full: Tensor) -> Tensor | None:
+        """[B, T, ...] -> [B, K, ...], None where nothing is given."""
+        return full[:, list(self.given_frames)] if self.given_frames else None
+
+    # ---- the pixel stack ---------------------------------------------------------------------------------------
+
+    def stack(self, clips: Mapping[str, Tensor]) -> Tensor:
+        """Clips by name, each [N, 3, H, W], to the pixel stack [pixel_frames, 3, H, W]."""
+        stacked = torch.cat([clips[name] for name in self.names])
+        return torch.cat([stacked[:1], stacked]) if self.leading_duplicate else stacked
+
+    def cut(self, stack: Tensor) -> dict[str, Tensor]:
+        """The inverse of ``stack``."""
+        return {name: stack[self.pixel_span(name)] for name in self.names}
+
+    # ---- as data -----------------------------------------------------------------------------------------------
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Layout:
+        """Raises LayoutError if a field is missing or unknown."""
+        try:
+            return cls(**{**data, "clips": tuple(Clip(**c) for c in data["clips"]), "texts": tuple(data["texts"])})
+        except (TypeError, KeyError) as error:
+            raise LayoutError(f"layout data {data!r} met, expected the fields of Layout: {error}") from error
+
+
+RGB = (FOREGROUND, BACKGROUND, BLENDED)
+RGBA = (FOREGROUND, ALPHA, BACKGROUND, BLENDED)
+THREE_TEXTS = (FOREGROUND, BACKGROUND, BLENDED)
+TWO_TEXTS = (FOREGROUND, BACKGROUND)
+
+
+def _row(name: str, kinds: Sequence[str], given: Mapping[str, int], texts: tuple[str, ...], **options: Any) -> Layout:
+    return Layout(name, tuple(Clip(kind, kind, given=given.get(kind, 0)) for kind in kinds), texts, **options)
+
+
+_TABLE = (
+    # The eight released checkpoints. seg_rgb conditions on half of its blended clip, as its official code does.
+    _row("gen_rgb", RGB, {}, THREE_TEXTS),
+    _row("gen_rgba", RGBA, {}, THREE_TEXTS, layer_embedding=True),
+    _row("seg_rgb", RGB, {BLENDED: 2}, TWO_TEXTS),
+    _row("seg_rgba", RGBA, {BLENDED: 4}, TWO_TEXTS),
+    _row("fg2bg_rgb", RGB, {FOREGROUND: 4}, THREE_TEXTS),
+    _row("fg2bg_rgba", RGBA, {FOREGROUND: 4, ALPHA: 4}, THREE_TEXTS, leading_duplicate=True, layer_embedding=True),
+    _row("bg2fg_rgb", RGB, {BACKGROUND: 4}, THREE_TEXTS),
+    _row("bg2fg_rgba", RGBA, {BACKGROUND: 4}, THREE_TEXTS, leading_duplicate=True, layer_embedding=True),
+    # One checkpoint for every task: ``giving`` says which.
+    _row("unified_rgba", RGBA, {}, THREE_TEXTS, layer_embedding=True, encoding=CLIP),
+)
+LAYOUTS: Mapping[str, Layout] = {row.name: row for row in _TABLE}
+OFFICIAL_VARIANTS = tuple(row.name for row in _TABLE[:8])
+
+
+def find_layout(name: str) -> Layout:
+    """Raises LayoutError if the table has no such row."""
+    if name not in LAYOUTS:
+        raise LayoutError(f"unknown layout {name!r} met, expected one of {', '.join(LAYOUTS)}")
+    return LAYOUTS[name]

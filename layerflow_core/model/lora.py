@@ -1,0 +1,78 @@
+"""Content and motion LoRA as PEFT adapters on the attention projections (paper section 3.2).
+
+Content teaches the layers and is always on; motion belongs to training on still pictures and is off at inference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch import Tensor, nn
+
+from ..errors import CheckpointError
+
+CONTENT, MOTION = ADAPTERS = ("content", "motion")
+TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
+DEFAULT_STRENGTHS = {CONTENT: 1.0, MOTION: 0.0}
+
+
+def add_adapter(backbone: nn.Module, name: str, rank: int) -> None:
+    """Put an untrained adapter on every attention projection; scale 1/rank as in the official code (lora_alpha 1)."""
+    from peft import LoraConfig, inject_adapter_in_model
+
+    config = LoraConfig(r=rank, lora_alpha=1, target_modules=list(TARGETS))
+    inject_adapter_in_model(config, backbone, adapter_name=name)
+
+
+def adapted_layers(backbone: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """(path, PEFT layer) of every adapted projection; nothing if there is no adapter."""
+    return ((path, module) for path, module in backbone.named_modules() if hasattr(module, "lora_A"))
+
+
+def adapter_names(backbone: nn.Module) -> tuple[str, ...]:
+    found = {name for _, layer in adapted_layers(backbone) for name in layer.lora_A}
+    return tuple(name for name in ADAPTERS if name in found)
+
+
+def set_strengths(backbone: nn.Module, strengths: dict[str, float]) -> None:
+    """Set how strongly each adapter acts; one of strength 0 is not computed at all.
+
+    Args:
+        strengths: by adapter name; 1 is as trained. Adapters not named get their default.
+
+    Raises:
+        CheckpointError: a strength other than 0 is asked of an adapter that the checkpoint does not have.
+    """
+    present = adapter_names(backbone)
+    if missing := [name for name, strength in strengths.items() if strength and name not in present and name != CONTENT]:
+        raise CheckpointError(f"strength for LoRA {missing} met, this checkpoint has {list(present) or 'none'}")
+    wanted = {name: strengths.get(name, DEFAULT_STRENGTHS[name]) for name in present}
+    for _, layer in adapted_layers(backbone):
+        layer.set_adapter([name for name, strength in wanted.items() if strength])
+        for name, strength in wanted.items():
+            layer.set_scale(name, strength)
+
+
+def merge(backbone: nn.Module) -> None:
+    """Add the active adapters to the weights at their strengths and take the adapters off."""
+    for path, layer in list(adapted_layers(backbone)):
+        active = list(layer.active_adapters)
+        if active:
+            layer.merge(adapter_names=active)
+        parent, _, leaf = path.rpartition(".")
+        setattr(backbone.get_submodule(parent), leaf, layer.get_base_layer())
+
+
+def adapter_tensors(backbone: nn.Module) -> dict[str, Tensor]:
+    """Adapter weights by our file's keys: ``{adapter}.{projection path}.{down|up}``."""
+    tensors = {}
+    for path, layer in adapted_layers(backbone):
+        for name in layer.lora_A:
+            tensors[f"{name}.{path}.down"] = layer.lora_A[name].weight
+            tensors[f"{name}.{path}.up"] = layer.lora_B[name].weight
+    return tensors
+
+
+def base_tensors(backbone: nn.Module) -> dict[str, Tensor]:
+    """The network's own weights by diffusers' keys, whether adapted or not."""
+    return {key.replace(".base_layer.", "."): value for key, value in backbone.state_dict().items() if ".lora_" not in key}

@@ -1,0 +1,123 @@
+"""Per-layer prompts to one text context.
+
+Each prompt is encoded alone, with its layer index in front, without attention mask, padded to the segment length
+(paper section 3.1; source of the details: the official release). The unconditional branch is zeros.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ..errors import CheckpointError, PromptError
+from ..layout import Layout
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from transformers import T5EncoderModel
+
+CACHED_PROMPTS = 64
+_TIED = "encoder.embed_tokens.weight"
+
+
+def build_t5(config: Mapping[str, Any]) -> T5EncoderModel:
+    """A T5 encoder of these ``T5Config`` fields, with random weights."""
+    from transformers import T5Config, T5EncoderModel
+
+    return T5EncoderModel(T5Config(**config)).eval()
+
+
+def untie(tensors: dict[str, Tensor], expected: set[str]) -> dict[str, Tensor]:
+    """T5 stores its input embedding under one or two names, depending on who wrote the file; give both."""
+    shared = tensors.get("shared.weight", tensors.get(_TIED))
+    if shared is None:
+        return tensors
+    both = {"shared.weight": shared, _TIED: shared}
+    return {k: v for k, v in tensors.items() if k not in both} | {k: v for k, v in both.items() if k in expected}
+
+
+class TextEncoder:
+    """T5 and its tokenizer, with encodings kept by prompt.
+
+    Args:
+        tokenizer: truncation and padding are set here, to ``tokens`` tokens.
+        t5: the encoder.
+        tokens: length of one segment.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, t5: T5EncoderModel, tokens: int) -> None:
+        self.tokenizer, self.t5, self.tokens = tokenizer, t5, tokens
+        tokenizer.enable_truncation(tokens)
+        tokenizer.enable_padding(length=tokens, pad_id=t5.config.pad_token_id)
+        self._cache: OrderedDict[str, Tensor] = OrderedDict()
+
+    @classmethod
+    def from_data(cls, tokenizer_json: bytes, t5: T5EncoderModel, tokens: int) -> TextEncoder:
+        """Raises CheckpointError if the tokenizer data is damaged."""
+        from tokenizers import Tokenizer
+
+        try:
+            return cls(Tokenizer.from_str(tokenizer_json.decode()), t5, tokens)
+        except Exception as error:  # tokenizers raises plain Exception; nothing here can be a cancel
+            raise CheckpointError(f"the checkpoint's tokenizer cannot be read: {error}") from error
+
+    @property
+    def width(self) -> int:
+        return self.t5.config.d_model
+
+    def token_ids(self, text: str) -> Tensor:
+        """[tokens] int64."""
+        return torch.tensor(self.tokenizer.encode(text).ids)
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens the text fills, end mark included; a full segment may have been cut."""
+        return sum(self.tokenizer.encode(text).attention_mask)
+
+    @torch.inference_mode()
+    def encode(self, text: str) -> Tensor:
+        """Last hidden state [tokens, width] of one prompt, from the cache if it was encoded before."""
+        if text in self._cache:
+            self._cache.move_to_end(text)
+            return self._cache[text]
+        ids = self.token_ids(text).to(self.t5.device)
+        encoding = self.t5(input_ids=ids[None]).last_hidden_state[0]
+        self._cache[text] = encoding
+        if len(self._cache) > CACHED_PROMPTS:
+            self._cache.popitem(last=False)
+        return encoding
+
+    def encode_layers(self, prompts: Mapping[str, str], layout: Layout) -> Tensor:
+        """One context [1, S * tokens, width] for all segments of a layout.
+
+        A layer without a prompt gets zeros: in training each segment's text was dropped one time in ten.
+
+        Raises:
+            PromptError: no layer has a prompt, or one names a layer without a text segment.
+        """
+        check_prompts(prompts, layout)
+        segments = []
+        for index, name in enumerate(layout.texts):
+            prompt = prompts.get(name, "")
+            segments.append(self.encode(indexed(index, prompt)) if prompt.strip() else None)
+        blank = next(s for s in segments if s is not None).new_zeros(self.tokens, self.width)
+        return torch.cat([blank if s is None else s for s in segments])[None]
+
+
+def indexed(index: int, prompt: str) -> str:
+    """The prompt as the network knows it: ``"0, a dog"`` (0-based, in segment order)."""
+    return f"{index}, {prompt}"
+
+
+def check_prompts(prompts: Mapping[str, str], layout: Layout) -> None:
+    """Raises PromptError, see ``TextEncoder.encode_layers``."""
+    for name, prompt in prompts.items():
+        if not isinstance(prompt, str):
+            raise PromptError(f"the prompt for {name!r} is {type(prompt).__name__}, expected text")
+        if prompt.strip() and name not in layout.names:
+            raise PromptError(f"a prompt for layer {name!r} met, layout {layout.name!r} has {', '.join(layout.names)}")
+    if not any(prompts.get(name, "").strip() for name in layout.texts):
+        raise PromptError(f"no prompts met, expected text for at least one of {', '.join(layout.texts)}: describe what each layer shows")

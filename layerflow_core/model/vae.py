@@ -1,0 +1,82 @@
+"""Pixels to latents and back, for whole stacks of clips.
+
+Legend: N pixel frames, T latent frames, C latent channels; pixels -1..1 in the model's own convention (see ``rgba``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ..layout import CLIP, Layout
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKLCogVideoX
+
+# More frames than any stack has: group norm must see the whole of it, or results differ from the official code.
+WHOLE_STACK = 1 << 20
+
+
+def build_vae(config: Mapping[str, Any]) -> AutoencoderKLCogVideoX:
+    """A VAE of this config with random weights, set to work on whole stacks."""
+    from diffusers import AutoencoderKLCogVideoX
+
+    vae = AutoencoderKLCogVideoX.from_config(dict(config)).eval()
+    vae.num_sample_frames_batch_size = vae.num_latent_frames_batch_size = WHOLE_STACK
+    return vae
+
+
+class LayerVAE:
+    """``AutoencoderKLCogVideoX`` with the layout's rule on what is coded together.
+
+    Latents leave and enter at the scale the transformer works on: (z - mean) / std per channel, from the config
+    (the official VAE: mean 0, std 1 / 1.15258426).
+    """
+
+    def __init__(self, vae: AutoencoderKLCogVideoX) -> None:
+        self.vae = vae
+        config, channels = vae.config, vae.config.latent_channels
+        self.mean = torch.tensor(config.latents_mean or [0.0] * channels).view(1, channels, 1, 1)
+        self.std = torch.tensor(config.latents_std or [1 / config.scaling_factor] * channels).view(1, channels, 1, 1)
+
+    @property
+    def spatial_factor(self) -> int:
+        """Pixels per latent, in height and width."""
+        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    @torch.inference_mode()
+    def encode(self, clips: Mapping[str, Tensor], layout: Layout, generator: torch.Generator) -> Tensor:
+        """Sample the posterior of all clips.
+
+        Args:
+            clips: each [N, 3, H, W] in -1..1, one for every clip of the layout.
+            generator: CPU generator of the posterior's noise.
+
+        Returns:
+            [1, T, C, H/f, W/f] float32.
+        """
+        stack = layout.stack(clips)
+        parts = [stack[layout.pixel_span(name)] for name in layout.names] if layout.encoding == CLIP else [stack]
+        return torch.cat([self._encode_part(part, generator) for part in parts])[None]
+
+    def _encode_part(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
+        video = pixels.to(self.vae.device, self.vae.dtype).transpose(0, 1)[None]
+        posterior = self.vae.encode(video).latent_dist
+        noise = torch.randn(posterior.mean.shape, generator=generator).to(posterior.mean.device)
+        latents = (posterior.mean.float() + posterior.std.float() * noise)[0].transpose(0, 1)
+        return (latents - self.mean.to(latents)) / self.std.to(latents)
+
+    @torch.inference_mode()
+    def decode(self, latents: Tensor, layout: Layout) -> dict[str, Tensor]:
+        """[1, T, C, h, w] to clips by name, each [N, 3, H, W] float32 in about -1..1, on the CPU."""
+        if layout.encoding == CLIP:
+            return {name: self._decode_part(latents[0, layout.span(name)]) for name in layout.names}
+        return layout.cut(self._decode_part(latents[0]))
+
+    def _decode_part(self, latents: Tensor) -> Tensor:
+        scaled = latents.float() * self.std.to(latents.device) + self.mean.to(latents.device)
+        video = scaled.to(self.vae.device, self.vae.dtype).transpose(0, 1)[None]
+        return self.vae.decode(video).sample[0].transpose(0, 1).float().cpu()

@@ -1,0 +1,226 @@
+"""Prompts and given layers in, ``LayerVideo`` out: one function for every task, because a task is a layout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from .errors import FrameError, LayoutError
+from .layers import LayerVideo, assemble_layers
+from .layout import ALPHA, BACKGROUND, BLENDED, FOREGROUND, Layout
+from .model.loading import LayerFlowModel
+from .model.text import check_prompts
+from .rgba import from_model, to_model
+from .sampling.noise import POSTERIOR, NoiseSource
+from .sampling.sampler import SamplerSettings, sample
+from .sampling.schedule import Schedule, Step
+from .video.frames import check_frames
+
+# What stands in for a clip that is neither given nor made yet, while the stack is encoded around the given ones. The
+# official data does the same: its background is the footage where no clean one is known. Else a constant in -1..1.
+_STAND_INS = {BACKGROUND: (BLENDED,), BLENDED: (BACKGROUND, FOREGROUND), FOREGROUND: (), ALPHA: ()}
+_CONSTANTS = {ALPHA: -1.0}
+
+
+class Observer(Protocol):
+    """Who watches a run: progress bar, preview, cancel. Any method may raise to stop the run."""
+
+    def stage(self, name: str) -> None:
+        """A new stage begins: "text", "encode", "sample", "decode"."""
+
+    def step(self, done: int, total: int, preview: Callable[[], Tensor]) -> None:
+        """A sampling step is done.
+
+        Args:
+            preview: draws the layers side by side as they stand now, [3, H, W] in 0..1; costs only when called.
+        """
+
+
+class SilentObserver:
+    """Watches nothing."""
+
+    def stage(self, name: str) -> None:
+        pass
+
+    def step(self, done: int, total: int, preview: Callable[[], Tensor]) -> None:
+        pass
+
+
+class Devices(Protocol):
+    """Who puts which part where; the host's memory management stands behind it."""
+
+    def use(self, part: torch.nn.Module) -> None:
+        """Bring a part to the computing device."""
+
+    def release(self, part: torch.nn.Module) -> None:
+        """The run does not need the part any more."""
+
+
+class StayDevices:
+    """Leaves every part where it is."""
+
+    def use(self, part: torch.nn.Module) -> None:
+        pass
+
+    def release(self, part: torch.nn.Module) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class Run:
+    """One call of the model.
+
+    Args:
+        prompts: by layer name; the layout says which layers have one.
+        given: by layer name, [N, 3, H, W] or alpha [N, 1, H, W], 0..1 straight, N and size as the model has them.
+        settings: rows and numbers of the sampler; None takes what the checkpoint names as its own.
+        seed, window: see ``NoiseSource``.
+    """
+
+    prompts: Mapping[str, str]
+    given: Mapping[str, Tensor]
+    settings: SamplerSettings
+    seed: int = 0
+    window: int = 0
+
+
+def layout_for(model: LayerFlowModel, given: Mapping[str, Tensor]) -> Layout:
+    """The row that a run with these given layers uses.
+
+    Raises:
+        LayoutError: the checkpoint was not trained for it, or a layer is unknown.
+    """
+    layout = model.config.layout
+    if model.config.unified:
+        return layout.giving(*given)
+    for name in given:
+        layout.clip(name)
+    if set(given) != set(layout.given_names):
+        raise LayoutError(
+            f"given layers {sorted(given) or 'none'} met, checkpoint layout {layout.name!r} expects {sorted(layout.given_names) or 'none'}: choose the checkpoint of this task"
+        )
+    return layout
+
+
+def make_layers(model: LayerFlowModel, run: Run, observer: Observer = SilentObserver(), devices: Devices = StayDevices()) -> LayerVideo:
+    """Run the model. A pure function of model, run and seed.
+
+    Raises:
+        LayerFlowError: something does not fit; before any long work starts.
+    """
+    layout = check_run(model, run)
+    text, vae, network = model.require_text(), model.require_vae(), model.network
+    noise = NoiseSource(run.seed, run.window)
+
+    observer.stage("text")
+    devices.use(text.t5)
+    context = text.encode_layers(run.prompts, layout)
+    devices.release(text.t5)
+
+    observer.stage("encode")
+    devices.use(vae.vae)
+    given = encode_given(model, layout, run.given, noise.generator(POSTERIOR))
+    devices.release(vae.vae)
+
+    observer.stage("sample")
+    devices.use(network)
+    latents = _sample(model, layout, context, given, run, noise, observer)
+    devices.release(network)
+
+    observer.stage("decode")
+    devices.use(vae.vae)
+    clips = from_model(vae.decode(layout.join(latents, given), layout), layout)
+    devices.release(vae.vae)
+    # A given layer comes back as it was given, not as the VAE remembers it.
+    return assemble_layers(clips | {k: v.float() for k, v in run.given.items()}, layout, model.config.fps)
+
+
+def check_run(model: LayerFlowModel, run: Run) -> Layout:
+    """Everything that can be wrong with a run's inputs, in one place; the layout it will use."""
+    layout = layout_for(model, run.given)
+    check_prompts(run.prompts, layout)
+    Schedule(model.config.schedule).timesteps_for(run.settings.steps)
+    NoiseSource(run.seed, run.window)
+    height, width = model.frame_size
+    for name, pixels in run.given.items():
+        check_frames(pixels, name, channels=1 if layout.clip(name).kind == ALPHA else 3)
+        expected = (layout.clip_pixel_frames, height, width)
+        met = (pixels.shape[0], *pixels.shape[2:])
+        if met != expected:
+            raise FrameError(f"given layer {name!r} has frames, height, width {met}, expected {expected}: fit it to the model first")
+    to_model(run.given, layout)
+    return layout
+
+
+def encode_given(model: LayerFlowModel, layout: Layout, given: Mapping[str, Tensor], generator: torch.Generator) -> Tensor | None:
+    """Clean latents of the given frames, [1, K, C, h, w]; None where nothing is given."""
+    if not given:
+        return None
+    known = to_model(given, layout)
+    height, width = model.frame_size
+    stack = {clip.name: known.get(clip.name, _stand_in(clip.kind, known, layout, (clip.pixel_frames, 3, height, width))) for clip in layout.clips}
+    return layout.given_of(model.require_vae().encode(stack, layout, generator))
+
+
+def _stand_in(kind: str, known: Mapping[str, Tensor], layout: Layout, shape: tuple[int, ...]) -> Tensor:
+    for preferred in _STAND_INS[kind]:
+        for clip in layout.of_kind(preferred):
+            if clip.name in known:
+                return known[clip.name]
+    return torch.full(shape, _CONSTANTS.get(kind, 0.0))
+
+
+def _sample(model: LayerFlowModel, layout: Layout, context: Tensor, given: Tensor | None, run: Run, noise: NoiseSource, observer: Observer) -> Tensor:
+    network = model.config.network
+    shape = (1, len(layout.generated_frames), network.latent_channels, network.latent_height, network.latent_width)
+    device = model.network.position_table.device
+
+    def watch(step: Step, x: Tensor, x0: Tensor) -> None:
+        observer.step(step.index + 1, step.count, lambda: preview_layers(model, layout, layout.join(x0, given)))
+
+    return sample(
+        predictor(model, layout, context, given),
+        noise.initial(shape).to(device),
+        noise.per_step(shape),
+        Schedule(model.config.schedule),
+        run.settings,
+        watch,
+    )
+
+
+def predictor(model: LayerFlowModel, layout: Layout, context: Tensor, given: Tensor | None) -> Callable[[Tensor, int], tuple[Tensor, Tensor]]:
+    """The network with its conditions: generated latents and timestep in, unconditional and conditional v out.
+
+    The given clips enter clean at every call and see the same timestep (official release; paper section 3.3).
+
+    Args:
+        context: [1, S*L, width] of the prompts; the unconditional branch sees zeros.
+        given: [1, K, C, h, w] clean latents or None.
+    """
+    network = model.network
+    device, dtype = network.position_table.device, network.position_table.dtype
+    both_texts = torch.cat([torch.zeros_like(context), context]).to(device, dtype)
+
+    @torch.inference_mode()
+    def predict(x: Tensor, timestep: int) -> tuple[Tensor, Tensor]:
+        full = layout.join(x, given).to(dtype).repeat(2, 1, 1, 1, 1)
+        v = network(full, both_texts, torch.full((2,), timestep, device=device))
+        uncond, cond = layout.generated_of(v).chunk(2)
+        return uncond, cond
+
+    return predict
+
+
+def preview_layers(model: LayerFlowModel, layout: Layout, latents: Tensor) -> Tensor:
+    """The middle latent frame of every clip side by side, [3, h, w] in 0..1, without the VAE."""
+    clips = [latents[0, (layout.span(name).start + layout.span(name).stop) // 2] for name in layout.names]
+    wide = torch.cat(clips, -1).float().cpu()
+    if model.config.preview is None:
+        # No linear map is known for this VAE: the first three channels still show where things are.
+        return (wide[:3] * 0.25 + 0.5).clamp(0, 1)
+    weights = torch.tensor(model.config.preview)
+    return (torch.einsum("chw,cr->rhw", wide, weights[:-1]) + weights[-1][:, None, None]).clamp(0, 1)

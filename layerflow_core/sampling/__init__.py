@@ -1,0 +1,1 @@
+"""Schedule, guidance, solver and the one loop that runs them."""

@@ -1,0 +1,48 @@
+"""Randomness of a run: everything comes from one seed, drawn on the CPU, whatever the device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ..errors import SamplingError
+
+LARGEST_SEED = 2**63 - 1
+# Streams of their own, so that a longer run or another given layer does not shift the other draws.
+POSTERIOR, INITIAL, STEPS = range(3)
+
+DrawNoise = Callable[[int], Tensor]
+
+
+class NoiseSource:
+    """Noise of one run.
+
+    Args:
+        seed: 0 .. 2**63 - 1.
+        window: number of the time window, for videos longer than the model's clip.
+
+    Raises:
+        SamplingError: the seed is out of range.
+    """
+
+    def __init__(self, seed: int, window: int = 0) -> None:
+        if not 0 <= seed <= LARGEST_SEED:
+            raise SamplingError(f"seed {seed} met, expected 0 to {LARGEST_SEED}")
+        self._seed, self._window = seed, window
+
+    def generator(self, stream: int) -> torch.Generator:
+        """A fresh CPU generator of one stream."""
+        # 0x9E37... is the golden-ratio multiplier of splitmix64: neighbouring seeds land far apart.
+        mixed = (self._seed * 3 + stream + self._window * 0x9E3779B97F4A7C15) % 2**63
+        return torch.Generator("cpu").manual_seed(mixed)
+
+    def initial(self, shape: tuple[int, ...]) -> Tensor:
+        """Standard normal float32 of ``shape``."""
+        return torch.randn(shape, generator=self.generator(INITIAL))
+
+    def per_step(self, shape: tuple[int, ...]) -> DrawNoise:
+        """Noise for step after step, to be called in order."""
+        generator = self.generator(STEPS)
+        return lambda step: torch.randn(shape, generator=generator)

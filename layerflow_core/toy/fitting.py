@@ -1,0 +1,129 @@
+"""The one optimisation loop behind the embedded model's trainings.
+
+Several one-thread processes with averaged gradients: on a small model that is faster than one process with
+several threads. The result depends on the seed, the step count and the number of processes, not on the clock.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+DRAWS_PER_STEP = 1 << 20  # room for one step's scene seeds; keeps two steps from ever sharing a scene
+
+
+@dataclass(frozen=True)
+class FitPlan:
+    """How long and how fast.
+
+    Args:
+        steps: optimiser steps.
+        rate: peak learning rate of AdamW; reached after ``warm_up`` steps, then a half cosine to zero.
+        decay: length-weighted exponential average factor of the weights that are kept, 0 = the last ones.
+    """
+
+    steps: int
+    rate: float
+    warm_up: int = 50
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    save_every: int = 100
+    log_every: int = 25
+    decay: float = 0.0
+
+    def rate_at(self, step: int) -> float:
+        if step < self.warm_up:
+            return self.rate * (step + 1) / self.warm_up
+        progress = (step - self.warm_up) / max(1, self.steps - self.warm_up)
+        return self.rate * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def run_workers(count: int, work: Callable[..., None], *arguments) -> None:
+    """Call ``work(rank, *arguments)`` in ``count`` one-thread processes that can average gradients."""
+    port = 29400 + os.getpid() % 1000
+    torch.multiprocessing.spawn(_start, (count, port, work, arguments), nprocs=count)
+
+
+def _start(rank: int, count: int, port: int, work: Callable[..., None], arguments: tuple) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=count)
+    try:
+        work(rank, *arguments)
+    finally:
+        dist.destroy_process_group()
+
+
+def fit(model: nn.Module, loss_of: Callable[[int, torch.Generator], dict[str, Tensor]], plan: FitPlan, state_file: Path, name: str) -> None:
+    """Minimise ``loss_of(step, generator)["loss"]``; the further entries are only logged.
+
+    Resumes from ``state_file`` if it exists. Every process draws its own data: the generator differs by rank.
+    """
+    rank, count = dist.get_rank(), dist.get_world_size()
+    optimiser = torch.optim.AdamW(model.parameters(), lr=plan.rate, betas=(0.9, 0.98), weight_decay=plan.weight_decay)
+    average = {k: v.detach().clone() for k, v in model.state_dict().items()} if plan.decay else {}
+    first = _resume(model, optimiser, average, state_file)
+    logged: dict[str, list[float]] = {}
+    started = time.time()
+    for step in range(first, plan.steps):
+        for group in optimiser.param_groups:
+            group["lr"] = plan.rate_at(step)
+        generator = torch.Generator().manual_seed((step * count + rank) * 7919 + 17)
+        terms = loss_of(step, generator)
+        optimiser.zero_grad(set_to_none=True)
+        terms["loss"].backward()
+        _average_gradients(model, count)
+        nn.utils.clip_grad_norm_(model.parameters(), plan.clip)
+        optimiser.step()
+        _follow(average, model, plan.decay, step)
+        for key, value in terms.items():
+            logged.setdefault(key, []).append(float(value.detach()))
+        if rank == 0 and (step + 1) % plan.log_every == 0:
+            means = "  ".join(f"{k} {sum(v) / len(v):.4f}" for k, v in logged.items() if v)
+            print(f"{name} {step + 1}/{plan.steps}  {means}  {time.time() - started:.0f} s", flush=True)
+            logged = {}
+        if rank == 0 and ((step + 1) % plan.save_every == 0 or step + 1 == plan.steps):
+            _save(model, optimiser, average, step + 1, state_file)
+    if average:
+        model.load_state_dict(average)
+    dist.barrier()
+
+
+def _average_gradients(model: nn.Module, count: int) -> None:
+    parameters = [p for p in model.parameters() if p.grad is not None]
+    flat = torch.cat([p.grad.reshape(-1) for p in parameters])
+    dist.all_reduce(flat)
+    flat /= count
+    for p, part in zip(parameters, flat.split([p.numel() for p in parameters])):
+        p.grad.copy_(part.view_as(p))
+
+
+def _follow(average: dict[str, Tensor], model: nn.Module, decay: float, step: int) -> None:
+    factor = min(decay, (step + 1) / (step + 10))
+    for key, value in model.state_dict().items() if average else ():
+        average[key].lerp_(value.to(average[key].dtype), 1 - factor)
+
+
+def _resume(model: nn.Module, optimiser: torch.optim.Optimizer, average: dict[str, Tensor], state_file: Path) -> int:
+    if not state_file.exists():
+        return 0
+    state = torch.load(state_file, weights_only=True)
+    model.load_state_dict(state["model"])
+    optimiser.load_state_dict(state["optimiser"])
+    for key in average:
+        average[key].copy_(state["average"][key])
+    return state["step"]
+
+
+def _save(model: nn.Module, optimiser: torch.optim.Optimizer, average: dict[str, Tensor], step: int, state_file: Path) -> None:
+    state = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "average": average, "step": step}
+    partial = state_file.with_suffix(".part")
+    torch.save(state, partial)
+    partial.replace(state_file)

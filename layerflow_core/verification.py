@@ -1,0 +1,166 @@
+"""Checks this implementation against recorded outputs of the official code, through the classes the pipeline uses.
+
+A fixture is ``X.json`` with ``X.safetensors`` (and ``X.ckpt.safetensors`` for a network), of one of three kinds:
+a variant (single calls and a whole trajectory), a sampler around an affine network, or preprocessing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .config import ModelConfig
+from .errors import CheckpointError, LayoutError
+from .model.checkpoint import read_tensors
+from .model.loading import LayerFlowModel, build_network
+from .model.official import from_official, read_config, strip_prefix
+from .pipeline import predictor
+from .rgba import over_grey
+from .sampling.sampler import SamplerSettings, denoise, sample
+from .sampling.schedule import Schedule
+from .video.frames import cover
+
+Tensors = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Largest absolute error per group of keys of one fixture; groups are named like ``v_cond`` or ``latents``."""
+
+    fixture: str
+    errors: Mapping[str, float]
+
+    def __str__(self) -> str:
+        return f"{self.fixture:14s} " + "  ".join(f"{group} {error:.1e}" for group, error in self.errors.items())
+
+
+def verify_folder(folder: Path, out: Path | None = None) -> Iterator[Verdict]:
+    """Run every fixture of a folder; write own results under the fixture's keys to ``out/X.safetensors``.
+
+    Raises:
+        CheckpointError: the folder holds no fixture, or one is damaged.
+    """
+    from safetensors.torch import save_file
+
+    descriptions = sorted(folder.glob("*.json"))
+    if not descriptions:
+        raise CheckpointError(f"{folder} holds no fixtures, expected X.json beside X.safetensors")
+    for path in descriptions:
+        results, recorded = run_fixture(path)
+        if out:
+            out.mkdir(parents=True, exist_ok=True)
+            save_file({k: v.contiguous() for k, v in results.items()}, str(out / f"{path.stem}.safetensors"))
+        yield Verdict(path.stem, _errors(results, recorded))
+
+
+def run_fixture(path: Path) -> tuple[Tensors, Tensors]:
+    """(own results, recorded tensors) of one fixture by its json."""
+    description = json.loads(path.read_text())
+    recorded, _ = read_tensors(path.with_suffix(".safetensors"))
+    kind = description.get("kind", "variant")
+    if kind not in _KINDS:
+        raise CheckpointError(f"{path} is a fixture of kind {kind!r}, expected one of {', '.join(_KINDS)}")
+    with torch.inference_mode():
+        return _KINDS[kind](path, description, recorded), recorded
+
+
+def load_official_network(path: Path, description: Mapping[str, Any]) -> LayerFlowModel:
+    """A fixture's checkpoint in official key layout as a model without text encoder and VAE."""
+    tensors = strip_prefix(read_tensors(path)[0])
+    network = description["network"]
+    config: ModelConfig = read_config(tensors, description["variant"], (network["latent_height"], network["latent_width"]), network["tokens_per_text"])
+    return LayerFlowModel(config, build_network(config, from_official(tensors, config)), source=path)
+
+
+def _run_variant(path: Path, description: Mapping[str, Any], recorded: Tensors) -> Tensors:
+    model = load_official_network(path.with_name(f"{path.stem}.ckpt.safetensors"), description)
+    layout = model.config.layout
+    if list(layout.given_frames) != description["sequence"]["condition_frames"]:
+        raise LayoutError(f"{path}: condition frames {description['sequence']['condition_frames']} met, layout {layout.name!r} has {list(layout.given_frames)}")
+    context = recorded["in.context"].flatten(0, 1)[None]
+    predict = predictor(model, layout, context, layout.given_of(recorded["in.z_full"]))
+    return _run_probes(model, predict, description, recorded) | _run_trajectory(model, predict, description, recorded)
+
+
+def _run_probes(model: LayerFlowModel, predict: Callable, description: Mapping[str, Any], recorded: Tensors) -> Tensors:
+    results, table = {}, Schedule(model.config.schedule).denoiser_table
+    for probe in description["probes"]:
+        t = probe["timestep"]
+        x, name = recorded[f"probe.{t}.x"], f"probe.{t}"
+        v_uncond, v_cond = predict(x, t)
+        q = float(table[t])
+        own = {"v_uncond": v_uncond, "v_cond": v_cond, "x0_uncond": denoise(v_uncond, x, q), "x0_cond": denoise(v_cond, x, q)}
+        if f"{name}.v_cond_motion1" in recorded:
+            model.set_strengths(motion=1.0)
+            own["v_cond_motion1"] = predict(x, t)[1]
+            model.set_strengths()
+        results |= {f"{name}.{key}": value for key, value in own.items() if f"{name}.{key}" in recorded}
+    return results
+
+
+def _run_trajectory(model: LayerFlowModel, predict: Callable, description: Mapping[str, Any], recorded: Tensors) -> Tensors:
+    results: Tensors = {}
+    settings = SamplerSettings(description["sampling"]["num_steps"], "dynamic", description["sampling"]["guidance_scale"])
+    final = sample(
+        predict,
+        recorded["traj.init_noise"],
+        lambda i: recorded[f"traj.{i}.noise"],
+        Schedule(model.config.schedule),
+        settings,
+        lambda step, x, x0: results.update({f"traj.{step.index}.latents": x.clone()}),
+    )
+    layout = model.config.layout
+    return results | {"traj.full_latents": layout.join(final, layout.given_of(recorded["in.z_full"]))}
+
+
+def _run_sampler(path: Path, description: Mapping[str, Any], recorded: Tensors) -> Tensors:
+    results: Tensors = {}
+
+    def affine(x: Tensor, t: int, c: Mapping[str, float]) -> Tensor:
+        frame = torch.arange(x.shape[1]).view(1, -1, 1, 1, 1)
+        channel = torch.arange(x.shape[2]).view(1, 1, -1, 1, 1)
+        return (c["gain"] + c["gain_channel"] * channel) * x + c["bias"] + c["bias_time"] * t / 1000 + c["bias_frame"] * frame
+
+    sample(
+        lambda x, t: (affine(x, t, description["uncond"]), affine(x, t, description["cond"])),
+        recorded["init_noise"],
+        lambda i: recorded[f"{i}.noise"],
+        Schedule(),
+        SamplerSettings(description["num_steps"], "dynamic", description["guidance_scale"]),
+        lambda step, x, x0: results.update({f"{step.index}.latents": x.clone(), f"{step.index}.x0": x0.clone()}),
+    )
+    return results
+
+
+def _run_preprocess(path: Path, description: Mapping[str, Any], recorded: Tensors) -> Tensors:
+    height, width = description["target_height"], description["target_width"]
+    results = {}
+    for case in description["cases"]:
+        i = case["i"]
+        rgb = recorded[f"{i}.rgb"].permute(0, 3, 1, 2).float() / 255
+        mask = recorded[f"{i}.mask"][:, None].float() / 255
+        clips = {"fg": over_grey(rgb, mask), "bl": rgb * 2 - 1, "alpha": (mask * 2 - 1).expand(-1, 3, -1, -1)}
+        results |= {f"{i}.{name}": cover(clip, height, width) for name, clip in clips.items()}
+    return results
+
+
+_KINDS: Mapping[str, Callable[[Path, Mapping[str, Any], Tensors], Tensors]] = {
+    "variant": _run_variant,
+    "sampler": _run_sampler,
+    "preprocess": _run_preprocess,
+}
+
+
+def _errors(results: Tensors, recorded: Tensors) -> dict[str, float]:
+    errors: dict[str, float] = {}
+    for key, value in results.items():
+        if key in recorded:
+            group = key.rsplit(".", 1)[-1]
+            errors[group] = max(errors.get(group, 0.0), float((value.float() - recorded[key].float()).abs().max()))
+    return errors
