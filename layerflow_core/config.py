@@ -65,6 +65,7 @@ class ModelConfig:
         text_encoder: ``T5Config`` fields, None if the file has no text encoder.
         vae: ``AutoencoderKLCogVideoX`` config, None if the file has no VAE.
         fps: frame rate of its training clips.
+        sampler: fields of ``SamplerSettings`` that this checkpoint works best with; what is left out is the official value.
         preview: [latent_channels + 1][3], a linear map (last row: offset) from a latent to 0..1 RGB; None: no map known.
     """
 
@@ -75,6 +76,7 @@ class ModelConfig:
     text_encoder: Mapping[str, Any] | None = None
     vae: Mapping[str, Any] | None = None
     fps: float = 8.0
+    sampler: Mapping[str, Any] = field(default_factory=dict)
     preview: tuple[tuple[float, ...], ...] | None = None
 
     @property

@@ -6,7 +6,7 @@ Legend: N frames, H height, W width; 0..1, straight colour, alpha 1 = opaque, fl
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -76,15 +76,6 @@ class LayerVideo:
         for layer in self.foregrounds:
             named |= {layer.name: layer.colour, f"{layer.name}.alpha": layer.opacity}
         return named | {k: v for k, v in ((BACKGROUND, self.background), (BLENDED, self.blended)) if v is not None}
-
-    def map(self, change) -> LayerVideo:
-        """The same layers with ``change`` applied to every [N, C, H, W] tensor."""
-        foregrounds = tuple(replace(f, colour=change(f.colour), alpha=None if f.alpha is None else change(f.alpha)) for f in self.foregrounds)
-        return replace(self, foregrounds=foregrounds, background=_maybe(change, self.background), blended=_maybe(change, self.blended))
-
-
-def _maybe(change, value: Tensor | None) -> Tensor | None:
-    return None if value is None else change(value)
 
 
 def assemble_layers(clips: Mapping[str, Tensor], layout: Layout, fps: float) -> LayerVideo:

@@ -84,7 +84,7 @@ class TextEncoder:
             self._cache.move_to_end(text)
             return self._cache[text]
         ids = self.token_ids(text).to(self.t5.device)
-        encoding = self.t5(input_ids=ids[None]).last_hidden_state[0]
+        encoding = self.t5(input_ids=ids[None]).last_hidden_state[0].cpu()
         self._cache[text] = encoding
         if len(self._cache) > CACHED_PROMPTS:
             self._cache.popitem(last=False)

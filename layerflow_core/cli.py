@@ -1,0 +1,271 @@
+"""The command line: the same core as the nodes, without ComfyUI.
+
+A command is a row of ``COMMANDS``: its help, its arguments and the function that runs it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .composite import LENGTHS, RESIZES, Placement, composite_over
+from .errors import LayerFlowError, VideoFileError
+from .layers import LayerVideo
+from .layout import BACKGROUND, BLENDED, FOREGROUND, OFFICIAL_VARIANTS
+from .pipeline import Run, make_layers
+from .sampling.guidance import GUIDANCES
+from .sampling.sampler import SamplerSettings
+from .sampling.solver import SOLVERS
+from .toy.embedded import EMBEDDED
+
+DEMO_SEED = 7
+
+
+class BarObserver:
+    """Progress as a tqdm bar on stderr."""
+
+    def __init__(self) -> None:
+        self._bar = None
+
+    def stage(self, name: str) -> None:
+        if self._bar is not None:
+            self._bar.set_description(name)
+
+    def step(self, done: int, total: int, preview: Callable[[], Tensor]) -> None:
+        from tqdm import tqdm
+
+        if self._bar is None:
+            self._bar = tqdm(total=total, desc="sample", unit="step")
+        self._bar.update(done - self._bar.n)
+        if done == total:
+            self._bar.close()
+
+
+class PlainDevices:
+    """One torch device: a part is there while it works and on the CPU otherwise."""
+
+    def __init__(self, device: str) -> None:
+        self._device = torch.device(device)
+
+    def use(self, part: torch.nn.Module) -> None:
+        part.to(self._device)
+
+    def release(self, part: torch.nn.Module) -> None:
+        if self._device.type != "cpu":
+            part.to("cpu")
+
+
+def _load(options: argparse.Namespace):
+    from .model.loading import load_model
+
+    device = options.device if options.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
+    model = load_model(options.model, torch.float32 if device == "cpu" else torch.bfloat16)
+    return model, PlainDevices(device)
+
+
+def _settings(options: argparse.Namespace, model) -> SamplerSettings:
+    chosen = {k: v for k in ("steps", "guidance", "scale", "solver") if (v := getattr(options, k)) is not None}
+    return replace(SamplerSettings(**model.config.sampler), **chosen)
+
+
+def _prompts(options: argparse.Namespace) -> dict[str, str]:
+    given = {name: getattr(options, name) for name in (FOREGROUND, BACKGROUND, BLENDED)}
+    return {name: text for name, text in given.items() if text}
+
+
+def _finish(options: argparse.Namespace, model, run: Run, layers: LayerVideo, task: str, fps: Fraction | None = None) -> None:
+    from .output import run_record, write_layers
+
+    paths = write_layers(options.out, layers, run_record(model, run, task), fps)
+    print("\n".join(str(path) for path in paths))
+
+
+def generate(options: argparse.Namespace) -> None:
+    model, devices = _load(options)
+    run = Run(_prompts(options), {}, _settings(options, model), options.seed)
+    _finish(options, model, run, make_layers(model, run, BarObserver(), devices), "generate")
+
+
+def decompose(options: argparse.Namespace) -> None:
+    from .footage import decompose as take_apart
+    from .video.files import read_video
+
+    footage = read_video(options.video)
+    model, devices = _load(options)
+    run = Run(_prompts(options), {}, _settings(options, model), options.seed)
+    layers = take_apart(model, footage.colour, run, float(footage.fps), options.fit, options.overlap, BarObserver(), devices)
+    _finish(options, model, run, layers, "decompose", footage.fps)
+
+
+def condition(options: argparse.Namespace) -> None:
+    from .footage import fit_given
+    from .video.files import read_video
+
+    footage = read_video(options.video)
+    alpha = _matte(read_video(options.alpha)) if options.alpha else footage.alpha
+    model, devices = _load(options)
+    layers = {options.layer: footage.colour}
+    if options.layer == FOREGROUND and (clip := model.config.layout.alpha_of(FOREGROUND)):
+        if alpha is None:
+            raise VideoFileError(f"{options.video} has no alpha, expected a foreground with one; name its matte with --alpha")
+        layers[clip.name] = alpha
+    given = fit_given(model, layers, options.fit, options.timing)
+    run = Run(_prompts(options), given, _settings(options, model), options.seed)
+    _finish(options, model, run, make_layers(model, run, BarObserver(), devices), f"condition on {options.layer}", footage.fps)
+
+
+def _matte(footage) -> Tensor:
+    """A matte video's alpha: its own where it has one, else its brightness."""
+    return footage.alpha if footage.alpha is not None else footage.colour.mean(1, keepdim=True)
+
+
+def composite(options: argparse.Namespace) -> None:
+    from .video.files import read_video, write_h264
+
+    foreground, background = read_video(options.foreground), read_video(options.background)
+    alpha = _matte(read_video(options.alpha)) if options.alpha else foreground.alpha
+    if alpha is None:
+        raise VideoFileError(f"{options.foreground} has no alpha, expected one; name its matte with --alpha")
+    placement = Placement(options.opacity, options.offset[0], options.offset[1], options.premultiplied, options.resize, options.length)
+    write_h264(options.out, composite_over(foreground.colour, alpha, background.colour, placement), background.fps)
+    print(options.out)
+
+
+def convert(options: argparse.Namespace) -> None:
+    from .model.checkpoint import digest, write_checkpoint
+    from .model.conversion import DTYPES, convert_official
+
+    write_checkpoint(convert_official(options.source, options.variant, options.base, DTYPES[options.dtype]), options.target)
+    print(f"{options.target}  sha256 {digest(options.target)}")
+
+
+def verify(options: argparse.Namespace) -> None:
+    from .verification import verify_folder
+
+    for verdict in verify_folder(options.folder, options.out):
+        print(verdict, flush=True)
+
+
+def demo(options: argparse.Namespace) -> None:
+    """Generates a scene from prompts and takes another one apart, on the embedded model."""
+    from .footage import decompose as take_apart
+    from .toy.world import draw_scene, render
+
+    model, devices = _load(options)
+    settings, out = _settings(options, model), options.out
+    scene, footage = draw_scene(options.seed, held_out=True), draw_scene(options.seed + 1, held_out=True)
+    print(f"generate: {scene.blended_prompt}")
+    run = Run(scene.prompts, {}, settings, options.seed)
+    options.out = out / "generate"
+    _finish(options, model, run, make_layers(model, run, BarObserver(), devices), "generate")
+    print(f"decompose: {footage.blended_prompt}")
+    run = Run({k: v for k, v in footage.prompts.items() if k != BLENDED}, {}, settings, options.seed)
+    options.out = out / "decompose"
+    layers = take_apart(model, render(footage).blended, run, observer=BarObserver(), devices=devices)
+    _finish(options, model, run, layers, "decompose")
+
+
+@dataclass(frozen=True)
+class Command:
+    """A row: what argparse needs, and what runs."""
+
+    help: str
+    run: Callable[[argparse.Namespace], None]
+    arguments: tuple[tuple[tuple[str, ...], dict], ...]
+
+
+def _argument(*names: str, **options) -> tuple[tuple[str, ...], dict]:
+    return names, options
+
+
+_MODEL = (
+    _argument("--model", type=Path, default=EMBEDDED, help="checkpoint of this pack's format; default: the embedded model"),
+    _argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ..."),
+    _argument("--seed", type=int, default=0, help="same seed, same result"),
+    _argument("--steps", type=int, help="sampling steps, 1 to 200; default: the checkpoint's own"),
+    _argument("--guidance", choices=list(GUIDANCES)),
+    _argument("--scale", type=float, help="guidance scale"),
+    _argument("--solver", choices=list(SOLVERS)),
+)
+_PROMPTS = (
+    _argument("--foreground", default="", help="what the foreground shows"),
+    _argument("--background", default="", help="what the background shows"),
+    _argument("--blended", default="", help="the whole scene"),
+)
+_FIT = _argument("--fit", default="pad", choices=("pad", "stretch", "cover"), help="how pictures of another size reach the model's")
+
+
+def _out(default: str) -> tuple[tuple[str, ...], dict]:
+    return _argument("--out", type=Path, default=Path(default), help=f"output folder; default: {default}")
+
+
+COMMANDS: Mapping[str, Command] = {
+    "demo": Command("generate and decompose on the embedded model", demo, (*_MODEL, _out("layerflow_out/demo"))),
+    "generate": Command("layers from prompts", generate, (*_PROMPTS, *_MODEL, _out("layerflow_out/generate"))),
+    "decompose": Command("take a video apart", decompose, (
+        _argument("video", type=Path, help="video file or folder of pictures"), *_PROMPTS, *_MODEL, _FIT,
+        _argument("--overlap", type=int, default=4, help="frames shared by neighbouring windows of a long video"),
+        _out("layerflow_out/decompose"),
+    )),
+    "condition": Command("draw the other layers for a given one", condition, (
+        _argument("video", type=Path, help="the given layer: video file or folder of pictures"),
+        _argument("--layer", required=True, choices=(FOREGROUND, BACKGROUND), help="which layer the video is"),
+        _argument("--alpha", type=Path, help="matte of the foreground, white = opaque, if the video has no alpha"),
+        *_PROMPTS, *_MODEL, _FIT,
+        _argument("--timing", default="first", choices=("first", "spread", "exact"), help="which frames are taken"),
+        _out("layerflow_out/condition"),
+    )),
+    "composite": Command("a foreground over a background", composite, (
+        _argument("foreground", type=Path), _argument("background", type=Path),
+        _argument("--alpha", type=Path, help="matte, white = opaque, if the foreground file has no alpha"),
+        _argument("--opacity", type=float, default=1.0), _argument("--offset", type=int, nargs=2, default=(0, 0), metavar=("X", "Y"), help="pixels"),
+        _argument("--premultiplied", action="store_true"),
+        _argument("--resize", default="error", choices=RESIZES, help="other sizes: which one is resized to the other, or place without resizing"),
+        _argument("--length", default="error", choices=LENGTHS, help="what happens to different frame counts"),
+        _argument("--out", type=Path, default=Path("layerflow_out/composite.mp4")),
+    )),
+    "convert": Command("an official checkpoint to this pack's single file", convert, (
+        _argument("source", type=Path, help="released folder, .pt or .safetensors"), _argument("target", type=Path),
+        _argument("--variant", choices=OFFICIAL_VARIANTS), _argument("--base", type=Path, help="diffusers CogVideoX-2b folder to pack text encoder and VAE from"),
+        _argument("--dtype", default="bf16", choices=("bf16", "fp16", "fp32")),
+    )),
+    "verify": Command("compare with recorded outputs of the official code", verify, (
+        _argument("folder", type=Path), _argument("--out", type=Path, help="write own results here"),
+    )),
+}  # fmt: skip
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="layerflow", description="Layered video: generate, decompose, condition, composite.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, command in COMMANDS.items():
+        sub = commands.add_parser(name, help=command.help, description=command.help, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        for names, options in command.arguments:
+            sub.add_argument(*names, **options)
+    commands.choices["demo"].set_defaults(seed=DEMO_SEED)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit status 0, 1 for a LayerFlowError (its message on stderr), 130 for Ctrl-C."""
+    options = build_parser().parse_args(arguments)
+    try:
+        COMMANDS[options.command].run(options)
+    except LayerFlowError as error:
+        print(f"layerflow: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("layerflow: stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

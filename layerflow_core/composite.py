@@ -1,0 +1,131 @@
+"""Putting a foreground over a background of possibly other size, length and place.
+
+Legend: N frames, H height, W width; 0..1, alpha 1 = opaque.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .errors import FrameError
+from .rgba import over
+from .video.frames import check_frames, hold_last, resize
+
+
+def _loop(frames: Tensor, count: int) -> Tensor:
+    return frames[torch.arange(count) % len(frames)]
+
+
+# How the shorter video is brought to the longer one's length; "trim" cuts the longer, "error" refuses.
+_LENGTHEN: Mapping[str, Callable[[Tensor, int], Tensor]] = {"hold": hold_last, "loop": _loop}
+LENGTHS = ("error", *_LENGTHEN, "trim")
+RESIZES = ("error", "foreground", "background", "place")
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How a foreground lies over a background.
+
+    Args:
+        opacity: 0..1.
+        x, y: pixels the foreground moves right and down.
+        premultiplied: the foreground's colour already has alpha in it.
+        resize: ``error`` refuses other sizes, ``foreground`` / ``background`` resizes that one to the other's size,
+            ``place`` keeps both and lays the foreground at (x, y) from the top left.
+        length: ``error`` refuses other frame counts, ``hold`` repeats the shorter one's last frame, ``loop`` starts
+            it again, ``trim`` cuts the longer one. A background of one frame is a still and always held.
+
+    Raises:
+        FrameError: a value is unknown or out of range.
+    """
+
+    opacity: float = 1.0
+    x: int = 0
+    y: int = 0
+    premultiplied: bool = False
+    resize: str = "error"
+    length: str = "error"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.opacity <= 1:
+            raise FrameError(f"opacity {self.opacity} met, expected 0 to 1")
+        for value, known, what in ((self.resize, RESIZES, "resize"), (self.length, LENGTHS, "length")):
+            if value not in known:
+                raise FrameError(f"unknown {what} rule {value!r} met, expected one of {', '.join(known)}")
+
+
+def composite_over(foreground: Tensor, alpha: Tensor, background: Tensor, placement: Placement = Placement()) -> Tensor:
+    """Foreground over background, float32, exact to rounding where nothing is resized.
+
+    Args:
+        foreground: [N, 3, H, W]; alpha: [N, 1, H, W]; background: [M, 3, H', W'].
+
+    Returns:
+        [frames, 3, height, width] of the background's size.
+
+    Raises:
+        FrameError: shapes that no rule was chosen for, or bad pixels.
+    """
+    for pixels, name, channels in ((foreground, "foreground", 3), (alpha, "alpha", 1), (background, "background", 3)):
+        check_frames(pixels, name, channels, fewest=1)
+    if foreground.shape[0] != alpha.shape[0] or foreground.shape[2:] != alpha.shape[2:]:
+        raise FrameError(f"foreground of {_shape(foreground)} and alpha of {_shape(alpha)} met, expected equal frames, height and width")
+    foreground, alpha, background = _match_length(foreground, alpha, background, placement.length)
+    foreground, alpha, background = _match_size(foreground, alpha, background, placement)
+    return over(foreground, alpha, background, placement.opacity, placement.premultiplied)
+
+
+def _shape(pixels: Tensor) -> str:
+    return f"{pixels.shape[0]} frames of {pixels.shape[3]} x {pixels.shape[2]}"
+
+
+def _match_length(foreground: Tensor, alpha: Tensor, background: Tensor, rule: str) -> tuple[Tensor, Tensor, Tensor]:
+    if len(background) == 1:
+        background = background.expand(len(foreground), -1, -1, -1)
+    if len(foreground) == len(background):
+        return foreground, alpha, background
+    if rule == "error":
+        raise FrameError(f"foreground of {len(foreground)} and background of {len(background)} frames met: choose hold, loop or trim")
+    if rule == "trim":
+        count = min(len(foreground), len(background))
+        return foreground[:count], alpha[:count], background[:count]
+    count, lengthen = max(len(foreground), len(background)), _LENGTHEN[rule]
+    return lengthen(foreground, count), lengthen(alpha, count), lengthen(background, count)
+
+
+def _match_size(foreground: Tensor, alpha: Tensor, background: Tensor, placement: Placement) -> tuple[Tensor, Tensor, Tensor]:
+    if foreground.shape[2:] != background.shape[2:]:
+        if placement.resize == "error":
+            raise FrameError(f"foreground of {_shape(foreground)} and background of {_shape(background)} met: choose which one is resized, or place")
+        if placement.resize == "background":
+            background = resize(background, *foreground.shape[2:])
+        if placement.resize == "foreground":
+            foreground, alpha = _resize_straight(foreground, alpha, background.shape[2:], placement.premultiplied)
+    size = background.shape[2:]
+    return _place(foreground, size, placement), _place(alpha, size, placement), background
+
+
+def _resize_straight(colour: Tensor, alpha: Tensor, size: torch.Size, premultiplied: bool) -> tuple[Tensor, Tensor]:
+    """Resize premultiplied, so that no edge takes on the colour beyond it."""
+    small = resize(alpha, *size)
+    if premultiplied:
+        return resize(colour, *size), small
+    multiplied = resize(colour * alpha, *size)
+    return torch.where(small > 0, multiplied / small.clamp(min=1e-6), resize(colour, *size)).clamp(0, 1), small
+
+
+def _place(pixels: Tensor, size: torch.Size, placement: Placement) -> Tensor:
+    """Move pixels by (x, y) on a canvas of ``size``; what leaves it is cut, what is uncovered is 0 (transparent)."""
+    height, width = size
+    if (placement.x, placement.y) == (0, 0) and pixels.shape[2:] == size:
+        return pixels
+    canvas = pixels.new_zeros(*pixels.shape[:2], height, width)
+    top, left = max(0, placement.y), max(0, placement.x)
+    bottom, right = min(height, placement.y + pixels.shape[2]), min(width, placement.x + pixels.shape[3])
+    if bottom > top and right > left:
+        canvas[:, :, top:bottom, left:right] = pixels[:, :, top - placement.y : bottom - placement.y, left - placement.x : right - placement.x]
+    return canvas

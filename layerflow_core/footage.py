@@ -1,0 +1,116 @@
+"""Footage of any size and length through a model that takes one size and one length.
+
+Legend: N frames, H height, W width; 0..1, straight colour, alpha 1 = opaque.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from .errors import FrameError
+from .layers import LayerVideo
+from .layout import BLENDED
+from .model.loading import LayerFlowModel
+from .pipeline import Devices, Observer, Run, SilentObserver, StayDevices, check_run, layout_for, make_layers
+from .rgba import from_grey, over_grey
+from .video.frames import Fit, Windows, check_frames, hold_last, spread_frames
+
+TIMINGS = ("first", "spread", "exact")
+
+
+def decompose(model: LayerFlowModel, frames: Tensor, run: Run, fps: float | None = None, fit: str = "pad", overlap: int = 4,
+              observer: Observer = SilentObserver(), devices: Devices = StayDevices()) -> LayerVideo:  # fmt: skip
+    """Take a video apart.
+
+    Long videos run window by window and are cross-faded where windows overlap; the blended layer that comes back is
+    the footage itself, untouched.
+
+    Args:
+        frames: [N, 3, H, W], any size, 2 frames or more.
+        run: prompts, settings and seed; its ``given`` is left empty.
+        fps: of the footage; None takes the model's own.
+        fit: row of ``Fit``'s modes.
+        overlap: frames shared by neighbouring windows.
+
+    Returns:
+        Layers of exactly the footage's size and length.
+
+    Raises:
+        LayerFlowError: something does not fit; before any long work starts.
+    """
+    check_frames(frames, "video")
+    layout = layout_for(model, {BLENDED: frames})
+    size = Fit(tuple(frames.shape[2:]), *model.frame_size, fit)
+    windows = Windows(len(frames), layout.clip_pixel_frames, overlap)
+    pieces = [replace(run, given={BLENDED: size.apply(piece)}, window=number) for number, piece in enumerate(windows.cut(frames))]
+    for piece in pieces:
+        check_run(model, piece)
+    made = [make_layers(model, piece, WindowObserver(observer, number, len(pieces)), devices) for number, piece in enumerate(pieces)]
+    merged = _resample(made, windows.merge if len(made) > 1 else lambda parts: parts[0][: len(frames)])
+    restored = _resample([merged], lambda parts: size.undo(parts[0])) if size.met != (size.height, size.width) else merged
+    return replace(restored, blended=frames, fps=fps or model.config.fps)
+
+
+def _resample(videos: list[LayerVideo], change: Callable[[list[Tensor]], Tensor]) -> LayerVideo:
+    """Mix or resize layers. Colour goes through it premultiplied, or edges would take on the colour beyond them."""
+    first = videos[0]
+    foregrounds = []
+    for number, layer in enumerate(first.foregrounds):
+        alpha = change([v.foregrounds[number].opacity for v in videos])
+        grey = change([0.5 + 0.5 * over_grey(v.foregrounds[number].colour, v.foregrounds[number].opacity) for v in videos])
+        colour = from_grey(grey * 2 - 1, alpha)
+        foregrounds.append(replace(layer, colour=colour, alpha=None if layer.alpha is None else alpha))
+    background = None if first.background is None else change([v.background for v in videos])
+    blended = None if first.blended is None else change([v.blended for v in videos])
+    return replace(first, foregrounds=tuple(foregrounds), background=background, blended=blended)
+
+
+@dataclass
+class WindowObserver:
+    """Shows the steps of one of several windows as a part of the whole."""
+
+    inner: Observer
+    number: int
+    windows: int
+
+    def stage(self, name: str) -> None:
+        self.inner.stage(name)
+
+    def step(self, done: int, total: int, preview: Callable[[], Tensor]) -> None:
+        self.inner.step(self.number * total + done, self.windows * total, preview)
+
+
+def fit_given(model: LayerFlowModel, layers: Mapping[str, Tensor], fit: str = "cover", timing: str = "first") -> dict[str, Tensor]:
+    """Bring given layers to the model's size and length.
+
+    Args:
+        layers: by layer name, [N, 3, H, W] or alpha [N, 1, H, W]; all of one size and length.
+        timing: ``first`` takes the first frames and holds the last of a short video, ``spread`` picks evenly over
+            all of it, ``exact`` refuses any other length.
+
+    Raises:
+        FrameError: layers of different size or length, or a length that ``exact`` does not allow.
+    """
+    if timing not in TIMINGS:
+        raise FrameError(f"unknown timing {timing!r} met, expected one of {', '.join(TIMINGS)}")
+    layout = layout_for(model, layers)
+    shapes = {name: (p.shape[0], *p.shape[2:]) for name, p in layers.items()}
+    for name, pixels in layers.items():
+        check_frames(pixels, name, channels=layers[name].shape[1])
+    if len(set(shapes.values())) > 1:
+        raise FrameError(f"given layers of different frames, height, width met: {shapes}; expected all alike")
+    wanted = layout.clip_pixel_frames
+    return {name: _fit_size(_fit_length(pixels, wanted, timing, name), model, fit) for name, pixels in layers.items()}
+
+
+def _fit_length(pixels: Tensor, wanted: int, timing: str, name: str) -> Tensor:
+    if timing == "exact" and len(pixels) != wanted:
+        raise FrameError(f"given layer {name!r} has {len(pixels)} frames, expected exactly {wanted}")
+    return pixels[spread_frames(len(pixels), wanted)] if timing == "spread" else hold_last(pixels, wanted)
+
+
+def _fit_size(pixels: Tensor, model: LayerFlowModel, fit: str) -> Tensor:
+    return Fit(tuple(pixels.shape[2:]), *model.frame_size, fit).apply(pixels)

@@ -1,0 +1,79 @@
+"""A folder of finished layers: video files, pictures, a contact sheet, and ``layers.json`` that says what they are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from .layers import LayerVideo
+from .layout import BACKGROUND, BLENDED
+from .model.loading import LayerFlowModel
+from .pipeline import Run
+from .video.contact_sheet import draw_sheet
+from .video.files import replacing, write_h264, write_picture, write_png_sequence, write_prores
+
+RECORD = "layers.json"
+SHEET = "contact_sheet.png"
+
+
+def write_layers(folder: Path, layers: LayerVideo, record: Mapping[str, Any], fps: Fraction | None = None) -> list[Path]:
+    """Write every layer; files of the same names are replaced, each at once. ``layers.json`` comes last.
+
+    Per foreground a ProRes 4444 ``.mov`` and a folder of PNGs, both straight alpha; the opaque layers as H.264.
+
+    Args:
+        fps: exact rate where one is known; else the layers' own.
+
+    Raises:
+        VideoFileError: the folder cannot be written.
+    """
+    rate = fps if fps is not None else Fraction(layers.fps).limit_denominator(1001)
+    files: dict[str, str] = {}
+    for layer in layers.foregrounds:
+        write_prores(folder / f"{layer.name}.mov", layer.colour, layer.opacity, rate)
+        _write_frames(folder / layer.name, layer)
+        files |= {layer.name: f"{layer.name}.mov", f"{layer.name} frames": f"{layer.name}/%05d.png"}
+    for name, clip in ((BACKGROUND, layers.background), (BLENDED, layers.blended), ("recomposed", layers.recompose() if layers.background is not None else None)):
+        if clip is not None:
+            write_h264(folder / f"{name}.mp4", clip, rate)
+            files[name] = f"{name}.mp4"
+    write_picture(folder / SHEET, draw_sheet(layers))
+    files["contact sheet"] = SHEET
+    content = {
+        "alpha": "straight, 1 = opaque",
+        "fps": f"{rate.numerator}/{rate.denominator}",
+        "frames": len(layers.foreground),
+        "height": layers.foreground.shape[2],
+        "width": layers.foreground.shape[3],
+        "files": files,
+        **record,
+    }
+    with replacing(folder / RECORD) as partial:
+        partial.write_text(json.dumps(content, indent=2) + "\n")
+    return [folder / name for name in files.values() if "%" not in name]
+
+
+def _write_frames(folder: Path, layer) -> None:
+    kept = set(write_png_sequence(folder, layer.colour, layer.opacity))
+    for stale in set(folder.glob("[0-9][0-9][0-9][0-9][0-9].png")) - kept:
+        stale.unlink()
+
+
+def run_record(model: LayerFlowModel, run: Run, task: str) -> dict[str, Any]:
+    """What a run was made with, for ``layers.json``."""
+    return {
+        "task": task,
+        "prompts": dict(run.prompts),
+        "given": sorted(run.given),
+        "seed": run.seed,
+        "sampler": asdict(run.settings),
+        "steps": run.settings.steps,
+        "checkpoint": model.source.name if model.source else None,
+        "checkpoint_sha256": model.digest,
+        "layout": model.config.layout.name,
+        "lora_strengths": dict(model.strengths),
+    }

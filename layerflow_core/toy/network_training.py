@@ -1,0 +1,244 @@
+"""Trains the embedded LayerFlow on latents of the procedural world.
+
+The objective is the official one: mean squared error of v over the generated clips, the given ones clean, all at one
+timestep, text dropped per segment. What makes so small a network learn to copy within minutes is initialisation
+alone: attention that matches positions from the first step.
+
+Legend: B batch, T latent frames (four clips of F), C, H, W latent; D hidden size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+import torch.nn.utils.parametrize as parametrize
+from torch import Tensor, nn
+
+from ..config import ModelConfig, NetworkConfig
+from ..layout import ALPHA, BACKGROUND, BLENDED, FOREGROUND, Layout, find_layout
+from ..model.network import LayerFlowNetwork
+from ..model.text import TextEncoder, build_t5, indexed
+from ..sampling.schedule import Schedule
+from .captions import TOKENS_PER_TEXT, tokenizer_json, vocabulary
+from .fitting import FitPlan, fit
+from .latents import LatentSet
+
+WIDTH, HEADS, BLOCKS = 192, 3, 6
+TEXT_WIDTH = 64
+TIME_WIDTH = 128
+POSITION_STEP = 10.0  # patches as far apart as ten pixels of the usual table, so that neighbours differ
+QK_GAIN = 1.4
+TEXT_DROP = 0.1
+
+T5 = {
+    "d_model": TEXT_WIDTH, "d_kv": 32, "num_heads": 2, "d_ff": 128, "num_layers": 2, "vocab_size": len(vocabulary()),
+    "feed_forward_proj": "gated-gelu", "pad_token_id": 0, "eos_token_id": 1, "dropout_rate": 0.0, "tie_word_embeddings": False,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of the curriculum.
+
+    Args:
+        data: name of the latent set: ``stills`` (half size) or ``clips``.
+        frames: latent frames per clip that are cut from it, 1 or 4.
+        batch: scenes per process and step.
+        tasks: weight of each set of given clips.
+    """
+
+    name: str
+    data: str
+    frames: int
+    batch: int
+    plan: FitPlan
+    tasks: Mapping[tuple[str, ...], float]
+
+
+_MOSTLY_DECOMPOSE = {(BLENDED,): 0.7, (): 0.14, (FOREGROUND, ALPHA): 0.08, (BACKGROUND,): 0.08}
+_ALL_TASKS = {(BLENDED,): 0.5, (): 0.24, (FOREGROUND, ALPHA): 0.13, (BACKGROUND,): 0.13}
+STAGES = (
+    Stage("stills", "stills", 1, 16, FitPlan(2400, 3e-3, warm_up=100), _MOSTLY_DECOMPOSE),
+    Stage("frames", "clips", 1, 8, FitPlan(900, 2e-3, warm_up=50), _MOSTLY_DECOMPOSE),
+    Stage("clips", "clips", 4, 4, FitPlan(1000, 2e-3, warm_up=50, decay=0.995, save_every=50), _ALL_TASKS),
+)
+
+
+def stage_config(latent_height: int, latent_width: int, frames: int, channels: int) -> ModelConfig:
+    """The embedded model's config for a stage's clip size."""
+    layout = find_layout("unified_rgba")
+    layout = replace(layout, clips=tuple(replace(clip, frames=frames) for clip in layout.clips))
+    network = NetworkConfig(
+        num_attention_heads=HEADS, attention_head_dim=WIDTH // HEADS, num_layers=BLOCKS, time_embed_dim=TIME_WIDTH,
+        text_embed_dim=TEXT_WIDTH, latent_channels=channels, latent_height=latent_height, latent_width=latent_width,
+        patch_size=2, tokens_per_text=TOKENS_PER_TEXT,
+    )  # fmt: skip
+    return ModelConfig(layout=layout, network=network, unified=True, text_encoder=T5)
+
+
+class ClipPositions(nn.Module):
+    """Position table out of one learned vector per clip: sincos positions that restart with every clip, plus it.
+
+    A parametrization of ``LayerFlowNetwork.position_table``; removed at export, where the plain table is left.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        from diffusers.models.embeddings import get_3d_sincos_pos_embed
+
+        network, clips = config.network, config.layout.clips
+        size = (network.latent_width // network.patch_size, network.latent_height // network.patch_size)
+        grid = torch.as_tensor(get_3d_sincos_pos_embed(network.hidden_size, size, clips[0].frames, 1 / POSITION_STEP, 1.0, output_type="pt"))
+        self.register_buffer("grid", grid.flatten(0, 1).float(), persistent=False)
+        self.text_length, self.clips = config.text_length, len(clips)
+
+    def forward(self, clip_vectors: Tensor) -> Tensor:
+        """[clips, D] -> [1, text + video tokens, D]."""
+        video = (self.grid[None] + clip_vectors[:, None]).flatten(0, 1)
+        return torch.cat([video.new_zeros(self.text_length, video.shape[1]), video])[None]
+
+    def right_inverse(self, table: Tensor) -> Tensor:
+        return 0.5 * torch.randn(self.clips, table.shape[-1], generator=torch.Generator().manual_seed(1))
+
+
+class Trainee(nn.Module):
+    """Network and text encoder, trained together."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.network = LayerFlowNetwork(config).unfold()
+        parametrize.register_parametrization(self.network, "position_table", ClipPositions(config), unsafe=True)
+        start_matching_positions(self.network)
+        self.t5 = build_t5(config.text_encoder)
+
+    @property
+    def layout(self) -> Layout:
+        return self.network.config.layout
+
+    def forward(self, latents: Tensor, ids: Tensor, keep_text: Tensor, timestep: Tensor) -> Tensor:
+        """v [B, T, C, H, W].
+
+        Args:
+            ids: [B, S, L] token ids.
+            keep_text: [B, S] bool; a dropped segment is zeros.
+        """
+        encoded = self.t5(input_ids=ids.flatten(0, 1)).last_hidden_state.unflatten(0, ids.shape[:2])
+        context = (encoded * keep_text[:, :, None, None]).flatten(1, 2)
+        return self.network(latents, context, timestep)
+
+
+def start_matching_positions(network: LayerFlowNetwork) -> None:
+    """Initialise so that every token first attends to its own position in all clips.
+
+    Keys start equal to queries and the QK norms sharpen; gates start open and modulation neutral.
+    """
+    width = network.config.network.hidden_size
+    with torch.no_grad():
+        for block in network.backbone.transformer_blocks:
+            attention = block.attn1
+            attention.to_k.weight.copy_(attention.to_q.weight)
+            for bias in (attention.to_q.bias, attention.to_k.bias):
+                bias.zero_()
+            for norm in (attention.norm_q, attention.norm_k):
+                norm.weight.fill_(QK_GAIN)
+            for norm in (block.norm1, block.norm2):
+                norm.linear.weight.mul_(0.1)
+                shift_scale_gate = torch.tensor([0.0, 0.0, 1.0]).repeat(2).repeat_interleave(width)
+                norm.linear.bias.copy_(shift_scale_gate)
+        network.backbone.norm_out.linear.weight.mul_(0.1)
+        network.backbone.norm_out.linear.bias.zero_()
+        network.backbone.proj_out.weight.mul_(0.1)
+
+
+class LayerLoss:
+    """v-MSE on the generated clips of randomly drawn tasks (paper section 3.2; official loss).
+
+    Args:
+        latents: [n, clips, F, C, H, W] normalised, clips in layout order.
+        ids: [n, S, L] token ids of the scenes' prompts.
+    """
+
+    def __init__(self, trainee: Trainee, latents: Tensor, ids: Tensor, stage: Stage, schedule: Schedule) -> None:
+        self.trainee, self.latents, self.ids, self.stage = trainee, latents, ids, stage
+        self.roots = schedule.denoiser_table
+
+    def __call__(self, step: int, generator: torch.Generator) -> dict[str, Tensor]:
+        names, stage = self.trainee.layout.names, self.stage
+        pick = torch.randint(len(self.latents), (stage.batch,), generator=generator)
+        clips, frames = self.latents[pick], self.latents.shape[2]
+        if stage.frames < frames:
+            moment = int(torch.randint(frames, (), generator=generator))
+            clips = clips[:, :, moment : moment + 1]
+        clean = clips.flatten(1, 2).float()
+        tasks = list(stage.tasks)
+        drawn = torch.multinomial(torch.tensor(list(stage.tasks.values())), stage.batch, replacement=True, generator=generator)
+        given = torch.tensor([[name in tasks[d] for name in names] for d in drawn.tolist()])
+        keep = torch.rand(stage.batch, len(self.trainee.layout.texts), generator=generator) >= TEXT_DROP
+        # Who takes a video apart rarely describes it as a whole: that segment is often empty then.
+        blended_given = given[:, names.index(BLENDED)]
+        keep[:, -1] &= ~blended_given | (torch.rand(stage.batch, generator=generator) < 0.5)
+        t = torch.randint(len(self.roots), (stage.batch,), generator=generator)
+        noise = torch.randn(clean.shape, generator=generator)
+        return self._terms(clean, noise, t, given, keep, self.ids[pick])
+
+    def _terms(self, clean: Tensor, noise: Tensor, t: Tensor, given: Tensor, keep: Tensor, ids: Tensor) -> dict[str, Tensor]:
+        frames = self.stage.frames
+        a = self.roots[t].view(-1, 1, 1, 1, 1)
+        b = (1 - a * a).sqrt()
+        frame_given = given.repeat_interleave(frames, 1)[:, :, None, None, None]
+        noisy = torch.where(frame_given, clean, a * clean + b * noise)
+        with torch.autocast("cpu", torch.bfloat16):
+            v = self.trainee(noisy, ids, keep, t)
+        error = (v.float() - (a * noise - b * clean)).square().mean((2, 3, 4)).unflatten(1, (-1, frames)).mean(2)
+        loss = error[~given].mean()
+        return {"loss": loss, **self._watched(error.detach(), given)}
+
+    def _watched(self, error: Tensor, given: Tensor) -> dict[str, Tensor]:
+        """Alpha and background loss with the blend given and with nothing given: copying shows as their difference."""
+        names = self.trainee.layout.names
+        apart, free = given[:, names.index(BLENDED)], ~given.any(1)
+        rows = {"apart": apart, "free": free}
+        return {
+            f"{name}|{label}": error[row, names.index(name)].mean()
+            for label, row in rows.items()
+            for name in (ALPHA, BACKGROUND)
+            if row.any()
+        }
+
+
+def train_network(rank: int, folder: str, seed: int) -> None:
+    """One process of the training: every stage in turn, each resumable; writes ``{stage}_state.pt``."""
+    torch.manual_seed(seed)
+    root, before = Path(folder), None
+    for stage in STAGES:
+        data = LatentSet.load(root / f"{stage.data}.safetensors")
+        frames, channels, height, width = data.latents.shape[2:]
+        trainee = Trainee(stage_config(height, width, stage.frames, channels))
+        if before is not None:
+            trainee.load_state_dict(before)
+        tokens = TextEncoder.from_data(tokenizer_json().encode(), trainee.t5, TOKENS_PER_TEXT)
+        ids = token_ids(tokens, data.prompts)
+        loss = LayerLoss(trainee, data.normalised(), ids, stage, Schedule())
+        finished = root / f"{stage.name}_final.pt"
+        if finished.exists():
+            trainee.load_state_dict(torch.load(finished, weights_only=True))
+        else:
+            fit(trainee, loss, stage.plan, root / f"{stage.name}_state.pt", stage.name)
+            if rank == 0:
+                torch.save(trainee.state_dict(), finished)
+            dist.barrier()
+        before = trainee.state_dict()
+
+
+def token_ids(encoder: TextEncoder, prompts: list[list[str]]) -> Tensor:
+    """[n, S, L] ids of the indexed prompts."""
+    cache: dict[str, Tensor] = {}
+    rows = []
+    for scene in prompts:
+        texts = [indexed(i, prompt) for i, prompt in enumerate(scene)]
+        rows.append(torch.stack([cache.setdefault(t, encoder.token_ids(t)) for t in texts]))
+    return torch.stack(rows)

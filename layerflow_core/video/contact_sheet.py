@@ -1,0 +1,32 @@
+"""A contact sheet: layers as rows, moments as columns."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..layers import LayerVideo
+from ..rgba import checkerboard, over
+from .frames import spread_frames
+
+GAP = 4
+PAPER = 0.12
+
+
+def draw_sheet(layers: LayerVideo, columns: int = 6) -> Tensor:
+    """[3, H, W] 0..1: each foreground over a checkerboard, its alpha, the background, the blend and the recomposition."""
+    rows = []
+    for layer in layers.foregrounds:
+        board = checkerboard(*layer.colour.shape[2:])
+        rows += [over(layer.colour, layer.opacity, board), layer.opacity.expand(-1, 3, -1, -1)]
+    rows += [row for row in (layers.background, layers.blended) if row is not None]
+    if layers.background is not None:
+        rows.append(layers.recompose())
+    picks = spread_frames(len(rows[0]), min(columns, len(rows[0])))
+    height, width = rows[0].shape[2:]
+    sheet = torch.full((3, len(rows) * (height + GAP) + GAP, len(picks) * (width + GAP) + GAP), PAPER)
+    for r, row in enumerate(rows):
+        for c, pick in enumerate(picks):
+            top, left = GAP + r * (height + GAP), GAP + c * (width + GAP)
+            sheet[:, top : top + height, left : left + width] = row[pick]
+    return sheet
