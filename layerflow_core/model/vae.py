@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from ..layout import CLIP, Layout
@@ -63,10 +64,10 @@ class LayerVAE:
         return torch.cat([self._encode_part(part, generator) for part in parts])[None]
 
     def _encode_part(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
-        video = pixels.to(self.vae.device, self.vae.dtype).transpose(0, 1)[None]
+        video = rearrange(pixels.to(self.vae.device, self.vae.dtype), "n c h w -> 1 c n h w")
         posterior = self.vae.encode(video).latent_dist
         noise = torch.randn(posterior.mean.shape, generator=generator).to(posterior.mean.device)
-        latents = (posterior.mean.float() + posterior.std.float() * noise)[0].transpose(0, 1)
+        latents = rearrange(posterior.mean.float() + posterior.std.float() * noise, "1 c t h w -> t c h w")
         return (latents - self.mean.to(latents)) / self.std.to(latents)
 
     @torch.inference_mode()
@@ -78,5 +79,5 @@ class LayerVAE:
 
     def _decode_part(self, latents: Tensor) -> Tensor:
         scaled = latents.float() * self.std.to(latents.device) + self.mean.to(latents.device)
-        video = scaled.to(self.vae.device, self.vae.dtype).transpose(0, 1)[None]
-        return self.vae.decode(video).sample[0].transpose(0, 1).float().cpu()
+        video = rearrange(scaled.to(self.vae.device, self.vae.dtype), "t c h w -> 1 c t h w")
+        return rearrange(self.vae.decode(video).sample, "1 c n h w -> n c h w").float().cpu()

@@ -90,7 +90,7 @@ def vae_loss(vae, clips: Tensor, generator: torch.Generator) -> dict[str, Tensor
 
 
 def train_vae(rank: int, folder: str, seed: int) -> None:
-    """One process of the training; writes ``vae_state.pt`` into ``folder`` as it goes."""
+    """One process of the training; writes ``vae_state.pt`` into ``folder`` as it goes, ``vae_final.pt`` at the end."""
     torch.manual_seed(seed)
     vae = build_vae().train()
 
@@ -99,3 +99,5 @@ def train_vae(rank: int, folder: str, seed: int) -> None:
         return vae_loss(vae, draw_batch(batch, step * DRAWS_PER_STEP + rank * 1000, generator), generator)
 
     fit(vae, loss_of, PLAN, Path(folder) / "vae_state.pt", "vae")
+    if rank == 0:
+        torch.save(vae.state_dict(), Path(folder) / "vae_final.pt")

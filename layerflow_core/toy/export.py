@@ -1,0 +1,63 @@
+"""Packs trained parts into the one file that ships."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+import torch.nn.utils.parametrize as parametrize
+from torch import Tensor
+
+from ..config import ModelConfig
+from ..model.checkpoint import TOKENIZER_KEY, Checkpoint, encode_bytes, write_checkpoint
+from ..model.loading import network_tensors
+from .captions import tokenizer_json
+from .latents import LatentSet
+from .network_training import STAGES, Trainee, stage_config
+from .vae_training import VAE_CONFIG, build_vae, model_clips
+from .world import FPS, draw_scenes, render
+
+SAMPLER = {"steps": 20, "guidance": "constant", "scale": 3.0, "solver": "dpmpp_2m"}
+_PREVIEW_SCENES = 24
+
+
+def export(folder: Path, target: Path) -> None:
+    """Read ``vae_final.pt``, ``clips.safetensors`` and the last stage's weights; write one file, weights in fp16."""
+    data = LatentSet.load(folder / "clips.safetensors")
+    frames, channels, height, width = data.latents.shape[2:]
+    trainee = Trainee(stage_config(height, width, frames, channels))
+    trainee.load_state_dict(torch.load(folder / f"{STAGES[-1].name}_final.pt", weights_only=True))
+    parametrize.remove_parametrizations(trainee.network, "position_table", leave_parametrized=True)
+    vae = build_vae().eval()
+    vae.load_state_dict(torch.load(folder / "vae_final.pt", weights_only=True))
+    vae_config = {**VAE_CONFIG, "latents_mean": data.mean.tolist(), "latents_std": data.std.tolist()}
+    config = replace(trainee.network.config, vae=vae_config, fps=float(FPS), sampler=SAMPLER)
+    config = replace(config, preview=fit_preview(vae, config))
+    tensors = {f"network.{k}": v for k, v in network_tensors(trainee.network).items()}
+    tensors |= {f"text_encoder.{k}": v for k, v in trainee.t5.state_dict().items() if k != "encoder.embed_tokens.weight"}
+    tensors |= {f"vae.{k}": v for k, v in vae.state_dict().items()}
+    halves = {k: v.half() for k, v in tensors.items()}
+    write_checkpoint(Checkpoint(config, {**halves, TOKENIZER_KEY: encode_bytes(tokenizer_json().encode())}), target)
+
+
+@torch.inference_mode()
+def fit_preview(vae, config: ModelConfig) -> tuple[tuple[float, ...], ...]:
+    """Least-squares map from one latent to the mean colour of the pixels it stands for, [C + 1][3] in 0..1."""
+    inputs, colours = [], []
+    for scene in draw_scenes(_PREVIEW_SCENES, 3 * 10**8, held_out=False):
+        pixels = torch.stack(model_clips(render(scene))).transpose(1, 2)
+        latents = vae.encode(pixels).latent_dist.mean
+        mean, std = (torch.tensor(config.vae[k]).view(1, -1, 1, 1, 1) for k in ("latents_mean", "latents_std"))
+        small = torch.nn.functional.adaptive_avg_pool3d(pixels * 0.5 + 0.5, latents.shape[2:])
+        inputs.append(_points((latents - mean) / std))
+        colours.append(_points(small))
+    points = torch.cat(inputs)
+    design = torch.cat([points, torch.ones(len(points), 1)], 1)
+    weights = torch.linalg.lstsq(design, torch.cat(colours)).solution
+    return tuple(tuple(round(w, 5) for w in row) for row in weights.tolist())
+
+
+def _points(volume: Tensor) -> Tensor:
+    """[B, C, T, h, w] -> [B*T*h*w, C]."""
+    return volume.transpose(0, 1).flatten(1).T

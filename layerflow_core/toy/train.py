@@ -1,0 +1,48 @@
+"""Trains the embedded model from nothing: ``python -m layerflow_core.toy.train FOLDER``.
+
+Every stage leaves a file in the folder and is skipped when that file is there, so a stopped training goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from pathlib import Path
+
+from .embedded import EMBEDDED
+from .fitting import run_workers
+from .latents import write_latents
+from .network_training import train_network
+from .vae_training import train_vae
+
+PROCESSES = 2  # part of the recipe: another number draws other batches
+SEED = 0
+CLIPS, STILLS = 1600, 16000
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, help="for checkpoints and latents; about 300 MB")
+    parser.add_argument("--target", type=Path, default=EMBEDDED, help="file to write")
+    parser.add_argument("--evaluate", type=int, default=24, metavar="SCENES", help="held-out scenes to measure on, 0 for none")
+    options = parser.parse_args(arguments)
+    options.folder.mkdir(parents=True, exist_ok=True)
+    folder = str(options.folder)
+    if not (options.folder / "vae_final.pt").exists():
+        run_workers(PROCESSES, train_vae, folder, SEED)
+    if not (options.folder / "stills.safetensors").exists():
+        run_workers(PROCESSES, write_latents, folder, CLIPS, STILLS)
+    run_workers(PROCESSES, train_network, folder, SEED)
+    from .export import export
+
+    export(options.folder, options.target)
+    if options.evaluate:
+        from ..model.loading import load_model
+        from .evaluation import evaluate, write_figures
+
+        write_figures(evaluate(load_model(options.target), options.evaluate), options.target.with_name("figures.json"))
+
+
+if __name__ == "__main__":
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    main()

@@ -1,0 +1,46 @@
+"""CompositeRGBA: layers back to a video."""
+
+from __future__ import annotations
+
+from ..layerflow_core.composite import LENGTHS, RESIZES, Placement, composite_over
+from ..layerflow_core.errors import FrameError
+from .host import CATEGORY
+from .images import ALPHA_MEANINGS, to_alpha, to_frames, to_image
+
+COLOURS = ("straight", "premultiplied")
+
+
+class CompositeRGBA:
+    """A foreground over a background."""
+
+    CATEGORY = CATEGORY
+    DESCRIPTION = "Puts a transparent foreground over a background: foreground * alpha + background * (1 - alpha), exact in float32."
+    RETURN_TYPES = ("IMAGE",)
+    RETURN_NAMES = ("images",)
+    OUTPUT_TOOLTIPS = ("The composite, in the background's size.",)
+    FUNCTION = "composite"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        return {
+            "required": {
+                "foreground": ("IMAGE", {"tooltip": "Colour of the foreground; a fourth channel counts as its alpha unless 'alpha' is connected."}),
+                "background": ("IMAGE", {"tooltip": "What lies behind. One picture serves a video of any length."}),
+                "colour": (COLOURS, {"default": COLOURS[0], "tooltip": "straight: LayerFlow's own outputs. premultiplied: alpha is already multiplied into the colour."}),
+                "opacity": ("FLOAT", {"default": 1.0, "min": 0.0, "max": 1.0, "step": 0.01, "tooltip": "Of the foreground."}),
+                "x": ("INT", {"default": 0, "min": -16384, "max": 16384, "tooltip": "Pixels the foreground moves right."}),
+                "y": ("INT", {"default": 0, "min": -16384, "max": 16384, "tooltip": "Pixels the foreground moves down."}),
+                "resize": (RESIZES, {"default": "error", "tooltip": "Different sizes: refuse, resize the foreground or the background to the other, or place the foreground unresized at (x, y)."}),
+                "length": (LENGTHS, {"default": "error", "tooltip": "Different frame counts: refuse, hold the shorter one's last frame, loop it, or trim the longer one."}),
+                "alpha_is": (ALPHA_MEANINGS, {"default": ALPHA_MEANINGS[0], "tooltip": "What 1 means in the MASK at 'alpha'."}),
+            },
+            "optional": {"alpha": ("MASK", {"tooltip": "Alpha of the foreground; LayerFlow's 'alpha' output fits as it is."})},
+        }  # fmt: skip
+
+    def composite(self, foreground, background, colour, opacity, x, y, resize, length, alpha_is, alpha=None) -> tuple:
+        pixels, own_alpha = to_frames(foreground, "foreground")
+        matte = to_alpha(alpha, alpha_is) if alpha is not None else own_alpha
+        if matte is None:
+            raise FrameError("the foreground has no alpha: connect a MASK to 'alpha', or an IMAGE with four channels")
+        placement = Placement(opacity, x, y, colour == COLOURS[1], resize, length)
+        return (to_image(composite_over(pixels, matte, to_frames(background, "background")[0], placement)),)

@@ -1,0 +1,39 @@
+"""DecomposeVideo: footage to layers."""
+
+from __future__ import annotations
+
+from ..layerflow_core.footage import decompose
+from ..layerflow_core.pipeline import Run
+from ..layerflow_core.video.frames import FITS
+from .host import CATEGORY, ComfyDevices, ComfyObserver
+from .images import LAYER_NAMES, LAYER_TOOLTIPS, LAYER_TYPES, to_frames, to_outputs
+from .sampling_inputs import SAMPLING_INPUTS, read_settings
+
+
+class DecomposeVideo:
+    """Takes a video of any size and length apart."""
+
+    CATEGORY = CATEGORY
+    DESCRIPTION = "Takes a video apart into transparent foreground and clean background. Any size, two frames or more; what comes out has exactly the frames and size that went in."
+    RETURN_TYPES, RETURN_NAMES, OUTPUT_TOOLTIPS = LAYER_TYPES, LAYER_NAMES, LAYER_TOOLTIPS
+    FUNCTION = "decompose"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        return {
+            "required": {
+                "model": ("LAYERFLOW_MODEL", {"tooltip": "From LoadLayerFlow."}),
+                "images": ("IMAGE", {"tooltip": "The video, as a batch of frames."}),
+                "prompts": ("LAYERFLOW_PROMPTS", {"tooltip": "What the foreground and the background show; 'blended' may stay empty."}),
+                **SAMPLING_INPUTS,
+                "fit": (FITS, {"default": "pad", "tooltip": "How frames of another size reach the model's. pad keeps all of the picture and its aspect."}),
+                "overlap": ("INT", {"default": 4, "min": 0, "max": 15, "tooltip": "Longer videos run in windows; this many frames of neighbours are cross-faded."}),
+                "fps": ("FLOAT", {"default": 8.0, "min": 0.1, "max": 240.0, "step": 0.01, "tooltip": "Frame rate of the video, handed on to 'fps'. Connect GetVideoComponents' fps."}),
+            },
+            "hidden": {"node_id": "UNIQUE_ID"},
+        }  # fmt: skip
+
+    def decompose(self, model, images, prompts, seed, steps, guidance, scale, solver, fit, overlap, fps, node_id=None) -> tuple:
+        run = Run(prompts, {}, read_settings(model, steps, guidance, scale, solver), seed)
+        frames, _ = to_frames(images)
+        return to_outputs(decompose(model, frames, run, fps, fit, overlap, ComfyObserver(node_id), ComfyDevices()))

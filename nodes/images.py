@@ -1,0 +1,64 @@
+"""ComfyUI's pictures and masks to the core's and back: the one place that knows both.
+
+IMAGE is [N, H, W, C] in 0..1, MASK is [N, H, W]. The core has [N, C, H, W] and alpha [N, 1, H, W], 1 = opaque.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ..layerflow_core.errors import FrameError
+from ..layerflow_core.layers import LayerVideo
+
+ALPHA_MEANINGS = ("alpha (1 = opaque)", "transparency (1 = transparent)")
+LAYER_TYPES = ("IMAGE", "MASK", "IMAGE", "IMAGE", "IMAGE", "MASK", "FLOAT")
+LAYER_NAMES = ("foreground", "alpha", "background", "blended", "foreground_rgba", "transparency", "fps")
+LAYER_TOOLTIPS = (
+    "Colour of the foreground, straight (not multiplied by alpha).",
+    "Alpha of the foreground, 1 = opaque. For CompositeRGBA, ConditionLayer, ImageCompositeMasked and MaskToImage. NOT for JoinImageWithAlpha: that wants 'transparency'.",
+    "The background without the foreground.",
+    "The whole scene as the model made it, or as it was given.",
+    "Foreground with straight alpha as a fourth channel: for SaveImage, SaveAnimatedWEBP, SaveAnimatedPNG and PreviewImage.",
+    "1 - alpha, the polarity that JoinImageWithAlpha, PorterDuffImageComposite and LoadImage's MASK have.",
+    "Frames a second.",
+)
+
+
+def to_frames(image: Tensor, name: str = "images") -> tuple[Tensor, Tensor | None]:
+    """IMAGE to colour [N, 3, H, W] and, where it has a fourth channel, alpha [N, 1, H, W].
+
+    Raises:
+        FrameError: no IMAGE batch.
+    """
+    if image.ndim != 4 or image.shape[-1] not in (3, 4):
+        raise FrameError(f"{name}: {list(image.shape)} met, expected an IMAGE batch of [N, H, W, 3 or 4]")
+    frames = image.float().permute(0, 3, 1, 2)
+    return frames[:, :3].contiguous(), frames[:, 3:].contiguous() if frames.shape[1] == 4 else None
+
+
+def to_alpha(mask: Tensor, meaning: str = ALPHA_MEANINGS[0]) -> Tensor:
+    """MASK to alpha [N, 1, H, W], 1 = opaque.
+
+    Raises:
+        FrameError: no MASK batch.
+    """
+    if mask.ndim != 3:
+        raise FrameError(f"alpha: {list(mask.shape)} met, expected a MASK batch of [N, H, W]")
+    alpha = mask.float()[:, None]
+    return 1 - alpha if meaning == ALPHA_MEANINGS[1] else alpha
+
+
+def to_image(frames: Tensor) -> Tensor:
+    """[N, C, H, W] to IMAGE."""
+    return frames.permute(0, 2, 3, 1).contiguous()
+
+
+def to_outputs(layers: LayerVideo) -> tuple:
+    """The outputs that every node which makes layers has, see ``LAYER_NAMES``."""
+    import torch
+
+    alpha = layers.alpha
+    rgba = torch.cat([layers.foreground, alpha], 1)
+    background = layers.background if layers.background is not None else torch.zeros_like(layers.foreground)
+    blended = layers.blended if layers.blended is not None else layers.recompose()
+    return (to_image(layers.foreground), alpha[:, 0], to_image(background), to_image(blended), to_image(rgba), 1 - alpha[:, 0], float(layers.fps))

@@ -1,0 +1,35 @@
+"""LayerSampler: prompts, and layers that are given, to all layers."""
+
+from __future__ import annotations
+
+from ..layerflow_core.footage import fit_given
+from ..layerflow_core.pipeline import Run, make_layers
+from .host import CATEGORY, ComfyDevices, ComfyObserver
+from .images import LAYER_NAMES, LAYER_TOOLTIPS, LAYER_TYPES, to_outputs
+from .sampling_inputs import SAMPLING_INPUTS, read_settings
+
+
+class LayerSampler:
+    """Generates every layer that is not given."""
+
+    CATEGORY = CATEGORY
+    DESCRIPTION = "Draws transparent foreground, background and blended scene in one pass. With 'given' from ConditionLayer it draws only the layers that are missing."
+    RETURN_TYPES, RETURN_NAMES, OUTPUT_TOOLTIPS = LAYER_TYPES, LAYER_NAMES, LAYER_TOOLTIPS
+    FUNCTION = "sample"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        return {
+            "required": {
+                "model": ("LAYERFLOW_MODEL", {"tooltip": "From LoadLayerFlow."}),
+                "prompts": ("LAYERFLOW_PROMPTS", {"tooltip": "From LayerPrompts."}),
+                **SAMPLING_INPUTS,
+            },
+            "optional": {"given": ("LAYERFLOW_GIVEN", {"tooltip": "Layers that are already there, from ConditionLayer. They come back untouched."})},
+            "hidden": {"node_id": "UNIQUE_ID"},
+        }
+
+    def sample(self, model, prompts, seed, steps, guidance, scale, solver, given=None, node_id=None) -> tuple:
+        layers = {} if given is None else fit_given(model, given.layers_for(model.config.layout), given.fit, given.timing)
+        run = Run(prompts, layers, read_settings(model, steps, guidance, scale, solver), seed)
+        return to_outputs(make_layers(model, run, ComfyObserver(node_id), ComfyDevices()))

@@ -1,0 +1,31 @@
+"""The widgets that every sampling node shares, and what they mean to the core."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..layerflow_core.sampling.guidance import GUIDANCES
+from ..layerflow_core.sampling.sampler import SamplerSettings
+from ..layerflow_core.sampling.schedule import MOST_STEPS
+from ..layerflow_core.sampling.solver import SOLVERS
+
+AS_TRAINED = "model default"
+
+SAMPLING_INPUTS: Mapping[str, tuple] = {
+    "seed": ("INT", {"default": 0, "min": 0, "max": 2**63 - 1, "control_after_generate": True, "tooltip": "Same inputs and same seed give the same layers, bit for bit."}),
+    "steps": ("INT", {"default": 20, "min": 1, "max": MOST_STEPS, "tooltip": "Sampling steps. 20 suits the embedded model; the official checkpoints were shown with 50."}),
+    "guidance": ([AS_TRAINED, *GUIDANCES], {"default": AS_TRAINED, "tooltip": "How strongly the prompts pull. 'model default' takes guidance, scale and solver from the checkpoint; 'dynamic' is CogVideoX's DynamicCFG, 'constant' plain classifier-free guidance."}),
+    "scale": ("FLOAT", {"default": 6.0, "min": 0.0, "max": 30.0, "step": 0.1, "tooltip": "Guidance scale, used unless guidance is 'model default'."}),
+    "solver": ([AS_TRAINED, *SOLVERS], {"default": AS_TRAINED, "tooltip": "'dpmpp_2m_sde' is the official stochastic solver, 'dpmpp_2m' the deterministic one."}),
+}  # fmt: skip
+
+
+def read_settings(model, steps: int, guidance: str, scale: float, solver: str) -> SamplerSettings:
+    """Widgets to settings, the checkpoint's own where they say so."""
+    chosen: dict[str, Any] = {**model.config.sampler, "steps": steps}
+    if guidance != AS_TRAINED:
+        chosen |= {"guidance": guidance, "scale": scale}
+    if solver != AS_TRAINED:
+        chosen["solver"] = solver
+    return SamplerSettings(**chosen)
