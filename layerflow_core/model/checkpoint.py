@@ -70,6 +70,7 @@ def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     tensors = {key: value.detach().contiguous().cpu() for key, value in checkpoint.tensors.items()}
     try:
         save_file(tensors, str(partial), metadata={CONFIG_KEY: checkpoint.config.to_json()})
+        partial.chmod(0o644)  # safetensors writes files that only their owner can read
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

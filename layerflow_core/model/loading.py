@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..config import ModelConfig
 from ..errors import CheckpointError, MissingPartError
@@ -118,12 +118,17 @@ def assemble(checkpoint: Checkpoint, dtype: torch.dtype = torch.float32, source:
         if TOKENIZER_KEY not in checkpoint.tensors:
             raise CheckpointError("the checkpoint has a text encoder but no tokenizer: the file is incomplete")
         tokenizer = checkpoint.tensors[TOKENIZER_KEY].numpy().tobytes()
-        text = TextEncoder.from_data(tokenizer, t5.to(dtype).requires_grad_(False), config.network.tokens_per_text)
+        text = TextEncoder.from_data(tokenizer, _cast(t5, dtype), config.network.tokens_per_text)
     if config.vae is not None:
         vae_module = build_vae(config.vae)
         load_strictly(vae_module, checkpoint.part("vae"), "VAE")
-        vae = LayerVAE(vae_module.to(dtype).requires_grad_(False))
+        vae = LayerVAE(_cast(vae_module, dtype))
     return LayerFlowModel(config, network, text, vae, source)
+
+
+def _cast(module: nn.Module, dtype: torch.dtype) -> nn.Module:
+    # Not the method: diffusers and transformers override it with warnings meant for from_pretrained.
+    return nn.Module.to(module, dtype).requires_grad_(False)
 
 
 def load_model(path: Path, dtype: torch.dtype = torch.float32) -> LayerFlowModel:

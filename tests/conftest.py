@@ -1,0 +1,87 @@
+"""Fixtures that several rooms share."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import types
+from pathlib import Path
+
+import pytest
+import torch
+
+PACK = Path(__file__).parents[1]
+torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def embedded():
+    """The embedded model, loaded once."""
+    from layerflow_core.model.loading import load_model
+    from layerflow_core.toy.embedded import EMBEDDED
+
+    return load_model(EMBEDDED)
+
+
+@pytest.fixture(scope="session")
+def quick():
+    """Settings for runs whose picture does not matter."""
+    from layerflow_core.sampling.sampler import SamplerSettings
+
+    return SamplerSettings(2, "constant", 3.0)
+
+
+@pytest.fixture(scope="session")
+def host(tmp_path_factory) -> types.SimpleNamespace:
+    """Stand-ins for the modules of ComfyUI that the nodes use; ``progress`` records, ``interrupt`` cancels."""
+    state = types.SimpleNamespace(progress=[], interrupt=False, models=tmp_path_factory.mktemp("models"))
+
+    class InterruptProcessingException(Exception):  # noqa: N818 - ComfyUI's name
+        pass
+
+    class ProgressBar:
+        def __init__(self, total, node_id=None):
+            self.total = total
+
+        def update_absolute(self, value, total=None, preview=None):
+            state.progress.append((value, total, preview))
+
+    def stop_if_interrupted():
+        if state.interrupt:
+            raise InterruptProcessingException
+
+    management = types.ModuleType("comfy.model_management")
+    management.get_torch_device = lambda: torch.device("cpu")
+    management.soft_empty_cache = lambda: None
+    management.throw_exception_if_processing_interrupted = stop_if_interrupted
+    utils = types.ModuleType("comfy.utils")
+    utils.ProgressBar = ProgressBar
+    comfy = types.ModuleType("comfy")
+    comfy.model_management, comfy.utils = management, utils
+    paths = types.ModuleType("folder_paths")
+    paths.models_dir, paths.folder_names_and_paths = str(state.models), {}
+    paths.get_filename_list = lambda name: []
+    state.interrupted = InterruptProcessingException
+    sys.modules.update({"comfy": comfy, "comfy.model_management": management, "comfy.utils": utils, "folder_paths": paths})
+    yield state
+    for name in ("comfy", "comfy.model_management", "comfy.utils", "folder_paths"):
+        sys.modules.pop(name)
+
+
+@pytest.fixture(scope="session")
+def pack(host):
+    """The pack, imported the way ComfyUI does it: from its path, under a name of its own."""
+    name = "layerflow_pack_under_test"
+    spec = importlib.util.spec_from_file_location(name, PACK / "__init__.py", submodule_search_locations=[str(PACK)])
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(autouse=True)
+def calm_host(request):
+    """No test inherits another one's cancel."""
+    if "host" in request.fixturenames or "pack" in request.fixturenames:
+        state = request.getfixturevalue("host")
+        state.interrupt, state.progress[:] = False, []

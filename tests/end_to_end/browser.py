@@ -1,0 +1,103 @@
+"""A real browser on a real frontend."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from .comfy_server import Server
+
+RUN_BUTTONS = ("button[data-testid='queue-button']", "[data-testid='queue-button'] button")
+LOAD_MS, RUN_MS = 90_000, 400_000
+
+
+def chromium() -> str | None:
+    return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@contextmanager
+def open_page(server: Server, width: int = 1800, height: int = 1000) -> Iterator:
+    """A page with the frontend ready and this pack's nodes registered."""
+    from playwright.sync_api import sync_playwright
+
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=flags)
+        try:
+            page = browser.new_page(viewport={"width": width, "height": height})
+            page.goto(server.url)
+            page.wait_for_function("window.app?.graph && window.LiteGraph && 'LoadLayerFlow' in LiteGraph.registered_node_types", timeout=LOAD_MS)
+            yield page
+        finally:
+            browser.close()
+
+
+def open_graph(page, graph: dict) -> None:
+    """Load a UI graph and fit it into the window."""
+    page.evaluate("async (graph) => { await app.loadGraphData(graph) }", graph)
+    page.wait_for_timeout(1000)
+    page.keyboard.press(".")
+    page.wait_for_timeout(500)
+
+
+def missing_nodes(page) -> list[str]:
+    """Types on the canvas that the frontend does not know."""
+    return page.evaluate("app.graph._nodes.filter(n => !(n.type in LiteGraph.registered_node_types)).map(n => n.type)")
+
+
+def press_run(page) -> None:
+    for selector in RUN_BUTTONS:
+        button = page.locator(selector).first
+        if button.count():
+            button.click()
+            return
+    raise AssertionError("the frontend shows no Run button")
+
+
+def run_and_wait(page, server: Server) -> dict:
+    """Press Run and return the history entry of the run it started."""
+    before = set(server.get("/history"))
+    press_run(page)
+    for _ in range(RUN_MS // 500):
+        new = {k: v for k, v in server.get("/history").items() if k not in before and v["status"].get("status_str")}
+        if new:
+            page.wait_for_timeout(2500)  # let the pictures arrive
+            return next(iter(new.values()))
+        page.wait_for_timeout(500)
+    raise AssertionError("the run did not end")
+
+
+# Columns by longest path from a source; a template is read from left to right.
+_ARRANGE = """
+() => {
+  const nodes = app.graph._nodes, depth = {}, links = app.graph.links;
+  const get = (id) => links.get ? links.get(id) : links[id];
+  const find = (n) => depth[n.id] ??= Math.max(0, ...(n.inputs ?? []).filter(i => i.link != null).map(i => 1 + find(app.graph.getNodeById(get(i.link).origin_id))));
+  nodes.forEach(find);
+  const columns = [];
+  nodes.forEach(n => (columns[depth[n.id]] ??= []).push(n));
+  let x = 40;
+  for (const column of columns) {
+    let y = 80, widest = 0;
+    for (const n of column) {
+      for (const w of n.widgets ?? []) if (w.name === 'control_after_generate') w.value = 'fixed';
+      n.setSize(n.computeSize());
+      n.size[0] = Math.max(n.size[0], 300);
+      if (n.type.startsWith('SaveAnimated') || n.type === 'SaveVideo') n.size[1] = Math.max(n.size[1], 330);
+      if (n.type === 'LayerSampler' || n.type === 'DecomposeVideo') n.size[1] += 120;
+      n.pos = [x, y]; y += n.size[1] + 60; widest = Math.max(widest, n.size[0]);
+    }
+    x += widest + 60;
+  }
+  return JSON.stringify(app.graph.serialize());
+}
+"""
+
+
+def to_ui_graph(page, api: dict, name: str) -> dict:
+    """An API graph as the UI graph that the frontend would save."""
+    page.evaluate("async ([api, name]) => { await app.loadApiJson(api, name) }", [api, name])
+    page.wait_for_timeout(1500)
+    return json.loads(page.evaluate(_ARRANGE))
