@@ -74,9 +74,13 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
 
     import numpy as np
 
+    try:
+        from numpy._core.multiarray import _reconstruct
+    except ImportError:  # numpy 1
+        from numpy.core.multiarray import _reconstruct
+
     # A training run saves numpy's random state beside the weights: plain arrays, and all that is let through.
-    reconstruct = getattr(np, "_core", np.core if hasattr(np, "core") else None).multiarray._reconstruct
-    harmless = [reconstruct, np.ndarray, np.dtype, type(np.dtype(np.uint32))]
+    harmless = [_reconstruct, np.ndarray, np.dtype, type(np.dtype(np.uint32))]
     if not path.is_file():
         raise CheckpointError(f"{path} is not there; check the name")
     try:

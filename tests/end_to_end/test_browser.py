@@ -1,0 +1,48 @@
+"""The four templates in a real browser: they open whole, run by the Run button and show what they made."""
+
+import json
+
+import pytest
+
+from .browser import chromium, missing_nodes, open_graph, open_page, run_and_wait
+from .comfy_server import PACK, error_of
+from .conftest import GRAPHS
+
+ARTIFACTS = PACK / "tests" / "artifacts"
+
+pytestmark = pytest.mark.skipif(chromium() is None, reason="no Chromium here")
+
+
+@pytest.fixture(scope="module")
+def page(server):
+    with open_page(server) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_template_opens_runs_and_shows(server, page, checkout, name):
+    open_graph(page, json.loads((PACK / "workflows" / f"{name}.json").read_text()))
+    assert missing_nodes(page) == []
+    entry = run_and_wait(page, server)
+    ARTIFACTS.mkdir(exist_ok=True)
+    page.screenshot(path=str(ARTIFACTS / f"{checkout.name}-{name}.png"))
+    assert entry["status"]["status_str"] == "success", error_of(entry)
+    assert len(server.saved(entry)) == 4
+    shown = page.evaluate("app.graph._nodes.filter(n => n.type === 'SaveAnimatedWEBP' && (n.imgs?.length || document.querySelector(`[data-node-id='${n.id}'] img`))).length")
+    assert shown == 3
+
+
+def test_templates_are_offered_with_thumbnails(server):
+    offered = server.get("/workflow_templates")
+    assert set(GRAPHS) <= set(offered["ComfyUI-LayerFlow"])
+    for name in GRAPHS:
+        assert (PACK / "workflows" / f"{name}.jpg").stat().st_size > 2000
+
+
+def test_help_pages_are_served(server):
+    import urllib.request
+
+    for name in server.get("/object_info"):
+        if (PACK / "web" / "docs" / f"{name}.md").exists():
+            with urllib.request.urlopen(f"{server.url}/extensions/ComfyUI-LayerFlow/docs/{name}.md") as answer:
+                assert answer.read().decode().startswith("#")

@@ -1,0 +1,141 @@
+"""The four graphs on a real server, with real files."""
+
+import shutil
+import time
+import urllib.request
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+import torch
+
+from .comfy_server import error_of
+from .conftest import GRAPHS, load_graph
+
+FOOTAGE = Path(__file__).parents[3] / "shared" / "data" / "davis" / "dog" / "bl"
+TASKS = ("generate", "decompose", "foreground_to_background", "background_to_foreground")
+
+
+def quickly(graph: dict, steps: int = 2) -> dict:
+    for node in graph.values():
+        if "steps" in node["inputs"]:
+            node["inputs"]["steps"] = steps
+    return graph
+
+
+def test_every_task_has_its_graph():
+    assert GRAPHS == sorted(TASKS)
+
+
+def test_nodes_are_there_with_tooltips(server):
+    info = server.get("/object_info")
+    for name in ("LoadLayerFlow", "LayerPrompts", "LayerSampler", "DecomposeVideo", "ConditionLayer", "CompositeRGBA", "LayerFlowSampleClip"):
+        assert info[name]["category"] == "LayerFlow" and info[name]["output_tooltips"]
+
+
+def test_pack_imports_in_a_fraction_of_a_second(server):
+    lines = (server.base / "server.log").read_text().splitlines()
+    (line,) = [text for text in lines if "custom_nodes/ComfyUI-LayerFlow" in text and "seconds" in text]
+    assert "IMPORT FAILED" not in line and float(line.split(" seconds")[0].split()[-1]) <= 0.5
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_graph_runs_and_saves(server, task):
+    from PIL import Image
+
+    from layerflow_core.video.files import read_video
+
+    entry = server.run(quickly(load_graph(task)))
+    assert entry["status"]["status_str"] == "success", error_of(entry)
+    saved = {p.name.rsplit("_", 2)[0].removeprefix(f"{task}_"): p for p in server.saved(entry)}
+    assert set(saved) == {"foreground", "background", "blended", "recomposed"}
+    with Image.open(saved["foreground"]) as moving:
+        assert (moving.n_frames, moving.size, moving.mode) == (16, (96, 64), "RGBA")
+        moving.seek(8)
+        assert moving.getchannel("A").getextrema() != (255, 255)
+    footage = read_video(saved["recomposed"])
+    assert footage.colour.shape == (16, 3, 64, 96) and footage.fps == 8
+
+
+def test_a_real_video_file_comes_back_with_its_frames_size_and_rate(server):
+    from layerflow_core.toy.world import draw_scene, render
+    from layerflow_core.video.files import read_video, write_h264
+
+    frames = read_video(FOOTAGE).colour if FOOTAGE.is_dir() else torch.nn.functional.interpolate(render(draw_scene(3)).blended, (480, 720))
+    rate = Fraction(24000, 1001)
+    write_h264(server.base / "input" / "dog.mp4", frames, rate)
+    graph = quickly(load_graph("decompose"))
+    graph["20"] = {"class_type": "LoadVideo", "inputs": {"file": "dog.mp4"}}
+    graph["21"] = {"class_type": "GetVideoComponents", "inputs": {"video": ["20", 0]}}
+    graph["22"] = {"class_type": "LayerPrompts", "inputs": {"foreground": "a white dog", "background": "a green meadow", "blended": ""}}
+    graph["3"]["inputs"] |= {"images": ["21", 0], "prompts": ["22", 0], "fps": ["21", 2]}
+    del graph["2"]
+    entry = server.run(graph)
+    assert entry["status"]["status_str"] == "success", error_of(entry)
+    (recomposed,) = [p for p in server.saved(entry) if p.suffix == ".mp4"]
+    back = read_video(recomposed)
+    assert back.colour.shape == frames.shape
+    assert abs(back.fps - rate) < 0.001
+
+
+def test_same_graph_same_pixels(server):
+    """A second server-side run with a changed and then restored seed gives the same file contents."""
+    graph = quickly(load_graph("generate"))
+    contents = []
+    for seed in (5, 6, 5):
+        graph["3"]["inputs"]["seed"] = seed
+        entry = server.run(graph)
+        files = [p for p in server.saved(entry) if "foreground" in p.name]
+        contents.append(files[0].read_bytes() if files else None)
+    assert contents[0] == contents[2] != contents[1]
+
+
+def test_cancel_stops_within_a_step(server):
+    graph = quickly(load_graph("generate"), steps=200)
+    graph["3"]["inputs"]["seed"] = int(time.time())
+    prompt = server.queue(graph)
+    time.sleep(12)
+    started = time.time()
+    urllib.request.urlopen(urllib.request.Request(server.url + "/interrupt", b"{}", {"Content-Type": "application/json"}), timeout=30).read()
+    entry = server.wait(prompt, 60)
+    assert any(kind == "execution_interrupted" for kind, _ in entry["status"]["messages"]), entry["status"]
+    assert time.time() - started < 20
+    after = server.run(quickly(load_graph("generate")))
+    assert after["status"]["status_str"] == "success"
+
+
+@pytest.mark.parametrize("change, message", [
+    ({"2": {"foreground": "", "background": "", "blended": ""}}, "no prompts"),
+    ({"10": {"alpha_is": "alpha (1 = opaque)", "x": 0, "background": ["30", 0]}}, "choose hold, loop or trim"),
+])  # fmt: skip
+def test_bad_input_is_a_clear_error_in_the_graph(server, change, message):
+    graph = quickly(load_graph("generate"))
+    if "10" in change:
+        graph["30"] = {"class_type": "ImageFromBatch", "inputs": {"image": ["3", 2], "batch_index": 0, "length": 5}}
+    for node, inputs in change.items():
+        graph[node]["inputs"] |= inputs
+    entry = server.run(graph)
+    assert entry["status"]["status_str"] == "error"
+    assert message in error_of(entry) and "layerflow_core.errors" in error_of(entry)
+
+
+def test_a_truncated_checkpoint_is_named(server):
+    from layerflow_core.toy.embedded import EMBEDDED
+
+    folder = server.base / "models" / "layerflow"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "cut.safetensors").write_bytes(EMBEDDED.read_bytes()[:100_000])
+    shutil.copy(EMBEDDED, folder / "whole.safetensors")
+    graph = quickly(load_graph("generate"))
+    for name, status in (("cut.safetensors", "error"), ("whole.safetensors", "success")):
+        graph["1"]["inputs"]["checkpoint"] = name
+        entry = server.run(graph)
+        assert entry["status"]["status_str"] == status
+        assert status == "success" or ("CheckpointError" in error_of(entry) and "damaged" in error_of(entry))
+
+
+def test_unknown_choices_are_refused_before_running(server):
+    graph = quickly(load_graph("generate"))
+    graph["3"]["inputs"]["solver"] = "euler"
+    answer = server.post("/prompt", {"prompt": graph})
+    assert answer["http"] == 400 and "3" in answer["node_errors"]

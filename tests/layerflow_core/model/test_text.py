@@ -1,0 +1,58 @@
+import pytest
+import torch
+
+from layerflow_core.errors import CheckpointError, PromptError
+from layerflow_core.layout import find_layout
+from layerflow_core.model.text import CACHED_PROMPTS, TextEncoder, indexed
+
+ROW = find_layout("gen_rgba")
+
+
+def test_each_prompt_is_encoded_alone_with_its_index(embedded):
+    text = embedded.text
+    context = text.encode_layers({"foreground": "a red star", "background": "a blue sky", "blended": "both"}, ROW)
+    assert context.shape == (1, 3 * text.tokens, text.width)
+    for i, prompt in enumerate(("a red star", "a blue sky", "both")):
+        assert torch.equal(context[0, i * text.tokens : (i + 1) * text.tokens], text.encode(f"{i}, {prompt}"))
+    assert indexed(2, "x") == "2, x"
+
+
+def test_a_missing_prompt_is_zeros(embedded):
+    text = embedded.text
+    context = text.encode_layers({"background": "a blue sky", "foreground": "  "}, ROW)[0].unflatten(0, (3, -1))
+    assert not context[0].any() and context[1].any() and not context[2].any()
+
+
+def test_encoding_is_cached_and_equal(embedded):
+    text = embedded.text
+    first = text.encode("0, a green ring")
+    assert text.encode("0, a green ring") is first
+    for i in range(CACHED_PROMPTS):
+        text.encode(f"0, filler {i} " + "star " * (i % 7))
+    again = text.encode("0, a green ring")
+    assert again is not first and torch.equal(again, first)
+
+
+def test_long_prompts_are_cut_and_counted(embedded):
+    text = embedded.text
+    assert text.count_tokens("a red star") == 4
+    assert text.count_tokens("star " * 100) == text.tokens
+    assert text.token_ids("star " * 100).shape == (text.tokens,)
+
+
+@pytest.mark.parametrize("prompts", [{}, {"foreground": ""}, {"foreground": "  \n"}])
+def test_no_prompts(embedded, prompts):
+    with pytest.raises(PromptError, match="no prompts"):
+        embedded.text.encode_layers(prompts, ROW)
+
+
+def test_prompt_for_a_layer_that_is_not_there(embedded):
+    with pytest.raises(PromptError, match="shadow"):
+        embedded.text.encode_layers({"foreground": "a", "shadow": "b"}, ROW)
+    with pytest.raises(PromptError, match="int"):
+        embedded.text.encode_layers({"foreground": 3}, ROW)
+
+
+def test_damaged_tokenizer(embedded):
+    with pytest.raises(CheckpointError, match="tokenizer"):
+        TextEncoder.from_data(b"{", embedded.text.t5, 8)

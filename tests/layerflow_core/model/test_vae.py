@@ -1,0 +1,82 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from layerflow_core.layout import CLIP, STACK, find_layout
+from layerflow_core.model.vae import LayerVAE, build_vae
+from layerflow_core.sampling.noise import POSTERIOR, NoiseSource
+
+CONFIG = {
+    "down_block_types": ("CogVideoXDownBlock3D",) * 2, "up_block_types": ("CogVideoXUpBlock3D",) * 2, "block_out_channels": (8, 8),
+    "latent_channels": 4, "layers_per_block": 1, "norm_num_groups": 2, "temporal_compression_ratio": 4, "scaling_factor": 1.15258426,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def vae():
+    torch.manual_seed(0)
+    module = build_vae(CONFIG)
+    for p in module.parameters():
+        torch.nn.init.normal_(p, std=0.3)
+    return LayerVAE(module)
+
+
+def clips_of(layout):
+    torch.manual_seed(1)
+    return {name: torch.rand(16, 3, 8, 8) * 2 - 1 for name in layout.names}
+
+
+@pytest.mark.parametrize("variant, frames", [("gen_rgb", 12), ("gen_rgba", 16), ("fg2bg_rgba", 17)])
+def test_whole_stack_gives_the_layouts_latents_and_back(vae, variant, frames):
+    layout = find_layout(variant)
+    latents = vae.encode(clips_of(layout), layout, NoiseSource(0).generator(POSTERIOR))
+    assert latents.shape == (1, frames, 4, 4, 4)
+    decoded = vae.decode(latents, layout)
+    assert {name: tuple(clip.shape) for name, clip in decoded.items()} == {name: (16, 3, 8, 8) for name in layout.names}
+
+
+def test_stack_is_one_call_of_the_vae(vae):
+    """Group norm and causal convolutions see across clips; encoding them apart gives something else."""
+    layout = find_layout("gen_rgb")
+    clips = clips_of(layout)
+    together = vae.encode(clips, layout, NoiseSource(0).generator(POSTERIOR))
+    stack = layout.stack(clips).transpose(0, 1)[None]
+    with torch.inference_mode():
+        hidden = vae.vae.encoder(stack)
+        moments = (hidden[0] if isinstance(hidden, tuple) else hidden)[0].transpose(0, 1)
+    mean, logvar = moments.chunk(2, 1)
+    noise = torch.randn(1, 4, 12, 4, 4, generator=NoiseSource(0).generator(POSTERIOR))[0].transpose(0, 1)
+    expected = (mean + (0.5 * logvar.clamp(-30, 20)).exp() * noise) * 1.15258426
+    assert torch.allclose(together[0], expected, atol=1e-4)
+    apart = vae.encode(clips, replace(layout, encoding=CLIP), NoiseSource(0).generator(POSTERIOR))
+    assert not torch.allclose(apart, together, atol=1e-2)
+
+
+def test_clip_encoding_does_not_see_other_clips(vae):
+    layout = replace(find_layout("gen_rgb"), encoding=CLIP)
+    clips = clips_of(layout)
+    first = vae.encode(clips, layout, NoiseSource(0).generator(POSTERIOR))
+    clips["background"] = -clips["background"]
+    second = vae.encode(clips, layout, NoiseSource(0).generator(POSTERIOR))
+    for name in ("foreground", "blended"):
+        assert torch.equal(first[:, layout.span(name)], second[:, layout.span(name)])
+    assert layout.encoding != STACK
+
+
+def test_posterior_is_sampled_with_the_runs_generator(vae):
+    layout = find_layout("gen_rgb")
+    clips = clips_of(layout)
+    draws = [vae.encode(clips, layout, NoiseSource(seed).generator(POSTERIOR)) for seed in (3, 3, 4)]
+    assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
+
+
+def test_embedded_vae_restores_clips(embedded):
+    from layerflow_core.toy.vae_training import model_clips
+    from layerflow_core.toy.world import draw_scene, render
+
+    layout = embedded.config.layout
+    clips = dict(zip(layout.names, model_clips(render(draw_scene(3, held_out=True)))))
+    restored = embedded.vae.decode(embedded.vae.encode(clips, layout, NoiseSource(0).generator(POSTERIOR)), layout)
+    for name in layout.names:
+        assert (restored[name] - clips[name]).square().mean() < 0.03, name

@@ -1,0 +1,93 @@
+import json
+
+import pytest
+import torch
+from PIL import Image
+
+from layerflow_core.cli import main
+from layerflow_core.toy.world import draw_scene, render
+from layerflow_core.video.files import read_video, write_h264, write_prores
+
+FAST = ["--steps", "2", "--device", "cpu"]
+WORDS = ["--foreground", "a red solid star", "--background", "a night sky"]
+TRUE = render(draw_scene(3))
+
+
+def test_generate_writes_a_folder_that_says_what_it_is(tmp_path, capsys):
+    assert main(["generate", *WORDS, "--blended", "both", "--seed", "4", "--out", str(tmp_path), *FAST]) == 0
+    record = json.loads((tmp_path / "layers.json").read_text())
+    assert record["prompts"] == {"foreground": "a red solid star", "background": "a night sky", "blended": "both"}
+    assert (record["seed"], record["steps"], record["fps"], record["frames"]) == (4, 2, "8/1", 16)
+    assert record["alpha"] == "straight, 1 = opaque" and len(record["checkpoint_sha256"]) == 64
+    movie = read_video(tmp_path / "foreground.mov")
+    pngs = read_video(tmp_path / "foreground")
+    assert movie.alpha is not None and movie.colour.shape == pngs.colour.shape == (16, 3, 64, 96)
+    for name in ("background.mp4", "blended.mp4", "recomposed.mp4"):
+        assert len(read_video(tmp_path / name).colour) == 16
+    assert Image.open(tmp_path / "contact_sheet.png").width > 300
+    assert str(tmp_path / "contact_sheet.png") in capsys.readouterr().out
+
+
+def test_same_seed_same_files(tmp_path):
+    for out in ("a", "b"):
+        main(["generate", *WORDS, "--seed", "4", "--out", str(tmp_path / out), *FAST])
+    first, second = (read_video(tmp_path / out / "foreground") for out in ("a", "b"))
+    assert torch.equal(first.colour, second.colour) and torch.equal(first.alpha, second.alpha)
+
+
+def test_decompose_keeps_frames_size_and_rate(tmp_path):
+    video = torch.nn.functional.interpolate(TRUE.blended, (50, 70))[:11]
+    write_h264(tmp_path / "in.mp4", video, 24)
+    assert main(["decompose", str(tmp_path / "in.mp4"), *WORDS, "--out", str(tmp_path / "out"), *FAST]) == 0
+    back = read_video(tmp_path / "out" / "foreground.mov")
+    assert back.colour.shape == (11, 3, 50, 70) and back.fps == 24
+    assert json.loads((tmp_path / "out" / "layers.json").read_text())["fps"] == "24/1"
+
+
+@pytest.mark.parametrize("layer", ["foreground", "background"])
+def test_condition(tmp_path, layer):
+    source = tmp_path / "in.mov"
+    write_prores(source, TRUE.foreground, TRUE.alpha, 8) if layer == "foreground" else write_h264(source, TRUE.background, 8)
+    assert main(["condition", str(source), "--layer", layer, *WORDS, "--out", str(tmp_path / "out"), *FAST]) == 0
+    assert json.loads((tmp_path / "out" / "layers.json").read_text())["task"] == f"condition on {layer}"
+
+
+def test_composite_of_files(tmp_path):
+    write_prores(tmp_path / "fg.mov", TRUE.foreground, TRUE.alpha, 8)
+    write_h264(tmp_path / "bg.mp4", TRUE.background, 8)
+    assert main(["composite", str(tmp_path / "fg.mov"), str(tmp_path / "bg.mp4"), "--out", str(tmp_path / "x.mp4")]) == 0
+    assert (read_video(tmp_path / "x.mp4").colour - TRUE.blended).abs().mean() < 0.03
+
+
+def test_a_shorter_run_leaves_no_frames_of_a_longer_one(tmp_path):
+    write_h264(tmp_path / "in.mp4", TRUE.blended, 8)
+    for frames in (16, 5):
+        write_h264(tmp_path / "in.mp4", TRUE.blended[:frames], 8)
+        main(["decompose", str(tmp_path / "in.mp4"), *WORDS, "--out", str(tmp_path / "out"), *FAST])
+    assert len(list((tmp_path / "out" / "foreground").iterdir())) == 5
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["generate"], "no prompts"),
+    (["generate", *WORDS, "--steps", "0"], "1 or more"),
+    (["generate", *WORDS, "--steps", "500"], "1 to 200"),
+    (["generate", *WORDS, "--model", "none.safetensors"], "is not there"),
+    (["decompose", "none.mp4", *WORDS], "is not there"),
+    (["verify", "none"], "no fixtures"),
+    (["convert", "none.pt", "out.safetensors"], "is not there"),
+    (["composite", "a.mov", "b.mp4"], "is not there"),
+])  # fmt: skip
+def test_bad_input_is_one_line_and_status_1(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 1
+    shown = capsys.readouterr().err.strip()
+    assert shown.startswith("layerflow: ") and message in shown and "\n" not in shown
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_verify_prints_a_line_per_fixture(tmp_path, capsys):
+    from pathlib import Path
+
+    golden = Path(__file__).parents[1] / "data" / "golden"
+    assert main(["verify", str(golden), "--out", str(tmp_path)]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == sorted(p.stem for p in golden.glob("*.json"))

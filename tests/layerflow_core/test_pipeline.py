@@ -1,0 +1,146 @@
+import hashlib
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+
+from layerflow_core.errors import Cancelled, FrameError, LayoutError, PromptError, SamplingError
+from layerflow_core.pipeline import Run, SilentObserver, check_run, encode_given, make_layers
+from layerflow_core.sampling.noise import POSTERIOR, NoiseSource
+from layerflow_core.sampling.sampler import SamplerSettings
+from layerflow_core.toy.world import draw_scene, render
+
+SCENE = draw_scene(11, held_out=True)
+TRUE = render(SCENE)
+SDE = SamplerSettings(3, "dynamic", 6.0, "dpmpp_2m_sde")
+
+GIVEN = {
+    "generate": {},
+    "decompose": {"blended": TRUE.blended},
+    "foreground to background": {"foreground": TRUE.foreground, "alpha": TRUE.alpha},
+    "background to foreground": {"background": TRUE.background.contiguous()},
+    "clean plate to foreground and back": {"background": TRUE.background.contiguous(), "blended": TRUE.blended},
+}
+
+
+def fingerprint(layers) -> str:
+    return hashlib.sha256(b"".join(clip.numpy().tobytes() for clip in layers.clips().values())).hexdigest()
+
+
+class Recorder(SilentObserver):
+    def __init__(self, stop_after=None):
+        self.stages, self.steps, self.previews, self.stop_after = [], [], [], stop_after
+
+    def stage(self, name):
+        self.stages.append(name)
+
+    def step(self, done, total, preview):
+        self.steps.append((done, total))
+        self.previews.append(preview())
+        if done == self.stop_after:
+            raise Cancelled("stopped")
+
+
+@pytest.mark.parametrize("task", GIVEN)
+def test_every_task(embedded, quick, task):
+    given = GIVEN[task]
+    layers = make_layers(embedded, Run(SCENE.prompts, given, quick, 1))
+    for name, clip in layers.clips().items():
+        channels = 1 if name.endswith("alpha") else 3
+        assert clip.shape == (16, channels, 64, 96) and clip.dtype == torch.float32
+        assert 0 <= clip.min() and clip.max() <= 1
+    named = {"foreground": layers.foreground, "alpha": layers.alpha, "background": layers.background, "blended": layers.blended}
+    assert all(torch.equal(named[name], pixels) for name, pixels in given.items()), "a given layer was changed"
+    assert layers.fps == 8
+
+
+def test_same_seed_same_bits_also_after_a_cancelled_run(embedded):
+    run = Run(SCENE.prompts, {}, SDE, 5)
+    first = fingerprint(make_layers(embedded, run))
+    with pytest.raises(Cancelled):
+        make_layers(embedded, run, Recorder(stop_after=2))
+    make_layers(embedded, replace(run, seed=6, settings=SamplerSettings(2)))
+    assert fingerprint(make_layers(embedded, run)) == first
+    assert fingerprint(make_layers(embedded, replace(run, seed=6))) != first
+
+
+def test_same_seed_same_bits_in_a_new_process(embedded):
+    code = """
+import hashlib, torch
+torch.set_num_threads(2)
+from layerflow_core.model.loading import load_model
+from layerflow_core.pipeline import Run, make_layers
+from layerflow_core.sampling.sampler import SamplerSettings
+from layerflow_core.toy.embedded import EMBEDDED
+from layerflow_core.toy.world import draw_scene, render
+scene = draw_scene(11, held_out=True)
+run = Run(scene.prompts, {"blended": render(scene).blended}, SamplerSettings(3, "dynamic", 6.0, "dpmpp_2m_sde"), 5)
+layers = make_layers(load_model(EMBEDDED), run)
+print(hashlib.sha256(b"".join(c.numpy().tobytes() for c in layers.clips().values())).hexdigest())
+"""
+    here = fingerprint(make_layers(embedded, Run(SCENE.prompts, GIVEN["decompose"], SDE, 5)))
+    there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()[-1]
+    assert here == there
+
+
+def test_observer_sees_stages_steps_and_previews(embedded):
+    seen = Recorder()
+    make_layers(embedded, Run(SCENE.prompts, {}, SDE, 0), seen)
+    assert seen.stages == ["text", "encode", "sample", "decode"]
+    assert seen.steps == [(1, 3), (2, 3), (3, 3)]
+    assert all(p.shape == (3, 16, 4 * 24) and 0 <= p.min() and p.max() <= 1 for p in seen.previews)
+
+
+def test_preview_looks_like_the_layers(embedded):
+    """Given layers stand in the preview; their places must show their colours."""
+    seen = Recorder()
+    make_layers(embedded, Run(SCENE.prompts, GIVEN["decompose"], SamplerSettings(1), 0), seen)
+    shown = seen.previews[-1][:, :, 72:]
+    true = torch.nn.functional.adaptive_avg_pool2d(TRUE.blended[8:12].mean(0), (16, 24))
+    assert (shown - true).abs().mean() < 0.1
+
+
+def test_cancel_stops_within_the_step(embedded):
+    seen = Recorder(stop_after=1)
+    with pytest.raises(Cancelled):
+        make_layers(embedded, Run(SCENE.prompts, {}, SDE, 0), seen)
+    assert seen.steps == [(1, 3)] and "decode" not in seen.stages
+
+
+def test_given_latents_are_those_of_the_true_stack(embedded):
+    """With clips encoded one by one, what stands in for the unknown ones cannot be seen."""
+    layout = embedded.config.layout.giving("blended")
+    alone = encode_given(embedded, layout, GIVEN["decompose"], NoiseSource(0).generator(POSTERIOR))
+    assert alone.shape == (1, 4, 8, 16, 24)
+
+
+@pytest.mark.parametrize("change, error, message", [
+    ({"prompts": {}}, PromptError, "no prompts"),
+    ({"prompts": {"sky": "blue"}}, PromptError, "sky"),
+    ({"given": {"blended": torch.rand(16, 3, 32, 96)}}, FrameError, r"\(16, 32, 96\).*\(16, 64, 96\)"),
+    ({"given": {"blended": torch.rand(15, 3, 64, 96)}}, FrameError, r"\(15, 64, 96\)"),
+    ({"given": {"blended": torch.rand(1, 3, 64, 96)}}, FrameError, "1 frames"),
+    ({"given": {"blended": torch.rand(0, 3, 64, 96)}}, FrameError, "0 frames"),
+    ({"given": {"blended": torch.full((16, 3, 64, 96), float("nan"))}}, FrameError, "NaN"),
+    ({"given": {"foreground": TRUE.foreground}}, FrameError, "without 'alpha'"),
+    ({"given": {"foreground": TRUE.foreground, "alpha": TRUE.alpha[:8]}}, FrameError, r"\(8, 64, 96\)"),
+    ({"given": {"shadow": TRUE.blended}}, LayoutError, "shadow"),
+    ({"given": {"foreground": TRUE.foreground, "alpha": TRUE.alpha, "background": TRUE.background, "blended": TRUE.blended}}, LayoutError, "generate"),
+    ({"settings": SamplerSettings(201)}, SamplingError, "201"),
+    ({"seed": -1}, SamplingError, "seed"),
+])  # fmt: skip
+def test_bad_input_is_refused_before_any_work(embedded, change, error, message):
+    seen = Recorder()
+    with pytest.raises(error, match=message):
+        make_layers(embedded, replace(Run(SCENE.prompts, {}, SDE, 0), **change), seen)
+    assert seen.stages == []
+
+
+def test_a_checkpoint_of_one_task_refuses_another(embedded):
+    from layerflow_core.layout import find_layout
+
+    for_one_task = replace(embedded, config=replace(embedded.config, unified=False, layout=find_layout("seg_rgba")))
+    with pytest.raises(LayoutError, match="blended"):
+        check_run(for_one_task, Run(SCENE.prompts, {}, SDE))

@@ -1,0 +1,89 @@
+from fractions import Fraction
+
+import pytest
+import torch
+
+from layerflow_core.errors import FrameError, VideoFileError
+from layerflow_core.toy.world import draw_scene, render
+from layerflow_core.video.files import quantise, read_video, replacing, write_h264, write_picture, write_png_sequence, write_prores
+
+
+@pytest.fixture(scope="module")
+def layers():
+    return render(draw_scene(5))
+
+
+@pytest.mark.parametrize("fps", [Fraction(24000, 1001), Fraction(8), Fraction(25)])
+def test_prores_keeps_alpha_frames_and_rate(layers, tmp_path, fps):
+    write_prores(tmp_path / "a.mov", layers.foreground, layers.alpha, fps)
+    back = read_video(tmp_path / "a.mov")
+    assert back.fps == fps and back.colour.shape == layers.foreground.shape
+    assert (back.alpha - layers.alpha).abs().max() <= 2 / 255
+    assert (back.colour - layers.foreground).abs().mean() <= 1 / 255
+
+
+def test_png_keeps_alpha_exactly(layers, tmp_path):
+    paths = write_png_sequence(tmp_path, layers.foreground, layers.alpha)
+    assert len(paths) == 16
+    back = read_video(tmp_path)
+    assert torch.equal(quantise(back.alpha, 255), quantise(layers.alpha, 255))
+    assert torch.equal(quantise(back.colour, 255), quantise(layers.foreground, 255))
+
+
+def test_h264_is_tagged_and_close(layers, tmp_path):
+    import av
+
+    write_h264(tmp_path / "b.mp4", layers.blended, 8)
+    back = read_video(tmp_path / "b.mp4")
+    assert back.alpha is None and back.colour.shape == layers.blended.shape
+    assert (back.colour - layers.blended).abs().mean() < 0.02
+    with av.open(str(tmp_path / "b.mp4")) as container:
+        context = container.streams.video[0].codec_context
+        assert (context.colorspace, context.color_range) == (1, 1)  # BT.709, limited
+
+
+def test_odd_sizes_are_kept(layers, tmp_path):
+    odd = layers.blended[:, :, :63, :95]
+    write_h264(tmp_path / "c.mp4", odd, 8)
+    assert read_video(tmp_path / "c.mp4").colour.shape == odd.shape
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    (tmp_path / "broken.mp4").write_bytes(b"\0" * 100)
+    with pytest.raises(VideoFileError, match="broken.mp4"):
+        read_video(tmp_path / "broken.mp4")
+    with pytest.raises(VideoFileError, match="is not there"):
+        read_video(tmp_path / "none.mp4")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(VideoFileError, match="no pictures"):
+        read_video(tmp_path / "folder")
+    (tmp_path / "folder" / "a.png").write_bytes(b"no picture")
+    with pytest.raises(VideoFileError, match="a.png"):
+        read_video(tmp_path / "folder")
+
+
+def test_pictures_of_different_sizes_are_refused(tmp_path):
+    write_picture(tmp_path / "0.png", torch.rand(3, 4, 4))
+    write_picture(tmp_path / "1.png", torch.rand(3, 4, 5))
+    with pytest.raises(VideoFileError, match="different sizes"):
+        read_video(tmp_path)
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), replacing(path) as partial:
+        partial.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_is_a_file(tmp_path, layers):
+    (tmp_path / "x").write_text("")
+    with pytest.raises(VideoFileError, match="cannot be written"):
+        write_prores(tmp_path / "x" / "a.mov", layers.foreground, layers.alpha, 8)
+
+
+def test_picture_of_a_wrong_shape(tmp_path):
+    with pytest.raises(FrameError):
+        write_picture(tmp_path / "a.png", torch.rand(2, 4, 4))

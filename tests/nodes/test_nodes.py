@@ -1,0 +1,178 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+PACK = Path(__file__).parents[2]
+IDS = {"LoadLayerFlow", "LayerPrompts", "LayerSampler", "DecomposeVideo", "ConditionLayer", "CompositeRGBA", "LayerFlowSampleClip"}
+SAMPLING = {"seed": 1, "steps": 2, "guidance": "model default", "scale": 6.0, "solver": "model default"}
+
+
+@pytest.fixture
+def call(pack):
+    """Run a node the way ComfyUI does, defaults filled in."""
+
+    def run(name, **inputs):
+        cls = pack.NODE_CLASS_MAPPINGS[name]
+        defaults = {}
+        for key, (kind, *options) in cls.INPUT_TYPES()["required"].items():
+            if options and "default" in options[0]:
+                defaults[key] = options[0]["default"]
+            elif isinstance(kind, (list, tuple)):
+                defaults[key] = kind[0]
+        return getattr(cls(), cls.FUNCTION)(**{**defaults, **inputs})
+
+    return run
+
+
+@pytest.fixture
+def model(call):
+    return call("LoadLayerFlow")[0]
+
+
+@pytest.fixture
+def clip(call):
+    """foreground, alpha, background, blended, rgba, transparency, fps, prompts"""
+    return call("LayerFlowSampleClip", seed=8)
+
+
+def test_ids_are_forever(pack):
+    assert set(pack.NODE_CLASS_MAPPINGS) == IDS == set(pack.NODE_DISPLAY_NAME_MAPPINGS)
+    assert all(name.startswith("LayerFlow") for name in pack.NODE_DISPLAY_NAME_MAPPINGS.values())
+
+
+@pytest.mark.parametrize("name", sorted(IDS))
+def test_every_input_and_output_explains_itself(pack, name):
+    cls = pack.NODE_CLASS_MAPPINGS[name]
+    assert cls.CATEGORY == "LayerFlow" and cls.DESCRIPTION
+    inputs = cls.INPUT_TYPES()
+    for group in ("required", "optional"):
+        for key, (_, *options) in inputs.get(group, {}).items():
+            assert options and options[0].get("tooltip"), f"{name}.{key} has no tooltip"
+    assert len(cls.RETURN_TYPES) == len(cls.RETURN_NAMES) == len(cls.OUTPUT_TOOLTIPS)
+
+
+def test_help_page_for_every_node():
+    for name in IDS:
+        assert (PACK / "web" / "docs" / f"{name}.md").stat().st_size > 300
+
+
+def test_import_is_light():
+    """ComfyUI has torch already; nothing else that is heavy may load with the pack."""
+    code = f"""
+import importlib.util, sys, types, torch, time
+paths = types.ModuleType("folder_paths"); paths.models_dir, paths.folder_names_and_paths = "/m", {{}}
+sys.modules["folder_paths"] = paths
+spec = importlib.util.spec_from_file_location("p", {str(PACK / "__init__.py")!r}, submodule_search_locations=[{str(PACK)!r}])
+module = importlib.util.module_from_spec(spec); sys.modules["p"] = module
+spec.loader.exec_module(module)
+print([n for n in ("diffusers", "transformers", "peft", "tokenizers", "av", "tqdm") if n in sys.modules])
+print(sorted(paths.folder_names_and_paths))
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()
+    assert result == ["[]", "['layerflow']"]
+
+
+def test_configured_model_paths_are_kept(pack, host):
+    sys.modules["folder_paths"].folder_names_and_paths["layerflow"] = (["/mine"], set())
+    module = sys.modules[pack.NODE_CLASS_MAPPINGS["LoadLayerFlow"].__module__]
+    module.register_model_folder()
+    assert sys.modules["folder_paths"].folder_names_and_paths["layerflow"][0][1:] == ["/mine"]
+
+
+def test_alpha_and_transparency_cannot_be_mistaken(clip):
+    foreground, alpha, background, blended, rgba, transparency, fps, _ = clip
+    assert foreground.shape == (16, 64, 96, 3) and alpha.shape == (16, 64, 96) and rgba.shape == (16, 64, 96, 4)
+    assert torch.equal(transparency, 1 - alpha) and torch.equal(rgba[..., 3], alpha)
+    a = alpha[..., None]
+    assert torch.allclose(foreground * a + background * (1 - a), blended, atol=1e-6)
+    assert fps == 8.0
+
+
+def test_composite_takes_every_polarity_and_channel_count(call, clip):
+    foreground, alpha, background, blended, rgba, transparency, *_ = clip
+    for inputs in (
+        {"foreground": foreground, "alpha": alpha},
+        {"foreground": foreground, "alpha": transparency, "alpha_is": "transparency (1 = transparent)"},
+        {"foreground": rgba},
+        {"foreground": foreground * alpha[..., None], "alpha": alpha, "colour": "premultiplied"},
+    ):
+        (result,) = call("CompositeRGBA", background=background, **inputs)
+        assert (result - blended).abs().max() <= 1e-6
+
+
+def test_sampler_outputs_fit_comfyui(call, model, clip):
+    prompts = call("LayerPrompts")[0]
+    foreground, alpha, background, blended, rgba, transparency, fps = call("LayerSampler", model=model, prompts=prompts, **SAMPLING)
+    assert foreground.shape == background.shape == blended.shape == (16, 64, 96, 3)
+    assert torch.equal(rgba[..., 3], alpha) and torch.equal(transparency, 1 - alpha)
+    assert all(t.dtype == torch.float32 and t.is_contiguous() for t in (foreground, alpha, background, blended, rgba))
+
+
+@pytest.mark.parametrize("layer, kept", [("foreground", (0, 1)), ("background", (2,))])
+def test_given_layers_come_back(call, model, clip, layer, kept):
+    inputs = {"images": clip[kept[0]], "layer": layer}
+    if layer == "foreground":
+        inputs["alpha"] = clip[1]
+    (given,) = call("ConditionLayer", **inputs)
+    result = call("LayerSampler", model=model, prompts=clip[7], given=given, **SAMPLING)
+    assert all(torch.equal(result[i], clip[i]) for i in kept)
+
+
+def test_condition_takes_rgba_and_transparency(call, clip):
+    by_mask = call("ConditionLayer", images=clip[0], layer="foreground", alpha=clip[5], alpha_is="transparency (1 = transparent)")[0]
+    by_channel = call("ConditionLayer", images=clip[4], layer="foreground")[0]
+    assert torch.allclose(by_mask.alphas["foreground"], by_channel.alphas["foreground"], atol=1e-6)
+
+
+def test_decompose_gives_back_frames_and_size(call, model, clip):
+    video = torch.rand(9, 50, 70, 3)
+    result = call("DecomposeVideo", model=model, images=video, prompts=clip[7], fps=24.0, **SAMPLING)
+    assert torch.equal(result[3], video) and result[6] == 24.0
+    assert result[0].shape == (9, 50, 70, 3) and result[1].shape == (9, 50, 70)
+
+
+def test_progress_and_preview(call, model, host, clip):
+    call("LayerSampler", model=model, prompts=clip[7], node_id="3", **SAMPLING)
+    assert [(done, total) for done, total, _ in host.progress] == [(1, 2), (2, 2)]
+    kind, picture, size = host.progress[-1][2]
+    assert kind == "JPEG" and picture.width > picture.height and size == 512
+
+
+def test_cancel_raises_the_hosts_own_exception(call, model, host, clip):
+    host.interrupt = True
+    with pytest.raises(host.interrupted):
+        call("LayerSampler", model=model, prompts=clip[7], **SAMPLING)
+
+
+def test_same_inputs_same_bits(call, model, clip):
+    first, second = (call("LayerSampler", model=model, prompts=clip[7], **SAMPLING) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(first[:6], second[:6]))
+
+
+@pytest.mark.parametrize("name, inputs, message", [
+    ("ConditionLayer", {"images": torch.rand(16, 64, 96, 3), "layer": "foreground", "alpha": torch.rand(8, 64, 96)}, r"\(16, 64, 96\).*\(8, 64, 96\)"),
+    ("ConditionLayer", {"images": torch.rand(1, 64, 96, 3), "layer": "background"}, "1 frames"),
+    ("ConditionLayer", {"images": torch.rand(4, 64, 96, 2), "layer": "background"}, "IMAGE batch"),
+    ("ConditionLayer", {"images": torch.rand(4, 8, 8, 3), "layer": "foreground", "alpha": torch.rand(4, 1, 8, 8)}, "MASK batch"),
+    ("CompositeRGBA", {"foreground": torch.rand(2, 4, 4, 3), "background": torch.rand(2, 4, 4, 3)}, "no alpha"),
+    ("CompositeRGBA", {"foreground": torch.rand(2, 4, 4, 4), "background": torch.rand(3, 4, 4, 3)}, "frames met"),
+])  # fmt: skip
+def test_bad_input(call, name, inputs, message):
+    with pytest.raises(Exception, match=message) as caught:
+        call(name, **inputs)
+    assert type(caught.value).__name__ == "FrameError"
+
+
+def test_foreground_without_alpha_is_refused_before_sampling(call, model, clip):
+    (given,) = call("ConditionLayer", images=clip[0], layer="foreground")
+    with pytest.raises(Exception, match="no alpha.*MASK"):
+        call("LayerSampler", model=model, prompts=clip[7], given=given, **SAMPLING)
+
+
+def test_empty_prompts_are_refused(call, model):
+    prompts = call("LayerPrompts", foreground="", background=" ", blended="")[0]
+    with pytest.raises(Exception, match="no prompts"):
+        call("LayerSampler", model=model, prompts=prompts, **SAMPLING)
