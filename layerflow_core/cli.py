@@ -233,7 +233,8 @@ COMMANDS: Mapping[str, Command] = {
     )),
     "convert": Command("an official checkpoint to this pack's single file", convert, (
         _argument("source", type=Path, help="released folder, .pt or .safetensors"), _argument("target", type=Path),
-        _argument("--variant", choices=OFFICIAL_VARIANTS), _argument("--base", type=Path, help="diffusers CogVideoX-2b folder to pack text encoder and VAE from"),
+        _argument("--variant", choices=OFFICIAL_VARIANTS),
+        _argument("--base", type=Path, help="diffusers CogVideoX-2b folder to pack text encoder and VAE from"),
         _argument("--dtype", default="bf16", choices=("bf16", "fp16", "fp32")),
     )),
     "verify": Command("compare with recorded outputs of the official code", verify, (

@@ -37,7 +37,8 @@ def write_layers(folder: Path, layers: LayerVideo, record: Mapping[str, Any], fp
         write_prores(folder / f"{layer.name}.mov", layer.colour, layer.opacity, rate)
         _write_frames(folder / layer.name, layer)
         files |= {layer.name: f"{layer.name}.mov", f"{layer.name} frames": f"{layer.name}/%05d.png"}
-    for name, clip in ((BACKGROUND, layers.background), (BLENDED, layers.blended), ("recomposed", layers.recompose() if layers.background is not None else None)):
+    recomposed = None if layers.background is None else layers.recompose()
+    for name, clip in ((BACKGROUND, layers.background), (BLENDED, layers.blended), ("recomposed", recomposed)):
         if clip is not None:
             write_h264(folder / f"{name}.mp4", clip, rate)
             files[name] = f"{name}.mp4"

@@ -101,7 +101,8 @@ def layout_for(model: LayerFlowModel, given: Mapping[str, Tensor]) -> Layout:
         layout.clip(name)
     if set(given) != set(layout.given_names):
         raise LayoutError(
-            f"given layers {sorted(given) or 'none'} met, checkpoint layout {layout.name!r} expects {sorted(layout.given_names) or 'none'}: choose the checkpoint of this task"
+            f"given layers {sorted(given) or 'none'} met, checkpoint layout {layout.name!r} expects {sorted(layout.given_names) or 'none'}: "
+            "choose the checkpoint of this task"
         )
     return layout
 
@@ -177,7 +178,7 @@ def _stand_in(kind: str, known: Mapping[str, Tensor], layout: Layout, shape: tup
 def _sample(model: LayerFlowModel, layout: Layout, context: Tensor, given: Tensor | None, run: Run, noise: NoiseSource, observer: Observer) -> Tensor:
     network = model.config.network
     shape = (1, len(layout.generated_frames), network.latent_channels, network.latent_height, network.latent_width)
-    device = model.network.position_table.device
+    device, draw = model.network.position_table.device, noise.per_step(shape)
 
     def watch(step: Step, x: Tensor, x0: Tensor) -> None:
         observer.step(step.index + 1, step.count, lambda: preview_layers(model, layout, layout.join(x0, given)))
@@ -185,7 +186,7 @@ def _sample(model: LayerFlowModel, layout: Layout, context: Tensor, given: Tenso
     return sample(
         predictor(model, layout, context, given),
         noise.initial(shape).to(device),
-        noise.per_step(shape),
+        lambda step: draw(step).to(device),
         Schedule(model.config.schedule),
         run.settings,
         watch,

@@ -11,8 +11,8 @@ import pytest
 
 PACK = Path(__file__).parents[1]
 CORE = sorted((PACK / "layerflow_core").rglob("*.py"))
-# Rooms from the top down; an import may only point to the same room or one further down.
-ROOMS = ["cli", "verification", "output", "footage", "pipeline", "composite", "toy", "sampling", "model", "video", "layers", "rgba", "config", "layout", "errors"]
+# Rooms from the top down; an import points to the same room or to one further down, never up.
+ROOMS = ("cli", "verification", "output", "toy", "footage", "pipeline", "sampling", "model", "composite", "video", "layers", "rgba", "config", "layout", "errors")
 HOST = {"comfy", "folder_paths", "nodes", "server", "comfy_api"}
 
 
@@ -29,6 +29,15 @@ def imports_of(path: Path) -> list[tuple[int, str]]:
 @pytest.mark.parametrize("path", CORE, ids=lambda p: str(p.relative_to(PACK)))
 def test_the_core_knows_no_host(path):
     assert not [name for level, name in imports_of(path) if level == 0 and name.split(".")[0] in HOST]
+
+
+@pytest.mark.parametrize("path", [p for p in CORE if p.name != "__init__.py"], ids=lambda p: str(p.relative_to(PACK)))
+def test_arrows_go_down_only(path):
+    inside = path.relative_to(PACK / "layerflow_core")
+    room = inside.parts[0].removesuffix(".py")
+    for level, name in imports_of(path):
+        if level == len(inside.parts):  # leaves the own room
+            assert ROOMS.index(name.split(".")[0]) >= ROOMS.index(room), f"{inside} imports {name}"
 
 
 def test_lint():

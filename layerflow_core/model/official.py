@@ -178,7 +178,8 @@ class _Taker:
             raise CheckpointError(f"the official checkpoint has {len(self._left)} unexpected tensors ({shown}): not a LayerFlow file of this variant")
 
 
-def read_config(tensors: Mapping[str, Tensor], variant: str, latent_size: tuple[int, int] = OFFICIAL_LATENT_SIZE, tokens_per_text: int = OFFICIAL_TOKENS_PER_TEXT) -> ModelConfig:
+def read_config(tensors: Mapping[str, Tensor], variant: str, latent_size: tuple[int, int] = OFFICIAL_LATENT_SIZE,
+                tokens_per_text: int = OFFICIAL_TOKENS_PER_TEXT) -> ModelConfig:  # fmt: skip
     """Dimensions of an official checkpoint (prefix stripped) from its shapes.
 
     Args:

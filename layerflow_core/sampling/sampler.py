@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor
 
@@ -57,7 +58,7 @@ def sample(predict: Predict, initial: Tensor, noise: DrawNoise, schedule: Schedu
     Args:
         predict: the network with its conditions, both branches in one call.
         initial: [B, G, C, H, W] float32 standard normal.
-        noise: standard normal of the same shape for a step's number; the last step draws none.
+        noise: standard normal of the same shape for a step's number; on the device of ``initial``; the last step draws none.
 
     Returns:
         Clean latents [B, G, C, H, W], float32.
@@ -68,7 +69,7 @@ def sample(predict: Predict, initial: Tensor, noise: DrawNoise, schedule: Schedu
         v_uncond, v_cond = predict(x, step.timestep)
         x0_uncond = denoise(v_uncond, x, step.q)
         x0 = x0_uncond + weight(step, settings.scale) * (denoise(v_cond, x, step.q) - x0_uncond)
-        x = x0 if step.is_last else advance(step, x, x0, previous_x0, lambda: noise(step.index).to(x))
+        x = x0 if step.is_last else advance(step, x, x0, previous_x0, partial(noise, step.index))
         previous_x0 = x0
         if watch:
             watch(step, x, x0)

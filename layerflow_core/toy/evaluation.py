@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..footage import decompose
 from ..layers import LayerVideo
-from ..layout import BACKGROUND, BLENDED, FOREGROUND
+from ..layout import BACKGROUND, FOREGROUND
 from ..model.loading import LayerFlowModel
 from ..pipeline import Run, make_layers
 from ..sampling.sampler import SamplerSettings

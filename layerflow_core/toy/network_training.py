@@ -64,7 +64,7 @@ _ALL_TASKS = {(BLENDED,): 0.5, (): 0.24, (FOREGROUND, ALPHA): 0.13, (BACKGROUND,
 STAGES = (
     Stage("stills", "stills", 1, 16, FitPlan(2400, 3e-3, warm_up=100), _MOSTLY_DECOMPOSE),
     Stage("frames", "clips", 1, 8, FitPlan(900, 2e-3, warm_up=50), _MOSTLY_DECOMPOSE),
-    Stage("clips", "clips", 4, 4, FitPlan(1000, 2e-3, warm_up=50, decay=0.995, save_every=50), _ALL_TASKS),
+    Stage("clips", "clips", 4, 4, FitPlan(800, 2e-3, warm_up=50, decay=0.99, save_every=50), _ALL_TASKS),
 )
 
 

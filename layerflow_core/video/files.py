@@ -8,9 +8,9 @@ Legend: N frames, H height, W width; 0..1, alpha 1 = opaque.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -116,7 +116,27 @@ def replacing(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise VideoFileError(f"{path} cannot be written: {error}") from error
     finally:
-        partial.unlink(missing_ok=True)
+        if partial.exists():  # unlink would complain where the folder itself is none
+            partial.unlink()
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """A row: how a video file is written.
+
+    Args:
+        array_format, top: of the frames handed to the encoder, and their largest value.
+    """
+
+    codec: str
+    pixel_format: str
+    array_format: str
+    top: int
+    options: Mapping[str, str]
+
+
+PRORES_4444 = Encoding("prores_ks", "yuva444p10le", "rgba64le", 65535, {"profile": "4444", "alpha_bits": "16", "vendor": "apl0"})
+H264 = Encoding("libx264", "yuv420p", "rgb24", 255, {"crf": "12", "preset": "medium", "movflags": "+faststart"})
 
 
 def write_prores(path: Path, colour: Tensor, alpha: Tensor, fps: float | Fraction) -> None:
@@ -125,37 +145,35 @@ def write_prores(path: Path, colour: Tensor, alpha: Tensor, fps: float | Fractio
     Args:
         colour: [N, 3, H, W]; alpha: [N, 1, H, W].
     """
-    pixels = torch.cat([colour, alpha], 1)
-    _encode(path, pixels, fps, codec="prores_ks", pixel_format="yuva444p10le", array_format="rgba64le", options={"profile": "4444", "alpha_bits": "16", "vendor": "apl0"})
+    _encode(path, torch.cat([colour, alpha], 1), fps, PRORES_4444)
 
 
 def write_h264(path: Path, colour: Tensor, fps: float | Fraction) -> None:
     """H.264 ``.mp4`` of an opaque layer, [N, 3, H, W]; odd sizes keep full chroma so that none has to be cut."""
     odd = colour.shape[2] % 2 or colour.shape[3] % 2
-    _encode(path, colour, fps, codec="libx264", pixel_format="yuv444p" if odd else "yuv420p", array_format="rgb24", options={"crf": "12", "preset": "medium", "movflags": "+faststart"})
+    _encode(path, colour, fps, replace(H264, pixel_format="yuv444p") if odd else H264)
 
 
-def _encode(path: Path, pixels: Tensor, fps: float | Fraction, codec: str, pixel_format: str, array_format: str, options: dict[str, str]) -> None:
+def _encode(path: Path, pixels: Tensor, fps: float | Fraction, form: Encoding) -> None:
     import av
     from av.video.reformatter import ColorRange, Colorspace
 
     rate = Fraction(fps).limit_denominator(_LARGEST_RATE_DENOMINATOR)
-    wide = array_format.endswith("64le")
-    array = quantise(pixels, 65535 if wide else 255).permute(0, 2, 3, 1).contiguous().numpy()
+    array = quantise(pixels, form.top).permute(0, 2, 3, 1).contiguous().numpy()
     try:
         with replacing(path) as partial, av.open(str(partial), "w") as container:
-            stream = container.add_stream(codec, rate=rate, options=options)
-            stream.width, stream.height, stream.pix_fmt = pixels.shape[3], pixels.shape[2], pixel_format
+            stream = container.add_stream(form.codec, rate=rate, options=dict(form.options))
+            stream.width, stream.height, stream.pix_fmt = pixels.shape[3], pixels.shape[2], form.pixel_format
             context = stream.codec_context
             # BT.709, limited range, and said so: untagged files are guessed at, differently by every program.
             context.color_range, context.colorspace, context.color_primaries, context.color_trc = 1, 1, 1, 1
             for picture in array:
-                frame = av.VideoFrame.from_ndarray(picture, format=array_format)
-                frame = frame.reformat(format=pixel_format, dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
+                frame = av.VideoFrame.from_ndarray(picture, format=form.array_format)
+                frame = frame.reformat(format=form.pixel_format, dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
                 container.mux(stream.encode(frame))
             container.mux(stream.encode())
     except av.FFmpegError as error:
-        raise VideoFileError(f"{path} cannot be written as {codec}: {error}") from error
+        raise VideoFileError(f"{path} cannot be written as {form.codec}: {error}") from error
 
 
 def quantise(pixels: Tensor, top: int) -> Tensor:

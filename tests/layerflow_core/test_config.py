@@ -1,7 +1,7 @@
 import pytest
 
 from layerflow_core.config import ModelConfig, NetworkConfig
-from layerflow_core.errors import CheckpointError
+from layerflow_core.errors import LayerFlowError
 from layerflow_core.layout import LAYOUTS
 
 
@@ -19,5 +19,5 @@ def test_official_sequence_length():
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 99}', '{"format": 1}', '{"format": 1, "layout": 3}'])
 def test_refuses_what_is_no_config(text):
-    with pytest.raises(CheckpointError):
+    with pytest.raises(LayerFlowError):
         ModelConfig.from_json(text)

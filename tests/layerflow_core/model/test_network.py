@@ -47,8 +47,8 @@ def test_final_norm_has_the_official_eps(make_network):
 
 def test_a_row_no_official_variant_has_runs(make_network, inputs_for):
     """Two foregrounds over one background, two clips of which are given: no code knows of it."""
-    from layerflow_core.pipeline import predictor
     from layerflow_core.model.loading import LayerFlowModel
+    from layerflow_core.pipeline import predictor
     from layerflow_core.sampling.noise import NoiseSource
     from layerflow_core.sampling.sampler import SamplerSettings, sample
     from layerflow_core.sampling.schedule import Schedule

@@ -48,7 +48,7 @@ def test_ode_solver_converges_to_the_exact_flow():
         noise = NoiseSource(1)
         x = sample(gaussian, noise.initial(SHAPE), noise.per_step(SHAPE), SCHEDULE, SamplerSettings(gaussian.count, "constant", 1.0, "dpmpp_2m"))
         errors.append(float((x - s * noise.initial(SHAPE)).abs().max()))
-    assert errors[0] > errors[1] > errors[2] and errors[2] < 0.02
+    assert errors[0] > 2 * errors[1] > 4 * errors[2] and errors[2] < 0.06
 
 
 def test_ode_draws_no_noise():
