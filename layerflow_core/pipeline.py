@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -118,26 +119,32 @@ def make_layers(model: LayerFlowModel, run: Run, observer: Observer = SilentObse
     noise = NoiseSource(run.seed, run.window)
 
     observer.stage("text")
-    devices.use(text.t5)
-    context = text.encode_layers(run.prompts, layout)
-    devices.release(text.t5)
+    with _at_work(devices, text.t5):
+        context = text.encode_layers(run.prompts, layout)
 
     observer.stage("encode")
-    devices.use(vae.vae)
-    given = encode_given(model, layout, run.given, noise.generator(POSTERIOR))
-    devices.release(vae.vae)
+    with _at_work(devices, vae.vae):
+        given = encode_given(model, layout, run.given, noise.generator(POSTERIOR))
 
     observer.stage("sample")
-    devices.use(network)
-    latents = _sample(model, layout, context, given, run, noise, observer)
-    devices.release(network)
+    with _at_work(devices, network):
+        latents = _sample(model, layout, context, given, run, noise, observer)
 
     observer.stage("decode")
-    devices.use(vae.vae)
-    clips = from_model(vae.decode(layout.join(latents, given), layout), layout)
-    devices.release(vae.vae)
+    with _at_work(devices, vae.vae):
+        clips = from_model(vae.decode(layout.join(latents, given), layout), layout)
     # A given layer comes back as it was given, not as the VAE remembers it.
     return assemble_layers(clips | {k: v.float() for k, v in run.given.items()}, layout, model.config.fps)
+
+
+@contextmanager
+def _at_work(devices: Devices, part: torch.nn.Module) -> Iterator[None]:
+    # Also a cancelled run gives its memory back.
+    devices.use(part)
+    try:
+        yield
+    finally:
+        devices.release(part)
 
 
 def check_run(model: LayerFlowModel, run: Run) -> Layout:

@@ -109,6 +109,26 @@ def test_cancel_stops_within_the_step(embedded):
     assert seen.steps == [(1, 3)] and "decode" not in seen.stages
 
 
+def test_every_part_is_released_also_when_cancelled(embedded):
+    class Ledger:
+        def __init__(self):
+            self.out, self.used = [], []
+
+        def use(self, part):
+            self.out.append(part)
+            self.used.append(part)
+
+        def release(self, part):
+            self.out.remove(part)
+
+    ledger = Ledger()
+    with pytest.raises(Cancelled):
+        make_layers(embedded, Run(SCENE.prompts, {}, SDE, 0), Recorder(stop_after=1), ledger)
+    assert ledger.out == [] and embedded.network in ledger.used
+    make_layers(embedded, Run(SCENE.prompts, {}, SamplerSettings(1), 0), devices=ledger)
+    assert ledger.out == [] and {id(p) for p in ledger.used} == {id(embedded.text.t5), id(embedded.vae.vae), id(embedded.network)}
+
+
 def test_given_latents_are_those_of_the_true_stack(embedded):
     """With clips encoded one by one, what stands in for the unknown ones cannot be seen."""
     layout = embedded.config.layout.giving("blended")
