@@ -5,6 +5,7 @@ Content teaches the layers and is always on; motion belongs to training on still
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 
 from torch import Tensor, nn
@@ -21,7 +22,9 @@ def add_adapter(backbone: nn.Module, name: str, rank: int) -> None:
     from peft import LoraConfig, inject_adapter_in_model
 
     config = LoraConfig(r=rank, lora_alpha=1, target_modules=list(TARGETS))
-    inject_adapter_in_model(config, backbone, adapter_name=name)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # two adapters are meant
+        inject_adapter_in_model(config, backbone, adapter_name=name)
 
 
 def adapted_layers(backbone: nn.Module) -> Iterator[tuple[str, nn.Module]]:

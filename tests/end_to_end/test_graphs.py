@@ -50,9 +50,15 @@ def test_graph_runs_and_saves(server, task):
     saved = {p.name.rsplit("_", 2)[0].removeprefix(f"{task}_"): p for p in server.saved(entry)}
     assert set(saved) == {"foreground", "background", "blended", "recomposed"}
     with Image.open(saved["foreground"]) as moving:
-        assert (moving.n_frames, moving.size, moving.mode) == (16, (96, 64), "RGBA")
-        moving.seek(8)
-        assert moving.getchannel("A").getextrema() != (255, 255)
+        assert (moving.size, moving.mode) == ((96, 64), "RGBA")
+        # The writer joins frames that are alike; the running time tells that none is lost.
+        lengths = []
+        for i in range(moving.n_frames):
+            moving.seek(i)
+            moving.load()
+            lengths.append(moving.info["duration"])
+            assert moving.getchannel("A").getextrema() != (255, 255)
+        assert sum(lengths) == 16 * 1000 / 8
     footage = read_video(saved["recomposed"])
     assert footage.colour.shape == (16, 3, 64, 96) and footage.fps == 8
 

@@ -68,7 +68,7 @@ sys.modules["folder_paths"] = paths
 spec = importlib.util.spec_from_file_location("p", {str(PACK / "__init__.py")!r}, submodule_search_locations=[{str(PACK)!r}])
 module = importlib.util.module_from_spec(spec); sys.modules["p"] = module
 spec.loader.exec_module(module)
-print([n for n in ("diffusers", "transformers", "peft", "tokenizers", "av", "tqdm") if n in sys.modules])
+print([n for n in ("diffusers", "transformers", "peft", "tokenizers", "av") if n in sys.modules])
 print(sorted(paths.folder_names_and_paths))
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()
