@@ -105,17 +105,13 @@ def decompose(options: argparse.Namespace) -> None:
 
 
 def condition(options: argparse.Namespace) -> None:
-    from .footage import fit_given
+    from .footage import as_given, fit_given
     from .video.files import read_video
 
     footage = read_video(options.video)
     alpha = _matte(read_video(options.alpha)) if options.alpha else footage.alpha
     model, devices = _load(options)
-    layers = {options.layer: footage.colour}
-    if options.layer == FOREGROUND and (clip := model.config.layout.alpha_of(FOREGROUND)):
-        if alpha is None:
-            raise VideoFileError(f"{options.video} has no alpha, expected a foreground with one; name its matte with --alpha")
-        layers[clip.name] = alpha
+    layers = as_given(model.config.layout, options.layer, footage.colour, alpha)
     given = fit_given(model, layers, options.fit, options.timing)
     run = Run(_prompts(options), given, _settings(options, model), options.seed)
     _finish(options, model, run, make_layers(model, run, BarObserver(), devices), f"condition on {options.layer}", footage.fps)

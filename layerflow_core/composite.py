@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .errors import FrameError
 from .rgba import over
-from .video.frames import check_frames, hold_last, resize
+from .video.frames import check_frames, check_matte, hold_last, resize
 
 
 def _loop(frames: Tensor, count: int) -> Tensor:
@@ -72,8 +72,7 @@ def composite_over(foreground: Tensor, alpha: Tensor, background: Tensor, placem
     """
     for pixels, name, channels in ((foreground, "foreground", 3), (alpha, "alpha", 1), (background, "background", 3)):
         check_frames(pixels, name, channels, fewest=1)
-    if foreground.shape[0] != alpha.shape[0] or foreground.shape[2:] != alpha.shape[2:]:
-        raise FrameError(f"foreground of {_shape(foreground)} and alpha of {_shape(alpha)} met, expected equal frames, height and width")
+    check_matte(foreground, alpha)
     foreground, alpha, background = _match_length(foreground, alpha, background, placement.length)
     foreground, alpha, background = _match_size(foreground, alpha, background, placement)
     return over(foreground, alpha, background, placement.opacity, placement.premultiplied)

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from .errors import FrameError
 from .layers import LayerVideo
-from .layout import BLENDED
+from .layout import ALPHA, BLENDED, FOREGROUND, Layout
 from .model.loading import LayerFlowModel
 from .pipeline import Devices, Observer, Run, SilentObserver, StayDevices, check_run, layout_for, make_layers
 from .rgba import from_grey, over_grey
-from .video.frames import Fit, Windows, check_frames, hold_last, spread_frames
+from .video.frames import Fit, Windows, check_frames, check_matte, hold_last, spread_frames
 
 TIMINGS = ("first", "spread", "exact")
 
@@ -83,6 +83,25 @@ class WindowObserver:
         self.inner.step(self.number * total + done, self.windows * total, preview)
 
 
+def as_given(layout: Layout, name: str, colour: Tensor, alpha: Tensor | None) -> dict[str, Tensor]:
+    """A layer that is given, as the clips that a layout has for it.
+
+    Args:
+        colour: [N, 3, H, W]; alpha: [N, 1, H, W] of a foreground. Where the layout has no alpha clip, the foreground
+            is shown to the model as it was trained: over mid grey.
+
+    Raises:
+        FrameError: the layout wants an alpha and there is none, or it does not fit the colour.
+    """
+    matte = layout.alpha_of(name) if layout.clip(name).kind == FOREGROUND else None
+    if matte is None and (alpha is None or layout.clip(name).kind != FOREGROUND):
+        return {name: colour}
+    if alpha is None:
+        raise FrameError(f"the given {name!r} has no alpha, layout {layout.name!r} expects one: give its matte too, or colour with an alpha channel")
+    check_matte(colour, alpha)
+    return {name: colour, matte.name: alpha} if matte else {name: 0.5 + 0.5 * over_grey(colour, alpha)}
+
+
 def fit_given(model: LayerFlowModel, layers: Mapping[str, Tensor], fit: str = "cover", timing: str = "first") -> dict[str, Tensor]:
     """Bring given layers to the model's size and length.
 
@@ -99,7 +118,7 @@ def fit_given(model: LayerFlowModel, layers: Mapping[str, Tensor], fit: str = "c
     layout = layout_for(model, layers)
     shapes = {name: (p.shape[0], *p.shape[2:]) for name, p in layers.items()}
     for name, pixels in layers.items():
-        check_frames(pixels, name, channels=layers[name].shape[1])
+        check_frames(pixels, name, channels=1 if layout.clip(name).kind == ALPHA else 3)
     if len(set(shapes.values())) > 1:
         raise FrameError(f"given layers of different frames, height, width met: {shapes}; expected all alike")
     wanted = layout.clip_pixel_frames

@@ -13,11 +13,11 @@ from .layers import LayerVideo
 from .layout import BACKGROUND, BLENDED
 from .model.loading import LayerFlowModel
 from .pipeline import Run
-from .video.contact_sheet import draw_sheet
-from .video.files import replacing, write_h264, write_picture, write_png_sequence, write_prores
+from .video.contact_sheet import draw_sheet, draw_strip
+from .video.files import replacing, write_h264, write_picture, write_png_sequence, write_prores, write_webp
 
 RECORD = "layers.json"
-SHEET = "contact_sheet.png"
+SHEET, STRIP = "contact_sheet.png", "layers.webp"
 
 
 def write_layers(folder: Path, layers: LayerVideo, record: Mapping[str, Any], fps: Fraction | None = None) -> list[Path]:
@@ -43,7 +43,8 @@ def write_layers(folder: Path, layers: LayerVideo, record: Mapping[str, Any], fp
             write_h264(folder / f"{name}.mp4", clip, rate)
             files[name] = f"{name}.mp4"
     write_picture(folder / SHEET, draw_sheet(layers))
-    files["contact sheet"] = SHEET
+    write_webp(folder / STRIP, draw_strip(layers), rate)
+    files |= {"contact sheet": SHEET, "moving strip": STRIP}
     content = {
         "alpha": "straight, 1 = opaque",
         "fps": f"{rate.numerator}/{rate.denominator}",

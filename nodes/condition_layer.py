@@ -2,46 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..layerflow_core.errors import FrameError
-from ..layerflow_core.footage import TIMINGS
+from ..layerflow_core.footage import TIMINGS, as_given
 from ..layerflow_core.layout import BACKGROUND, FOREGROUND, Layout
-from ..layerflow_core.video.frames import FITS, check_frames
+from ..layerflow_core.video.frames import FITS, check_frames, check_matte
 from .host import CATEGORY
 from .images import ALPHA_MEANINGS, to_alpha, to_frames
 
 
 @dataclass(frozen=True)
 class Given:
-    """Layers to condition on, by clip name, and how they are brought to the model's size and length.
+    """A layer to condition on, and how it is brought to the model's size and length.
 
     Args:
-        colours: [N, 3, H, W]; alphas: [N, 1, H, W] by the name of their foreground.
+        name: of its clip.
+        colour: [N, 3, H, W].
+        alpha: [N, 1, H, W] of a foreground.
     """
 
-    colours: Mapping[str, Tensor]
-    alphas: Mapping[str, Tensor] = field(default_factory=dict)
+    name: str
+    colour: Tensor
+    alpha: Tensor | None = None
     fit: str = FITS[0]
     timing: str = TIMINGS[0]
 
     def layers_for(self, layout: Layout) -> dict[str, Tensor]:
-        """By clip name, with an alpha clip where the layout has one.
-
-        Raises:
-            FrameError: the layout wants an alpha that was not given.
-        """
-        layers = dict(self.colours)
-        for name in self.colours:
-            alpha = layout.alpha_of(name) if layout.clip(name).kind == FOREGROUND else None
-            if alpha and name not in self.alphas:
-                raise FrameError(f"the given {name!r} has no alpha, this model's foregrounds have one: connect a MASK to 'alpha', or an IMAGE with four channels")
-            if alpha:
-                layers[alpha.name] = self.alphas[name]
-        return layers
+        """By clip name, with an alpha clip where the layout has one; raises FrameError if it was not given."""
+        return as_given(layout, self.name, self.colour, self.alpha)
 
 
 class ConditionLayer:
@@ -71,8 +61,6 @@ class ConditionLayer:
         colour, own_alpha = to_frames(images)
         matte = to_alpha(alpha, alpha_is) if alpha is not None else own_alpha
         check_frames(colour, layer)
-        if layer != FOREGROUND:
-            return (Given({layer: colour}, {}, fit, timing),)
-        if matte is not None and (matte.shape[0], *matte.shape[2:]) != (colour.shape[0], *colour.shape[2:]):
-            raise FrameError(f"foreground of frames, height, width {(colour.shape[0], *colour.shape[2:])} and alpha of {(matte.shape[0], *matte.shape[2:])} met, expected the same")
-        return (Given({layer: colour}, {} if matte is None else {layer: matte}, fit, timing),)
+        if layer == FOREGROUND and matte is not None:
+            check_matte(colour, matte)
+        return (Given(layer, colour, matte, fit, timing),)

@@ -1,4 +1,4 @@
-"""A contact sheet: layers as rows, moments as columns."""
+"""Layers to look at: a contact sheet (layers as rows, moments as columns) and a moving strip of them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,23 @@ GAP = 4
 PAPER = 0.12
 
 
-def draw_sheet(layers: LayerVideo, columns: int = 6) -> Tensor:
-    """[3, H, W] 0..1: each foreground over a checkerboard, its alpha, the background, the blend and the recomposition."""
+def _picture_layers(layers: LayerVideo) -> list[Tensor]:
+    """Each foreground over a checkerboard, its alpha, the background, the blend: [N, 3, H, W] each."""
     rows = []
     for layer in layers.foregrounds:
         board = checkerboard(*layer.colour.shape[2:])
         rows += [over(layer.colour, layer.opacity, board), layer.opacity.expand(-1, 3, -1, -1)]
-    rows += [row for row in (layers.background, layers.blended) if row is not None]
+    return rows + [row for row in (layers.background, layers.blended) if row is not None]
+
+
+def draw_strip(layers: LayerVideo) -> Tensor:
+    """The layers side by side as a video, [N, 3, H, W * layers]."""
+    return torch.cat(_picture_layers(layers), -1)
+
+
+def draw_sheet(layers: LayerVideo, columns: int = 6) -> Tensor:
+    """[3, H, W] 0..1: each foreground over a checkerboard, its alpha, the background, the blend and the recomposition."""
+    rows = _picture_layers(layers)
     if layers.background is not None:
         rows.append(layers.recompose())
     picks = spread_frames(len(rows[0]), min(columns, len(rows[0])))

@@ -191,6 +191,15 @@ def write_png_sequence(folder: Path, colour: Tensor, alpha: Tensor | None) -> li
     return paths
 
 
+def write_webp(path: Path, frames: Tensor, fps: float | Fraction) -> None:
+    """Animated lossless WebP of [N, 3, H, W], looping."""
+    from PIL import Image
+
+    pictures = [Image.fromarray(p.numpy()) for p in quantise(frames, 255).permute(0, 2, 3, 1).contiguous()]
+    with replacing(path) as partial:
+        pictures[0].save(partial, save_all=True, append_images=pictures[1:], duration=round(1000 / fps), loop=0, lossless=True)
+
+
 def write_picture(path: Path, picture: Tensor) -> None:
     """[3 or 4, H, W] 0..1 as the file type that the name says."""
     from PIL import Image

@@ -44,6 +44,13 @@ def check_frames(frames: Tensor, name: str, channels: int = 3, fewest: int = FEW
         raise FrameError(f"{name}: pixels from {low:.3g} to {high:.3g} met, expected 0..1; divide 8-bit values by 255")
 
 
+def check_matte(colour: Tensor, alpha: Tensor) -> None:
+    """Raises FrameError unless alpha [N, 1, H, W] has the frames, height and width of colour [N, 3, H, W]."""
+    sizes = [f"{p.shape[0]} frames of {p.shape[3]} x {p.shape[2]}" for p in (colour, alpha)]
+    if sizes[0] != sizes[1]:
+        raise FrameError(f"foreground of {sizes[0]} and alpha of {sizes[1]} met, expected equal frames, height and width")
+
+
 def resize(frames: Tensor, height: int, width: int) -> Tensor:
     """[N, C, H, W] to another size: bicubic with antialias, clipped to 0..1; unchanged where the size fits."""
     if frames.shape[2:] == (height, width):

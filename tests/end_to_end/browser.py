@@ -69,27 +69,32 @@ def run_and_wait(page, server: Server) -> dict:
     raise AssertionError("the run did not end")
 
 
-# Columns by longest path from a source; a template is read from left to right.
+# Columns by longest path from a source, so that a template is read from left to right; saved pictures in a row below.
 _ARRANGE = """
 () => {
   const nodes = app.graph._nodes, depth = {}, links = app.graph.links;
   const get = (id) => links.get ? links.get(id) : links[id];
   const find = (n) => depth[n.id] ??= Math.max(0, ...(n.inputs ?? []).filter(i => i.link != null).map(i => 1 + find(app.graph.getNodeById(get(i.link).origin_id))));
   nodes.forEach(find);
-  const columns = [];
-  nodes.forEach(n => (columns[depth[n.id]] ??= []).push(n));
-  let x = 40;
+  const columns = [], pictures = nodes.filter(n => n.type === 'SaveAnimatedWEBP');
+  nodes.filter(n => !pictures.includes(n)).forEach(n => (columns[depth[n.id]] ??= []).push(n));
+  let x = 40, left = 0, bottom = 0;
   for (const column of columns) {
     let y = 80, widest = 0;
     for (const n of column) {
       for (const w of n.widgets ?? []) if (w.name === 'control_after_generate') w.value = 'fixed';
       n.setSize(n.computeSize());
       n.size[0] = Math.max(n.size[0], 300);
-      if (n.type.startsWith('SaveAnimated') || n.type === 'SaveVideo') n.size[1] = Math.max(n.size[1], 330);
+      if (n.type === 'SaveVideo') n.size[1] = Math.max(n.size[1], 330);
       if (n.type === 'LayerSampler' || n.type === 'DecomposeVideo') n.size[1] += 120;
+      if (n.type === 'CompositeRGBA') left = x;
       n.pos = [x, y]; y += n.size[1] + 60; widest = Math.max(widest, n.size[0]);
+      if (left) bottom = Math.max(bottom, y);
     }
     x += widest + 60;
+  }
+  for (const n of pictures) {
+    n.size = [320, 380]; n.pos = [left, bottom]; left += 360;
   }
   return JSON.stringify(app.graph.serialize());
 }

@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from layerflow_core.errors import FrameError, PromptError
-from layerflow_core.footage import decompose, fit_given
+from layerflow_core.footage import as_given, decompose, fit_given
+from layerflow_core.layout import find_layout
 from layerflow_core.pipeline import Run, SilentObserver
 from layerflow_core.toy.world import draw_scene, render
 
@@ -67,6 +68,19 @@ def test_given_layers_are_fitted(embedded, timing):
         assert torch.equal(fitted, video[:16])
     else:
         assert torch.equal(fitted[0], video[0]) and torch.equal(fitted[-1], video[-1])
+
+
+def test_a_foreground_is_given_as_the_layout_wants_it():
+    grey = TRUE.foreground * TRUE.alpha + 0.5 * (1 - TRUE.alpha)
+    rgb = as_given(find_layout("fg2bg_rgb"), "foreground", TRUE.foreground, TRUE.alpha)
+    assert set(rgb) == {"foreground"} and torch.allclose(rgb["foreground"], grey, atol=1e-6)
+    rgba = as_given(find_layout("fg2bg_rgba"), "foreground", TRUE.foreground, TRUE.alpha)
+    assert rgba["foreground"] is TRUE.foreground and rgba["alpha"] is TRUE.alpha
+    assert set(as_given(find_layout("bg2fg_rgba"), "background", TRUE.background, None)) == {"background"}
+    with pytest.raises(FrameError, match="no alpha"):
+        as_given(find_layout("fg2bg_rgba"), "foreground", TRUE.foreground, None)
+    with pytest.raises(FrameError, match="equal frames"):
+        as_given(find_layout("fg2bg_rgb"), "foreground", TRUE.foreground, TRUE.alpha[:3])
 
 
 def test_given_layers_must_agree(embedded):
