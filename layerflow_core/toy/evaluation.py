@@ -15,10 +15,12 @@ from torch import Tensor
 
 from ..footage import decompose
 from ..layers import LayerVideo
-from ..layout import BACKGROUND, FOREGROUND
+from ..layout import ALPHA, BACKGROUND, FOREGROUND
 from ..model.loading import LayerFlowModel
 from ..pipeline import Run, make_layers
+from ..sampling.noise import POSTERIOR, NoiseSource
 from ..sampling.sampler import SamplerSettings
+from .vae_training import model_clips
 from .world import BACKGROUNDS, COLOURS, HEIGHT, WIDTH, Scene, TrueLayers, draw_scene, render
 
 FIRST_SEED = 9 * 10**8  # far from every seed that trains
@@ -35,8 +37,10 @@ class Figures:
         alpha_iou: soft intersection over union; trivial: another scene's true alpha.
         hidden_background_psnr: dB, background where alpha > 0.5; trivial: the blend handed back.
         background_psnr: dB, whole background; trivial: the blend.
-        colour_accuracy, background_accuracy: of generated clips by rule; beside it the rule on true clips, and chance.
-        recomposition_psnr: dB, generated foreground over background against generated blend.
+        colour_accuracy, background_accuracy: of generated clips by rule, from prompts alone and with the other layer
+            given; beside it the rule on true clips, and chance.
+        recomposition_psnr: dB, generated foreground over background against generated blend; trivial: another clip's blend.
+        vae_psnr: dB per kind of clip, encoded and decoded; what no figure above can exceed.
     """
 
     scenes: int
@@ -47,6 +51,7 @@ class Figures:
     colour_accuracy: dict[str, float]
     background_accuracy: dict[str, float]
     recomposition_psnr: dict[str, float]
+    vae_psnr: dict[str, float]
 
 
 def soft_iou(a: Tensor, b: Tensor) -> float:
@@ -83,8 +88,27 @@ def evaluate(model: LayerFlowModel, scenes: int = 24, settings: SamplerSettings 
     settings = settings or SamplerSettings(**model.config.sampler)
     pairs = [(scene, render(scene)) for scene in (draw_scene(FIRST_SEED + i, held_out=True) for i in range(scenes))]
     apart = [_take_apart(model, scene, true, settings, i) for i, (scene, true) in enumerate(pairs)]
-    made = [make_layers(model, Run(scene.prompts, {}, settings, i)) for i, (scene, _) in enumerate(pairs)]
-    return Figures(scenes, **_decomposition(apart, [true for _, true in pairs]), **_generation(made, pairs))
+    made = [[make_layers(model, Run(scene.prompts, given(true), settings, i)) for i, (scene, true) in enumerate(pairs)] for given in _GIVEN]
+    truth = [true for _, true in pairs]
+    return Figures(scenes, **_decomposition(apart, truth), **_generation(*made, pairs), vae_psnr=_vae_psnr(model, truth))
+
+
+# Nothing, the background, the foreground.
+_GIVEN = (
+    lambda true: {},
+    lambda true: {BACKGROUND: true.background.contiguous()},
+    lambda true: {FOREGROUND: true.foreground, ALPHA: true.alpha},
+)
+
+
+def _vae_psnr(model: LayerFlowModel, truth: list[TrueLayers]) -> dict[str, float]:
+    layout, errors = model.config.layout, {}
+    for true in truth:
+        clips = dict(zip(layout.names, model_clips(true)))
+        restored = model.vae.decode(model.vae.encode(clips, layout, NoiseSource(0).generator(POSTERIOR)), layout)
+        for name in layout.names:
+            errors.setdefault(name, []).append(psnr(restored[name] / 2, clips[name] / 2))
+    return {name: _mean(values) for name, values in errors.items()}
 
 
 def _take_apart(model: LayerFlowModel, scene: Scene, true: TrueLayers, settings: SamplerSettings, seed: int) -> LayerVideo:
@@ -120,15 +144,17 @@ def _decomposition(apart: list[LayerVideo], truth: list[TrueLayers]) -> dict:
     }
 
 
-def _generation(made: list[LayerVideo], pairs: list[tuple[Scene, TrueLayers]]) -> dict:
+def _generation(made: list[LayerVideo], before: list[LayerVideo], behind: list[LayerVideo], pairs: list[tuple[Scene, TrueLayers]]) -> dict:
     return {
         "colour_accuracy": {
             "model": _mean(name_colour(m.foreground, m.alpha) == s.colour for m, (s, _) in zip(made, pairs)),
+            "model, background given": _mean(name_colour(m.foreground, m.alpha) == s.colour for m, (s, _) in zip(before, pairs)),
             "rule on true clips": _mean(name_colour(t.foreground, t.alpha) == s.colour for s, t in pairs),
             "chance": 1 / len(COLOURS),
         },
         "background_accuracy": {
             "model": _mean(name_background(m.background) == s.background for m, (s, _) in zip(made, pairs)),
+            "model, foreground given": _mean(name_background(m.background) == s.background for m, (s, _) in zip(behind, pairs)),
             "rule on true clips": _mean(name_background(t.background) == s.background for s, t in pairs),
             "chance": 1 / len(BACKGROUNDS),
         },
