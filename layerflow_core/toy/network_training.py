@@ -32,7 +32,8 @@ TEXT_WIDTH = 64
 TIME_WIDTH = 128
 POSITION_STEP = 10.0  # patches as far apart as ten pixels of the usual table, so that neighbours differ
 QK_GAIN = 1.4
-TEXT_DROP = 0.1
+TEXT_DROP = 0.1  # of each segment on its own (official), and of all together, so that guidance has a base
+FAR = 900  # timesteps from here on are nearly pure noise: only words can help
 
 T5 = {
     "d_model": TEXT_WIDTH, "d_kv": 32, "num_heads": 2, "d_ff": 128, "num_layers": 2, "vocab_size": len(vocabulary()),
@@ -60,11 +61,15 @@ class Stage:
 
 
 _MOSTLY_DECOMPOSE = {(BLENDED,): 0.7, (): 0.14, (FOREGROUND, ALPHA): 0.08, (BACKGROUND,): 0.08}
-_ALL_TASKS = {(BLENDED,): 0.5, (): 0.24, (FOREGROUND, ALPHA): 0.13, (BACKGROUND,): 0.13}
+_MOSTLY_GENERATE = {(BLENDED,): 0.1, (): 0.6, (FOREGROUND, ALPHA): 0.15, (BACKGROUND,): 0.15}
+_ALL_TASKS = {(BLENDED,): 0.4, (): 0.34, (FOREGROUND, ALPHA): 0.13, (BACKGROUND,): 0.13}
+# Copying is learnt first and from little; words are learnt only where nothing can be copied, so they get a stage.
 STAGES = (
     Stage("stills", "stills", 1, 16, FitPlan(2400, 3e-3, warm_up=100), _MOSTLY_DECOMPOSE),
     Stage("frames", "clips", 1, 8, FitPlan(900, 2e-3, warm_up=50), _MOSTLY_DECOMPOSE),
-    Stage("clips", "clips", 4, 4, FitPlan(800, 2e-3, warm_up=50, decay=0.99, save_every=50), _ALL_TASKS),
+    Stage("words", "stills", 1, 16, FitPlan(1500, 3e-3, warm_up=50), _MOSTLY_GENERATE),
+    Stage("mixed", "clips", 1, 8, FitPlan(350, 2e-3, warm_up=30), _ALL_TASKS),
+    Stage("clips", "clips", 4, 4, FitPlan(450, 2e-3, warm_up=30, decay=0.98, save_every=50), _ALL_TASKS),
 )
 
 
@@ -178,6 +183,7 @@ class LayerLoss:
         drawn = torch.multinomial(torch.tensor(list(stage.tasks.values())), stage.batch, replacement=True, generator=generator)
         given = torch.tensor([[name in tasks[d] for name in names] for d in drawn.tolist()])
         keep = torch.rand(stage.batch, len(self.trainee.layout.texts), generator=generator) >= TEXT_DROP
+        keep &= torch.rand(stage.batch, 1, generator=generator) >= TEXT_DROP
         # Who takes a video apart rarely describes it as a whole: that segment is often empty then.
         blended_given = given[:, names.index(BLENDED)]
         keep[:, -1] &= ~blended_given | (torch.rand(stage.batch, generator=generator) < 0.5)
@@ -195,17 +201,17 @@ class LayerLoss:
             v = self.trainee(noisy, ids, keep, t)
         error = (v.float() - (a * noise - b * clean)).square().mean((2, 3, 4)).unflatten(1, (-1, frames)).mean(2)
         loss = error[~given].mean()
-        return {"loss": loss, **self._watched(error.detach(), given)}
+        return {"loss": loss, **self._watched(error.detach(), given, t)}
 
-    def _watched(self, error: Tensor, given: Tensor) -> dict[str, Tensor]:
-        """Alpha and background loss with the blend given and with nothing given: copying shows as their difference."""
+    def _watched(self, error: Tensor, given: Tensor, t: Tensor) -> dict[str, Tensor]:
+        """Losses with the blend given and with nothing given: copying shows as their difference, words far from the end."""
         names = self.trainee.layout.names
         apart, free = given[:, names.index(BLENDED)], ~given.any(1)
-        rows = {"apart": apart, "free": free}
+        rows = {"apart": apart, "free": free, "far": free & (t >= FAR)}
         return {
             f"{name}|{label}": error[row, names.index(name)].mean()
             for label, row in rows.items()
-            for name in (ALPHA, BACKGROUND)
+            for name in (FOREGROUND, ALPHA, BACKGROUND)
             if row.any()
         }
 
