@@ -18,7 +18,7 @@ from .network_training import STAGES, Trainee, stage_config
 from .vae_training import VAE_CONFIG, build_vae, model_clips
 from .world import FPS, draw_scenes, render
 
-SAMPLER = {"steps": 20, "guidance": "constant", "scale": 3.0, "solver": "dpmpp_2m"}
+SAMPLER = {"steps": 12, "guidance": "constant", "scale": 2.0, "solver": "dpmpp_2m"}
 _PREVIEW_SCENES = 24
 
 
@@ -26,7 +26,7 @@ def export(folder: Path, target: Path) -> None:
     """Read ``vae_final.pt``, ``clips.safetensors`` and the last stage's weights; write one file, weights in fp16."""
     data = LatentSet.load(folder / "clips.safetensors")
     frames, channels, height, width = data.latents.shape[2:]
-    trainee = Trainee(stage_config(height, width, frames, channels))
+    trainee = Trainee(stage_config(height, width, frames, channels), STAGES[-1].text_rows)
     trainee.load_state_dict(torch.load(folder / f"{STAGES[-1].name}_final.pt", weights_only=True))
     parametrize.remove_parametrizations(trainee.network, "position_table", leave_parametrized=True)
     vae = build_vae().eval()

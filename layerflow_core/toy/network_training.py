@@ -53,6 +53,8 @@ class Stage:
         tasks: weight of each set of given clips.
         focus: weight of the loss where the object is, in the foreground and blended clips; 1 is the official loss. An
             object fills a twelfth of its clip, so its colour hardly shows in the plain mean, and its word is not learnt.
+        text_rows: train the position table's text rows too (some official variants have them): words stand at fixed
+            places in a caption, and a place is found sooner than a meaning.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Stage:
     plan: FitPlan
     tasks: Mapping[tuple[str, ...], float]
     focus: float = 1.0
+    text_rows: bool = False
 
 
 _MOSTLY_DECOMPOSE = {(BLENDED,): 0.7, (): 0.14, (FOREGROUND, ALPHA): 0.08, (BACKGROUND,): 0.08}
@@ -73,8 +76,9 @@ STAGES = (
     Stage("frames", "clips", 1, 8, FitPlan(900, 2e-3, warm_up=50), _MOSTLY_DECOMPOSE),
     Stage("words", "stills", 1, 16, FitPlan(1500, 3e-3, warm_up=50), _MOSTLY_GENERATE),
     Stage("colours", "stills", 1, 16, FitPlan(1000, 3e-3, warm_up=50), _MOSTLY_GENERATE, focus=20.0),
-    Stage("mixed", "clips", 1, 8, FitPlan(350, 2e-3, warm_up=30), _ALL_TASKS, focus=5.0),
-    Stage("clips", "clips", 4, 4, FitPlan(400, 2e-3, warm_up=30, decay=0.98, save_every=50), _ALL_TASKS, focus=5.0),
+    Stage("places", "stills", 1, 16, FitPlan(700, 3e-3, warm_up=30), _MOSTLY_GENERATE, focus=20.0, text_rows=True),
+    Stage("mixed", "clips", 1, 8, FitPlan(450, 2e-3, warm_up=30), _MOSTLY_GENERATE, focus=20.0, text_rows=True),
+    Stage("clips", "clips", 4, 4, FitPlan(350, 2e-3, warm_up=30, decay=0.98, save_every=50), _ALL_TASKS, focus=10.0, text_rows=True),
 )
 
 
@@ -91,12 +95,13 @@ def stage_config(latent_height: int, latent_width: int, frames: int, channels: i
 
 
 class ClipPositions(nn.Module):
-    """Position table out of one learned vector per clip: sincos positions that restart with every clip, plus it.
+    """Position table out of one learned vector per clip: sincos positions that restart with every clip, plus it; and
+    text rows that are zero until a stage trains them.
 
     A parametrization of ``LayerFlowNetwork.position_table``; removed at export, where the plain table is left.
     """
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, text_rows: bool) -> None:
         super().__init__()
         from diffusers.models.embeddings import get_3d_sincos_pos_embed
 
@@ -104,12 +109,14 @@ class ClipPositions(nn.Module):
         size = (network.latent_width // network.patch_size, network.latent_height // network.patch_size)
         grid = torch.as_tensor(get_3d_sincos_pos_embed(network.hidden_size, size, clips[0].frames, 1 / POSITION_STEP, 1.0, output_type="pt"))
         self.register_buffer("grid", grid.flatten(0, 1).float(), persistent=False)
-        self.text_length, self.clips = config.text_length, len(clips)
+        self.clips, self.use_text_rows = len(clips), text_rows
+        self.text_rows = nn.Parameter(0.5 * torch.randn(config.text_length, network.hidden_size, generator=torch.Generator().manual_seed(2)))
 
     def forward(self, clip_vectors: Tensor) -> Tensor:
         """[clips, D] -> [1, text + video tokens, D]."""
         video = (self.grid[None] + clip_vectors[:, None]).flatten(0, 1)
-        return torch.cat([video.new_zeros(self.text_length, video.shape[1]), video])[None]
+        text = self.text_rows if self.use_text_rows else torch.zeros_like(self.text_rows)
+        return torch.cat([text, video])[None]
 
     def right_inverse(self, table: Tensor) -> Tensor:
         return 0.5 * torch.randn(self.clips, table.shape[-1], generator=torch.Generator().manual_seed(1))
@@ -118,10 +125,10 @@ class ClipPositions(nn.Module):
 class Trainee(nn.Module):
     """Network and text encoder, trained together."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, text_rows: bool = False) -> None:
         super().__init__()
         self.network = LayerFlowNetwork(config).unfold()
-        parametrize.register_parametrization(self.network, "position_table", ClipPositions(config), unsafe=True)
+        parametrize.register_parametrization(self.network, "position_table", ClipPositions(config, text_rows), unsafe=True)
         start_matching_positions(self.network)
         self.t5 = build_t5(config.text_encoder)
 
@@ -242,7 +249,7 @@ def train_network(rank: int, folder: str, seed: int) -> None:
     for stage in STAGES:
         data = LatentSet.load(root / f"{stage.data}.safetensors")
         frames, channels, height, width = data.latents.shape[2:]
-        trainee = Trainee(stage_config(height, width, stage.frames, channels))
+        trainee = Trainee(stage_config(height, width, stage.frames, channels), stage.text_rows)
         if before is not None:
             trainee.load_state_dict(before)
         tokens = TextEncoder.from_data(tokenizer_json().encode(), trainee.t5, TOKENS_PER_TEXT)
