@@ -215,7 +215,7 @@ COMMANDS: Mapping[str, Command] = {
         _argument("--layer", required=True, choices=(FOREGROUND, BACKGROUND), help="which layer the video is"),
         _argument("--alpha", type=Path, help="matte of the foreground, white = opaque, if the video has no alpha"),
         *_PROMPTS, *_MODEL, _FIT,
-        _argument("--timing", default="first", choices=("first", "spread", "exact"), help="which frames are taken"),
+        _argument("--timing", default="first", choices=("first", "spread", "official", "exact"), help="which frames are taken"),
         _out("layerflow_out/condition"),
     )),
     "composite": Command("a foreground over a background", composite, (

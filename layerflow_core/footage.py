@@ -16,9 +16,15 @@ from .layout import ALPHA, BLENDED, FOREGROUND, Layout
 from .model.loading import LayerFlowModel
 from .pipeline import Devices, Observer, Run, SilentObserver, StayDevices, check_run, layout_for, make_layers
 from .rgba import from_grey, over_grey
-from .video.frames import Fit, Windows, check_frames, check_matte, hold_last, spread_frames
+from .video.frames import Fit, Windows, check_frames, check_matte, first_frames, pick_frames, spread_frames
 
-TIMINGS = ("first", "spread", "exact")
+# (frames there are, frames wanted) -> frame numbers; "exact" takes them as they are and refuses any other count
+TIMINGS: Mapping[str, Callable[[int, int], list[int]]] = {
+    "first": first_frames,
+    "spread": spread_frames,
+    "official": pick_frames,
+    "exact": first_frames,
+}
 
 
 def decompose(model: LayerFlowModel, frames: Tensor, run: Run, fps: float | None = None, fit: str = "pad", overlap: int = 4,
@@ -107,8 +113,9 @@ def fit_given(model: LayerFlowModel, layers: Mapping[str, Tensor], fit: str = "c
 
     Args:
         layers: by layer name, [N, 3, H, W] or alpha [N, 1, H, W]; all of one size and length.
-        timing: ``first`` takes the first frames and holds the last of a short video, ``spread`` picks evenly over
-            all of it, ``exact`` refuses any other length.
+        timing: row of ``TIMINGS``: ``first`` takes the first frames and holds the last of a short video, ``spread``
+            picks evenly over all of it, ``official`` is the official data reader's choice (the first frame twice),
+            ``exact`` refuses any other length.
 
     Raises:
         FrameError: layers of different size or length, or a length that ``exact`` does not allow.
@@ -128,7 +135,7 @@ def fit_given(model: LayerFlowModel, layers: Mapping[str, Tensor], fit: str = "c
 def _fit_length(pixels: Tensor, wanted: int, timing: str, name: str) -> Tensor:
     if timing == "exact" and len(pixels) != wanted:
         raise FrameError(f"given layer {name!r} has {len(pixels)} frames, expected exactly {wanted}")
-    return pixels[spread_frames(len(pixels), wanted)] if timing == "spread" else hold_last(pixels, wanted)
+    return pixels[TIMINGS[timing](len(pixels), wanted)]
 
 
 def _fit_size(pixels: Tensor, model: LayerFlowModel, fit: str) -> Tensor:

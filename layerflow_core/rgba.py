@@ -84,10 +84,6 @@ def from_model(clips: Mapping[str, Tensor], layout: Layout) -> dict[str, Tensor]
     return layers
 
 
-def premultiply(straight: Tensor, alpha: Tensor) -> Tensor:
-    return straight * alpha
-
-
 def checkerboard(height: int, width: int, cell: int = 8) -> Tensor:
     """[3, H, W]: what transparency is shown over."""
     y, x = torch.meshgrid(torch.arange(height) // cell, torch.arange(width) // cell, indexing="ij")

@@ -27,7 +27,7 @@ class Given:
     colour: Tensor
     alpha: Tensor | None = None
     fit: str = FITS[0]
-    timing: str = TIMINGS[0]
+    timing: str = "first"
 
     def layers_for(self, layout: Layout) -> dict[str, Tensor]:
         """By clip name, with an alpha clip where the layout has one; raises FrameError if it was not given."""
@@ -52,7 +52,7 @@ class ConditionLayer:
                 "layer": ((FOREGROUND, BACKGROUND), {"tooltip": "Which layer this is."}),
                 "alpha_is": (ALPHA_MEANINGS, {"default": ALPHA_MEANINGS[0], "tooltip": "What 1 means in the MASK at 'alpha'. LayerFlow's 'alpha' outputs: opaque. LoadImage and SplitImageWithAlpha: transparent."}),
                 "fit": (FITS, {"default": "cover", "tooltip": "cover: fill the frame and cut the sides, as the official code does. pad: keep all of it. stretch: ignore the aspect."}),
-                "timing": (TIMINGS, {"default": "first", "tooltip": "first: the first frames, the last one held if there are too few. spread: evenly over the whole video. exact: refuse another length."}),
+                "timing": (list(TIMINGS), {"default": "first", "tooltip": "first: the first frames, the last one held if there are too few. spread: evenly over the whole video. official: the first frame twice, as the official code reads clips. exact: refuse another length."}),
             },
             "optional": {"alpha": ("MASK", {"tooltip": "Alpha of a foreground. Not needed if 'images' has four channels."})},
         }  # fmt: skip

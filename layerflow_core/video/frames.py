@@ -141,11 +141,14 @@ def spread_frames(available: int, wanted: int) -> list[int]:
     return [round(i * (available - 1) / max(1, wanted - 1)) for i in range(wanted)]
 
 
+def first_frames(available: int, wanted: int) -> list[int]:
+    """The first ``wanted`` frame numbers; a short video holds its last frame."""
+    return [min(i, available - 1) for i in range(wanted)]
+
+
 def hold_last(frames: Tensor, count: int) -> Tensor:
     """Exactly ``count`` frames: cut, or filled up with the last one."""
-    if len(frames) >= count:
-        return frames[:count]
-    return torch.cat([frames, frames[-1:].expand(count - len(frames), -1, -1, -1)])
+    return frames[first_frames(len(frames), count)]
 
 
 @dataclass(frozen=True)

@@ -59,12 +59,14 @@ def test_no_prompts(embedded, quick):
         decompose(embedded, TRUE.blended, Run({}, {}, quick, 0))
 
 
-@pytest.mark.parametrize("timing", ["first", "spread"])
+@pytest.mark.parametrize("timing", ["first", "spread", "official"])
 def test_given_layers_are_fitted(embedded, timing):
     video = torch.rand(40, 3, 64, 96)
     fitted = fit_given(embedded, {"background": video}, timing=timing)["background"]
     assert fitted.shape == (16, 3, 64, 96)
-    if timing == "first":
+    if timing == "official":
+        assert torch.equal(fitted[0], fitted[1]) and torch.equal(fitted[-1], video[14])
+    elif timing == "first":
         assert torch.equal(fitted, video[:16])
     else:
         assert torch.equal(fitted[0], video[0]) and torch.equal(fitted[-1], video[-1])
