@@ -17,6 +17,8 @@ from torch import Tensor
 
 from .composite import LENGTHS, RESIZES, Placement, composite_over
 from .errors import LayerFlowError, VideoFileError
+from .footage import TIMINGS, as_given, fit_given
+from .footage import decompose as take_apart
 from .layers import LayerVideo
 from .layout import BACKGROUND, BLENDED, FOREGROUND, OFFICIAL_VARIANTS
 from .pipeline import Run, make_layers
@@ -24,6 +26,7 @@ from .sampling.guidance import GUIDANCES
 from .sampling.sampler import SamplerSettings
 from .sampling.solver import SOLVERS
 from .toy.embedded import EMBEDDED
+from .video.frames import FITS
 
 DEMO_SEED = 7
 
@@ -94,7 +97,6 @@ def generate(options: argparse.Namespace) -> None:
 
 
 def decompose(options: argparse.Namespace) -> None:
-    from .footage import decompose as take_apart
     from .video.files import read_video
 
     footage = read_video(options.video)
@@ -105,7 +107,6 @@ def decompose(options: argparse.Namespace) -> None:
 
 
 def condition(options: argparse.Namespace) -> None:
-    from .footage import as_given, fit_given
     from .video.files import read_video
 
     footage = read_video(options.video)
@@ -151,7 +152,6 @@ def verify(options: argparse.Namespace) -> None:
 
 def demo(options: argparse.Namespace) -> None:
     """Generates a scene from prompts and takes another one apart, on the embedded model."""
-    from .footage import decompose as take_apart
     from .toy.world import draw_scene, render
 
     model, devices = _load(options)
@@ -195,7 +195,7 @@ _PROMPTS = (
     _argument("--background", default="", help="what the background shows"),
     _argument("--blended", default="", help="the whole scene"),
 )
-_FIT = _argument("--fit", default="pad", choices=("pad", "stretch", "cover"), help="how pictures of another size reach the model's")
+_FIT = _argument("--fit", default="pad", choices=FITS, help="how pictures of another size reach the model's")
 
 
 def _out(default: str) -> tuple[tuple[str, ...], dict]:
@@ -215,7 +215,7 @@ COMMANDS: Mapping[str, Command] = {
         _argument("--layer", required=True, choices=(FOREGROUND, BACKGROUND), help="which layer the video is"),
         _argument("--alpha", type=Path, help="matte of the foreground, white = opaque, if the video has no alpha"),
         *_PROMPTS, *_MODEL, _FIT,
-        _argument("--timing", default="first", choices=("first", "spread", "official", "exact"), help="which frames are taken"),
+        _argument("--timing", default="first", choices=list(TIMINGS), help="which frames are taken"),
         _out("layerflow_out/condition"),
     )),
     "composite": Command("a foreground over a background", composite, (
