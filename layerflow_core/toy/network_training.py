@@ -70,6 +70,7 @@ class Stage:
 _MOSTLY_DECOMPOSE = {(BLENDED,): 0.7, (): 0.14, (FOREGROUND, ALPHA): 0.08, (BACKGROUND,): 0.08}
 _MOSTLY_GENERATE = {(BLENDED,): 0.1, (): 0.6, (FOREGROUND, ALPHA): 0.15, (BACKGROUND,): 0.15}
 _ALL_TASKS = {(BLENDED,): 0.4, (): 0.34, (FOREGROUND, ALPHA): 0.13, (BACKGROUND,): 0.13}
+_HALF_DECOMPOSE = {(BLENDED,): 0.55, (): 0.25, (FOREGROUND, ALPHA): 0.1, (BACKGROUND,): 0.1}
 # Copying is learnt first and from little; words are learnt only where nothing can be copied, so they get a stage.
 STAGES = (
     Stage("stills", "stills", 1, 16, FitPlan(2400, 3e-3, warm_up=100), _MOSTLY_DECOMPOSE),
@@ -79,6 +80,7 @@ STAGES = (
     Stage("places", "stills", 1, 16, FitPlan(700, 3e-3, warm_up=30), _MOSTLY_GENERATE, focus=20.0, text_rows=True),
     Stage("mixed", "clips", 1, 8, FitPlan(450, 2e-3, warm_up=30), _MOSTLY_GENERATE, focus=20.0, text_rows=True),
     Stage("clips", "clips", 4, 4, FitPlan(350, 2e-3, warm_up=30, decay=0.98, save_every=50), _ALL_TASKS, focus=10.0, text_rows=True),
+    Stage("apart", "clips", 4, 4, FitPlan(200, 1.5e-3, warm_up=10, decay=0.97, save_every=50), _HALF_DECOMPOSE, focus=5.0, text_rows=True),
 )
 
 
