@@ -18,7 +18,7 @@ def chromium() -> str | None:
 
 
 @contextmanager
-def open_page(server: Server, width: int = 1800, height: int = 1000) -> Iterator:
+def open_page(server: Server, width: int = 2600, height: int = 1200) -> Iterator:
     """A page with the frontend ready and this pack's nodes registered."""
     from playwright.sync_api import sync_playwright
 
