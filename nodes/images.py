@@ -5,6 +5,7 @@ IMAGE is [N, H, W, C] in 0..1, MASK is [N, H, W]. The core has [N, C, H, W] and 
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from ..layerflow_core.errors import FrameError
@@ -55,8 +56,6 @@ def to_image(frames: Tensor) -> Tensor:
 
 def to_outputs(layers: LayerVideo) -> tuple:
     """The outputs that every node which makes layers has, see ``LAYER_NAMES``."""
-    import torch
-
     alpha = layers.alpha
     rgba = torch.cat([layers.foreground, alpha], 1)
     background = layers.background if layers.background is not None else torch.zeros_like(layers.foreground)

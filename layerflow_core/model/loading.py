@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..config import ModelConfig
 from ..errors import CheckpointError, MissingPartError
 from .checkpoint import TOKENIZER_KEY, Checkpoint, digest, load_strictly, read_checkpoint
-from .lora import CONTENT, DEFAULT_STRENGTHS, MOTION, adapted_layers, add_adapter, base_tensors, set_strengths
+from .lora import CONTENT, DEFAULT_STRENGTHS, MOTION, adapted_layers, adapter_tensors, add_adapter, base_tensors, set_strengths
 from .network import LayerFlowNetwork
 from .text import TextEncoder, build_t5, untie
 from .vae import LayerVAE, build_vae
@@ -100,8 +100,6 @@ def _load_adapters(network: LayerFlowNetwork, tensors: Mapping[str, Tensor]) -> 
 
 def network_tensors(network: LayerFlowNetwork) -> dict[str, Tensor]:
     """The inverse of ``build_network``: tensors by the same keys."""
-    from .lora import adapter_tensors
-
     base = {f"backbone.{k}": v for k, v in base_tensors(network.backbone).items()}
     own = {k: v for k, v in network.state_dict().items() if not k.startswith("backbone.")}
     return {**own, **base, **adapter_tensors(network.backbone)}

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from ..model.vae import build_vae as build_from_config
+from ..rgba import over_grey
 from .fitting import DRAWS_PER_STEP, FitPlan, fit
 from .world import FRAMES, HEIGHT, WIDTH, TrueLayers, draw_scene, render
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKLCogVideoX
 
 VAE_CONFIG = {
     "down_block_types": ("CogVideoXDownBlock3D",) * 3,
@@ -45,19 +51,16 @@ BATCHES = (Batch(4, 8, HEIGHT, WIDTH), Batch(2, FRAMES, HEIGHT, WIDTH), Batch(32
 def model_clips(layers: TrueLayers) -> tuple[Tensor, ...]:
     """Foreground over mid grey, alpha as grey video, background, blended: each [T, 3, H, W] in -1..1."""
     return (
-        (layers.foreground * 2 - 1) * layers.alpha,
+        over_grey(layers.foreground, layers.alpha),
         (layers.alpha * 2 - 1).expand(-1, 3, -1, -1),
         layers.background * 2 - 1,
         layers.blended * 2 - 1,
     )
 
 
-def build_vae():
-    from diffusers import AutoencoderKLCogVideoX
-
-    vae = AutoencoderKLCogVideoX(**VAE_CONFIG)
-    whole = 1 << 20  # one chunk: group norm sees the whole clip, as at inference
-    vae.num_sample_frames_batch_size = vae.num_latent_frames_batch_size = whole
+def build_vae() -> AutoencoderKLCogVideoX:
+    """The untrained VAE; its posterior starts narrow."""
+    vae = build_from_config(VAE_CONFIG)
     with torch.no_grad():
         vae.encoder.conv_out.conv.bias[VAE_CONFIG["latent_channels"] :] = START_LOG_VARIANCE
     return vae

@@ -64,7 +64,7 @@ def _read_stream(path: Path, default_fps: Fraction) -> Footage:
                 raise VideoFileError(f"{path} holds no video stream")
             stream = container.streams.video[0]
             fps = stream.average_rate or stream.guessed_rate or default_fps
-            with_alpha = "a" in _components(stream)
+            with_alpha = _has_alpha(stream)
             wanted = "rgba64le" if with_alpha else "rgb48le"
             frames = [frame.to_ndarray(format=wanted) for frame in container.decode(stream)]
     except (av.FFmpegError, ValueError, IndexError) as error:
@@ -75,10 +75,9 @@ def _read_stream(path: Path, default_fps: Fraction) -> Footage:
     return Footage(pixels[:, :3], pixels[:, 3:] if with_alpha else None, Fraction(fps))
 
 
-def _components(stream) -> str:
-    """Letters of the pixel format's components: "rgb", "yuva", ..."""
-    layout = stream.codec_context.format
-    return "a" if layout is not None and any(c.is_alpha for c in layout.components) else ""
+def _has_alpha(stream) -> bool:
+    pixel_format = stream.codec_context.format
+    return pixel_format is not None and any(c.is_alpha for c in pixel_format.components)
 
 
 def _read_pictures(folder: Path, fps: Fraction) -> Footage:
