@@ -26,7 +26,7 @@ def export(folder: Path, target: Path) -> None:
     """Read ``vae_final.pt``, ``clips.safetensors`` and the last stage's weights; write one file, weights in fp16."""
     data = LatentSet.load(folder / "clips.safetensors")
     frames, channels, height, width = data.latents.shape[2:]
-    trainee = Trainee(stage_config(height, width, frames, channels), STAGES[-1].text_rows)
+    trainee = Trainee(stage_config(height, width, frames, channels))
     trainee.load_state_dict(torch.load(folder / f"{STAGES[-1].name}_final.pt", weights_only=True))
     parametrize.remove_parametrizations(trainee.network, "position_table", leave_parametrized=True)
     vae = build_vae().eval()

@@ -27,11 +27,13 @@ class FitPlan:
     Args:
         steps: optimiser steps.
         rate: peak learning rate of AdamW; reached after ``warm_up`` steps, then a half cosine to zero.
+        matrix_rate: the same of Muon, for the parameters that ``fit`` is told are matrices.
         decay: length-weighted exponential average factor of the weights that are kept, 0 = the last ones.
     """
 
     steps: int
     rate: float
+    matrix_rate: float = 0.0
     warm_up: int = 50
     weight_decay: float = 0.01
     clip: float = 1.0
@@ -39,11 +41,12 @@ class FitPlan:
     log_every: int = 25
     decay: float = 0.0
 
-    def rate_at(self, step: int) -> float:
+    def share_at(self, step: int) -> float:
+        """Share of the peak rates."""
         if step < self.warm_up:
-            return self.rate * (step + 1) / self.warm_up
+            return (step + 1) / self.warm_up
         progress = (step - self.warm_up) / max(1, self.steps - self.warm_up)
-        return self.rate * 0.5 * (1 + math.cos(math.pi * progress))
+        return 0.5 * (1 + math.cos(math.pi * progress))
 
 
 def run_workers(count: int, work: Callable[..., None], *arguments) -> None:
@@ -61,27 +64,58 @@ def _start(rank: int, count: int, port: int, work: Callable[..., None], argument
         dist.destroy_process_group()
 
 
-def fit(model: nn.Module, loss_of: Callable[[int, torch.Generator], dict[str, Tensor]], plan: FitPlan, state_file: Path, name: str) -> None:
+class Optimisers:
+    """AdamW, and beside it Muon for the inner matrices: they learn the same from a third of the samples (toy/README.md)."""
+
+    def __init__(self, model: nn.Module, plan: FitPlan, is_matrix: Callable[[str], bool]) -> None:
+        matrices = [p for n, p in model.named_parameters() if is_matrix(n)]
+        others = [p for n, p in model.named_parameters() if not is_matrix(n)]
+        self.plan = plan
+        self.parts = {torch.optim.AdamW(others, betas=(0.9, 0.98), weight_decay=plan.weight_decay): plan.rate}
+        if matrices:
+            muon = torch.optim.Muon(matrices, weight_decay=plan.weight_decay, adjust_lr_fn="match_rms_adamw")
+            self.parts[muon] = plan.matrix_rate
+
+    def step(self, step: int) -> None:
+        for part, rate in self.parts.items():
+            for group in part.param_groups:
+                group["lr"] = rate * self.plan.share_at(step)
+            part.step()
+
+    def state_dict(self) -> list[dict]:
+        return [part.state_dict() for part in self.parts]
+
+    def load_state_dict(self, states: list[dict]) -> None:
+        for part, state in zip(self.parts, states, strict=True):
+            part.load_state_dict(state)
+
+
+def fit(
+    model: nn.Module,
+    loss_of: Callable[[int, torch.Generator], dict[str, Tensor]],
+    plan: FitPlan,
+    state_file: Path,
+    name: str,
+    is_matrix: Callable[[str], bool] = lambda parameter: False,
+) -> None:
     """Minimise ``loss_of(step, generator)["loss"]``; the further entries are only logged.
 
     Resumes from ``state_file`` if it exists. Every process draws its own data: the generator differs by rank.
     """
     rank, count = dist.get_rank(), dist.get_world_size()
-    optimiser = torch.optim.AdamW(model.parameters(), lr=plan.rate, betas=(0.9, 0.98), weight_decay=plan.weight_decay)
+    optimiser = Optimisers(model, plan, is_matrix)
     average = {k: v.detach().clone() for k, v in model.state_dict().items()} if plan.decay else {}
     first = _resume(model, optimiser, average, state_file)
     logged: dict[str, list[float]] = {}
     started = time.time()
     for step in range(first, plan.steps):
-        for group in optimiser.param_groups:
-            group["lr"] = plan.rate_at(step)
         generator = torch.Generator().manual_seed((step * count + rank) * 7919 + 17)
         terms = loss_of(step, generator)
-        optimiser.zero_grad(set_to_none=True)
+        model.zero_grad(set_to_none=True)
         terms["loss"].backward()
         _average_gradients(model, count)
         nn.utils.clip_grad_norm_(model.parameters(), plan.clip)
-        optimiser.step()
+        optimiser.step(step)
         _follow(average, model, plan.decay, step)
         for key, value in terms.items():
             logged.setdefault(key, []).append(float(value.detach()))
@@ -111,7 +145,7 @@ def _follow(average: dict[str, Tensor], model: nn.Module, decay: float, step: in
         average[key].lerp_(value.to(average[key].dtype), 1 - factor)
 
 
-def _resume(model: nn.Module, optimiser: torch.optim.Optimizer, average: dict[str, Tensor], state_file: Path) -> int:
+def _resume(model: nn.Module, optimiser: Optimisers, average: dict[str, Tensor], state_file: Path) -> int:
     if not state_file.exists():
         return 0
     state = torch.load(state_file, weights_only=True)
@@ -122,7 +156,7 @@ def _resume(model: nn.Module, optimiser: torch.optim.Optimizer, average: dict[st
     return state["step"]
 
 
-def _save(model: nn.Module, optimiser: torch.optim.Optimizer, average: dict[str, Tensor], step: int, state_file: Path) -> None:
+def _save(model: nn.Module, optimiser: Optimisers, average: dict[str, Tensor], step: int, state_file: Path) -> None:
     state = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "average": average, "step": step}
     partial = state_file.with_suffix(".part")
     torch.save(state, partial)

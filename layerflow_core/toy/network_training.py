@@ -23,6 +23,7 @@ from ..layout import ALPHA, BACKGROUND, BLENDED, FOREGROUND, Layout, find_layout
 from ..model.network import LayerFlowNetwork
 from ..model.text import TextEncoder, build_t5, indexed
 from ..sampling.schedule import Schedule
+from .attention import HeadByHead
 from .captions import TOKENS_PER_TEXT, tokenizer_json, vocabulary
 from .fitting import FitPlan, fit
 from .latents import LatentSet
@@ -34,6 +35,7 @@ POSITION_STEP = 10.0  # patches as far apart as ten pixels of the usual table, s
 QK_GAIN = 1.4
 TEXT_DROP = 0.1  # of each segment on its own (official), and of all together, so that guidance has a base
 OBJECT_DISTANCE = 0.25  # mean difference from grey, in normalised latents, that counts as object
+NOISE_POWER = 0.7  # timesteps are drawn as u ** this: what a clip becomes is decided, and words are learnt, in high noise
 FAR = 900  # timesteps from here on are nearly pure noise: only words can help
 
 T5 = {
@@ -53,8 +55,6 @@ class Stage:
         tasks: weight of each set of given clips.
         focus: weight of the loss where the object is, in the foreground and blended clips; 1 is the official loss. An
             object fills a twelfth of its clip, so its colour hardly shows in the plain mean, and its word is not learnt.
-        text_rows: train the position table's text rows too (some official variants have them): words stand at fixed
-            places in a caption, and a place is found sooner than a meaning.
     """
 
     name: str
@@ -64,23 +64,13 @@ class Stage:
     plan: FitPlan
     tasks: Mapping[tuple[str, ...], float]
     focus: float = 1.0
-    text_rows: bool = False
 
 
-_MOSTLY_DECOMPOSE = {(BLENDED,): 0.7, (): 0.14, (FOREGROUND, ALPHA): 0.08, (BACKGROUND,): 0.08}
-_MOSTLY_GENERATE = {(BLENDED,): 0.1, (): 0.6, (FOREGROUND, ALPHA): 0.15, (BACKGROUND,): 0.15}
-_ALL_TASKS = {(BLENDED,): 0.4, (): 0.34, (FOREGROUND, ALPHA): 0.13, (BACKGROUND,): 0.13}
-_HALF_DECOMPOSE = {(BLENDED,): 0.55, (): 0.25, (FOREGROUND, ALPHA): 0.1, (BACKGROUND,): 0.1}
-# Copying is learnt first and from little; words are learnt only where nothing can be copied, so they get a stage.
+_TASKS = {(BLENDED,): 0.45, (): 0.33, (FOREGROUND, ALPHA): 0.11, (BACKGROUND,): 0.11}
 STAGES = (
-    Stage("stills", "stills", 1, 16, FitPlan(2400, 3e-3, warm_up=100), _MOSTLY_DECOMPOSE),
-    Stage("frames", "clips", 1, 8, FitPlan(900, 2e-3, warm_up=50), _MOSTLY_DECOMPOSE),
-    Stage("words", "stills", 1, 16, FitPlan(1500, 3e-3, warm_up=50), _MOSTLY_GENERATE),
-    Stage("colours", "stills", 1, 16, FitPlan(1000, 3e-3, warm_up=50), _MOSTLY_GENERATE, focus=20.0),
-    Stage("places", "stills", 1, 16, FitPlan(700, 3e-3, warm_up=30), _MOSTLY_GENERATE, focus=20.0, text_rows=True),
-    Stage("mixed", "clips", 1, 8, FitPlan(450, 2e-3, warm_up=30), _MOSTLY_GENERATE, focus=20.0, text_rows=True),
-    Stage("clips", "clips", 4, 4, FitPlan(350, 2e-3, warm_up=30, decay=0.98, save_every=50), _ALL_TASKS, focus=10.0, text_rows=True),
-    Stage("apart", "clips", 4, 4, FitPlan(200, 1.5e-3, warm_up=10, decay=0.97, save_every=50), _HALF_DECOMPOSE, focus=5.0, text_rows=True),
+    Stage("stills", "stills", 1, 16, FitPlan(2400, 3e-3, 4e-3, warm_up=60), _TASKS, focus=10.0),
+    Stage("frames", "clips", 1, 8, FitPlan(800, 2e-3, 3e-3, warm_up=30), _TASKS, focus=10.0),
+    Stage("clips", "clips", 4, 4, FitPlan(2600, 2e-3, 2.5e-3, warm_up=30, decay=0.99, save_every=50), _TASKS, focus=5.0),
 )
 
 
@@ -98,12 +88,13 @@ def stage_config(latent_height: int, latent_width: int, frames: int, channels: i
 
 class ClipPositions(nn.Module):
     """Position table out of one learned vector per clip: sincos positions that restart with every clip, plus it; and
-    text rows that are zero until a stage trains them.
+    learned text rows (some official variants have them), because words stand at fixed places in a caption and a place
+    is found sooner than a meaning.
 
     A parametrization of ``LayerFlowNetwork.position_table``; removed at export, where the plain table is left.
     """
 
-    def __init__(self, config: ModelConfig, text_rows: bool) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         from diffusers.models.embeddings import get_3d_sincos_pos_embed
 
@@ -111,14 +102,13 @@ class ClipPositions(nn.Module):
         size = (network.latent_width // network.patch_size, network.latent_height // network.patch_size)
         grid = torch.as_tensor(get_3d_sincos_pos_embed(network.hidden_size, size, clips[0].frames, 1 / POSITION_STEP, 1.0, output_type="pt"))
         self.register_buffer("grid", grid.flatten(0, 1).float(), persistent=False)
-        self.clips, self.use_text_rows = len(clips), text_rows
+        self.clips = len(clips)
         self.text_rows = nn.Parameter(0.5 * torch.randn(config.text_length, network.hidden_size, generator=torch.Generator().manual_seed(2)))
 
     def forward(self, clip_vectors: Tensor) -> Tensor:
         """[clips, D] -> [1, text + video tokens, D]."""
         video = (self.grid[None] + clip_vectors[:, None]).flatten(0, 1)
-        text = self.text_rows if self.use_text_rows else torch.zeros_like(self.text_rows)
-        return torch.cat([text, video])[None]
+        return torch.cat([self.text_rows, video])[None]
 
     def right_inverse(self, table: Tensor) -> Tensor:
         return 0.5 * torch.randn(self.clips, table.shape[-1], generator=torch.Generator().manual_seed(1))
@@ -127,10 +117,10 @@ class ClipPositions(nn.Module):
 class Trainee(nn.Module):
     """Network and text encoder, trained together."""
 
-    def __init__(self, config: ModelConfig, text_rows: bool = False) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.network = LayerFlowNetwork(config).unfold()
-        parametrize.register_parametrization(self.network, "position_table", ClipPositions(config, text_rows), unsafe=True)
+        parametrize.register_parametrization(self.network, "position_table", ClipPositions(config), unsafe=True)
         start_matching_positions(self.network)
         self.t5 = build_t5(config.text_encoder)
 
@@ -147,7 +137,8 @@ class Trainee(nn.Module):
         """
         encoded = self.t5(input_ids=ids.flatten(0, 1)).last_hidden_state.unflatten(0, ids.shape[:2])
         context = (encoded * keep_text[:, :, None, None]).flatten(1, 2)
-        return self.network(latents, context, timestep)
+        with HeadByHead():
+            return self.network(latents, context, timestep)
 
 
 def start_matching_positions(network: LayerFlowNetwork) -> None:
@@ -201,7 +192,7 @@ class LayerLoss:
         # Who takes a video apart rarely describes it as a whole: that segment is often empty then.
         blended_given = given[:, names.index(BLENDED)]
         keep[:, -1] &= ~blended_given | (torch.rand(stage.batch, generator=generator) < 0.5)
-        t = torch.randint(len(self.roots), (stage.batch,), generator=generator)
+        t = (torch.rand(stage.batch, generator=generator) ** NOISE_POWER * len(self.roots)).long()
         noise = torch.randn(clean.shape, generator=generator)
         return self._terms(clean, noise, t, given, keep, self.ids[pick])
 
@@ -251,7 +242,7 @@ def train_network(rank: int, folder: str, seed: int) -> None:
     for stage in STAGES:
         data = LatentSet.load(root / f"{stage.data}.safetensors")
         frames, channels, height, width = data.latents.shape[2:]
-        trainee = Trainee(stage_config(height, width, stage.frames, channels), stage.text_rows)
+        trainee = Trainee(stage_config(height, width, stage.frames, channels))
         if before is not None:
             trainee.load_state_dict(before)
         tokens = TextEncoder.from_data(tokenizer_json().encode(), trainee.t5, TOKENS_PER_TEXT)
@@ -261,11 +252,16 @@ def train_network(rank: int, folder: str, seed: int) -> None:
         if finished.exists():
             trainee.load_state_dict(torch.load(finished, weights_only=True))
         else:
-            fit(trainee, loss, stage.plan, root / f"{stage.name}_state.pt", stage.name)
+            fit(trainee, loss, stage.plan, root / f"{stage.name}_state.pt", stage.name, is_matrix)
             if rank == 0:
                 torch.save(trainee.state_dict(), finished)
             dist.barrier()
         before = trainee.state_dict()
+
+
+def is_matrix(parameter: str) -> bool:
+    """Whether a parameter of ``Trainee`` is a matrix inside a transformer block, but for its modulation."""
+    return "transformer_blocks" in parameter and parameter.endswith("weight") and (".attn1.to_" in parameter or ".ff.net." in parameter)
 
 
 def token_ids(encoder: TextEncoder, prompts: list[list[str]]) -> Tensor:

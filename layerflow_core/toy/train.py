@@ -17,12 +17,12 @@ from .vae_training import train_vae
 
 PROCESSES = 2  # part of the recipe: another number draws other batches
 SEED = 0
-CLIPS, STILLS = 1600, 16000
+CLIPS, STILLS = 3200, 16000
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, help="for checkpoints and latents; about 300 MB")
+    parser.add_argument("folder", type=Path, help="for checkpoints and latents; about 500 MB")
     parser.add_argument("--target", type=Path, default=EMBEDDED, help="file to write")
     parser.add_argument("--evaluate", type=int, default=24, metavar="SCENES", help="held-out scenes to measure on, 0 for none")
     options = parser.parse_args(arguments)

@@ -51,6 +51,6 @@ def test_a_resumed_training_ends_where_an_uninterrupted_one_does(tmp_path):
 
 def test_rate_rises_and_falls_to_zero():
     plan = FitPlan(100, 1.0, warm_up=10)
-    rates = [plan.rate_at(i) for i in range(100)]
+    rates = [plan.share_at(i) for i in range(100)]
     assert rates[0] == 0.1 and max(rates) == 1.0 and rates[-1] < 0.01
     assert rates[:10] == sorted(rates[:10]) and rates[10:] == sorted(rates[10:], reverse=True)
