@@ -168,6 +168,30 @@ def demo(options: argparse.Namespace) -> None:
     _finish(options, model, run, layers, "decompose")
 
 
+def train(options: argparse.Namespace) -> None:
+    from .training.config import read_config
+    from .training.run import run_training
+
+    result = run_training(read_config(options.config))
+    if result is not None:
+        print(result)
+
+
+def collect_coarse(options: argparse.Namespace) -> None:
+    from .training.data.clip_folder import write_clip
+    from .training.data.coarse import coarse_clips, read_masks
+    from .video.files import read_video
+
+    masks = read_masks(options.mask)
+    prompts = dict.fromkeys(masks, _prompts(options))
+    footage, background = read_video(options.video), read_video(options.inpainted)
+    clips, refused = coarse_clips(options.video.stem, footage.colour, background.colour, masks, prompts)
+    for refusal in refused:
+        print(f"refused {refusal.mask}: {refusal.reason}", file=sys.stderr)
+    for clip in clips:
+        print(write_clip(options.out, replace(clip, fps=footage.fps)))
+
+
 @dataclass(frozen=True)
 class Command:
     """A row: what argparse needs, and what runs."""
@@ -232,6 +256,15 @@ COMMANDS: Mapping[str, Command] = {
         _argument("--variant", choices=OFFICIAL_VARIANTS),
         _argument("--base", type=Path, help="diffusers CogVideoX-2b folder to pack text encoder and VAE from"),
         _argument("--dtype", default="bf16", choices=("bf16", "fp16", "fp32")),
+    )),
+    "train": Command("train a stage: base, motion LoRA, content LoRA; `accelerate launch -m layerflow_core.cli train` for many GPUs", train, (
+        _argument("config", type=Path, help="TOML file, see docs/training.md"),
+    )),
+    "coarse": Command("add clips to a dataset from footage, masks and the footage without its objects", collect_coarse, (
+        _argument("video", type=Path, help="video file or folder of pictures"),
+        _argument("--inpainted", type=Path, required=True, help="the same footage without its objects"),
+        _argument("--mask", type=Path, action="append", required=True, help="video or folder of one object's masks, white = object; may be given again"),
+        *_PROMPTS, _argument("--out", type=Path, required=True, help="dataset folder"),
     )),
     "verify": Command("compare with recorded outputs of the official code", verify, (
         _argument("folder", type=Path), _argument("--out", type=Path, help="write own results here"),

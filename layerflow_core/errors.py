@@ -33,5 +33,13 @@ class VideoFileError(LayerFlowError):
     """A video or picture file cannot be read, or a folder cannot be written."""
 
 
+class DatasetError(LayerFlowError):
+    """Training data is missing, damaged or contradicts itself; the message names the file."""
+
+
+class TrainingError(LayerFlowError):
+    """A training is configured in a way that cannot run, or its state does not fit its configuration."""
+
+
 class Cancelled(LayerFlowError):
     """The user asked to stop; raised between two sampling steps."""

@@ -6,7 +6,8 @@ Content teaches the layers and is always on; motion belongs to training on still
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from torch import Tensor, nn
 
@@ -17,11 +18,15 @@ TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
 DEFAULT_STRENGTHS = {CONTENT: 1.0, MOTION: 0.0}
 
 
-def add_adapter(backbone: nn.Module, name: str, rank: int) -> None:
-    """Put an untrained adapter on every attention projection; scale 1/rank as in the official code (lora_alpha 1)."""
+def add_adapter(backbone: nn.Module, name: str, rank: int, paths: Sequence[str] = TARGETS) -> None:
+    """Put an untrained adapter on attention projections; scale 1/rank as in the official code (lora_alpha 1).
+
+    Args:
+        paths: of the projections, or how they end; by default all.
+    """
     from peft import LoraConfig, inject_adapter_in_model
 
-    config = LoraConfig(r=rank, lora_alpha=1, target_modules=list(TARGETS))
+    config = LoraConfig(r=rank, lora_alpha=1, target_modules=list(paths))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # two adapters are meant
         inject_adapter_in_model(config, backbone, adapter_name=name)
@@ -54,6 +59,29 @@ def set_strengths(backbone: nn.Module, strengths: dict[str, float]) -> None:
         layer.set_adapter([name for name, strength in wanted.items() if strength])
         for name, strength in wanted.items():
             layer.set_scale(name, strength)
+
+
+@contextmanager
+def motion_per_sample(backbone: nn.Module, strengths: Tensor) -> Iterator[None]:
+    """Inside this context the motion adapter acts on each sample of the batch with a strength of its own.
+
+    Training mixes still pictures (1) with videos (0) in one batch (paper section 3.2). Strengths multiply what
+    ``set_strengths`` has set; without a motion adapter there is nothing to do.
+
+    Args:
+        strengths: [B].
+    """
+    weights = strengths.view(-1, 1, 1)
+
+    def weigh(module: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
+        return output * weights.to(output)
+
+    hooks = [layer.lora_B[MOTION].register_forward_hook(weigh) for _, layer in adapted_layers(backbone) if MOTION in layer.lora_B]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def merge(backbone: nn.Module) -> None:

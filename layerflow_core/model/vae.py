@@ -59,15 +59,29 @@ class LayerVAE:
         Returns:
             [1, T, C, H/f, W/f] float32.
         """
-        stack = layout.stack(clips)
-        parts = [stack[layout.pixel_span(name)] for name in layout.names] if layout.encoding == CLIP else [stack]
-        return torch.cat([self._encode_part(part, generator) for part in parts])[None]
+        parts = [self._encode_part(part, generator) for part in self._parts(clips, layout)]
+        return torch.cat(parts)[None]
 
-    def _encode_part(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
+    @torch.inference_mode()
+    def posterior(self, clips: Mapping[str, Tensor], layout: Layout) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation that ``encode`` draws from, [T, C, H/f, W/f] each, float32 on the CPU."""
+        means, stds = zip(*(self._moments(part) for part in self._parts(clips, layout)))
+        mean, std = (rearrange(torch.cat(p, 2), "1 c t h w -> t c h w").cpu() for p in (means, stds))
+        return (mean - self.mean) / self.std, std / self.std
+
+    def _parts(self, clips: Mapping[str, Tensor], layout: Layout) -> list[Tensor]:
+        stack = layout.stack(clips)
+        return [stack[layout.pixel_span(name)] for name in layout.names] if layout.encoding == CLIP else [stack]
+
+    def _moments(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         video = rearrange(pixels.to(self.vae.device, self.vae.dtype), "n c h w -> 1 c n h w")
         posterior = self.vae.encode(video).latent_dist
-        noise = torch.randn(posterior.mean.shape, generator=generator).to(posterior.mean.device)
-        latents = rearrange(posterior.mean.float() + posterior.std.float() * noise, "1 c t h w -> t c h w")
+        return posterior.mean.float(), posterior.std.float()
+
+    def _encode_part(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
+        mean, std = self._moments(pixels)
+        noise = torch.randn(mean.shape, generator=generator).to(mean.device)
+        latents = rearrange(mean + std * noise, "1 c t h w -> t c h w")
         return (latents - self.mean.to(latents)) / self.std.to(latents)
 
     @torch.inference_mode()

@@ -227,12 +227,7 @@ class LayerLoss:
         names = self.trainee.layout.names
         apart, free = given[:, names.index(BLENDED)], ~given.any(1)
         rows = {"apart": apart, "free": free, "far": free & (t >= FAR)}
-        return {
-            f"{name}|{label}": error[row, names.index(name)].mean()
-            for label, row in rows.items()
-            for name in (FOREGROUND, ALPHA, BACKGROUND)
-            if row.any()
-        }
+        return {f"{name}|{label}": error[row, names.index(name)].mean() for label, row in rows.items() for name in (FOREGROUND, ALPHA, BACKGROUND) if row.any()}
 
 
 def train_network(rank: int, folder: str, seed: int) -> None:

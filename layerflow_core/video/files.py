@@ -40,19 +40,19 @@ class Footage:
 
 
 def read_video(path: Path, default_fps: Fraction = Fraction(8)) -> Footage:
-    """Read a video file, or a folder of pictures in name order.
+    """Read a video file, a folder of pictures in name order, or one picture.
 
     Args:
-        default_fps: rate of a folder of pictures, or of a file that names none.
+        default_fps: rate of pictures, or of a file that names none.
 
     Raises:
         VideoFileError: nothing there, no video in it, or damaged.
     """
     if path.is_dir():
-        return _read_pictures(path, default_fps)
+        return read_pictures(_list_pictures(path), default_fps)
     if not path.is_file():
         raise VideoFileError(f"{path} is not there, expected a video file or a folder of pictures")
-    return _read_stream(path, default_fps)
+    return read_pictures([path], default_fps) if path.suffix.lower() in PICTURES else _read_stream(path, default_fps)
 
 
 def _read_stream(path: Path, default_fps: Fraction) -> Footage:
@@ -80,12 +80,17 @@ def _has_alpha(stream) -> bool:
     return pixel_format is not None and any(c.is_alpha for c in pixel_format.components)
 
 
-def _read_pictures(folder: Path, fps: Fraction) -> Footage:
-    from PIL import Image, UnidentifiedImageError
-
+def _list_pictures(folder: Path) -> list[Path]:
     paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURES)
     if not paths:
         raise VideoFileError(f"{folder} holds no pictures, expected frames as {', '.join(sorted(PICTURES))}")
+    return paths
+
+
+def read_pictures(paths: list[Path], fps: Fraction = Fraction(8)) -> Footage:
+    """Read these pictures as the frames of a video; raises VideoFileError naming the one that is damaged."""
+    from PIL import Image, UnidentifiedImageError
+
     frames = []
     for path in paths:
         try:
@@ -94,7 +99,7 @@ def _read_pictures(folder: Path, fps: Fraction) -> Footage:
         except (OSError, UnidentifiedImageError) as error:
             raise VideoFileError(f"{path} cannot be read as a picture: {error}") from error
     if len({f.shape for f in frames}) > 1:
-        raise VideoFileError(f"{folder} holds pictures of different sizes, expected one size")
+        raise VideoFileError(f"{paths[0].parent} holds pictures of different sizes, expected one size")
     pixels = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2)
     alpha = pixels[:, 3:]
     return Footage(pixels[:, :3].contiguous(), None if bool((alpha == 1).all()) else alpha.contiguous(), fps)

@@ -199,5 +199,3 @@ class Windows:
         if number < len(starts) - 1 and (shared := starts[number] + self.length - starts[number + 1]) > 0:
             ramp[-shared:] *= torch.arange(shared, 0, -1) / (shared + 1)
         return ramp.view(-1, 1, 1, 1)
-
-

@@ -1,0 +1,116 @@
+"""One LoRA in a file of its own: safetensors, ``{adapter}.{projection path}.{down|up}``, what it fits in the metadata."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import Tensor
+
+from ..errors import CheckpointError
+from .checkpoint import load_strictly, read_tensors
+from .loading import LayerFlowModel
+from .lora import ADAPTERS, adapted_layers, adapter_names, adapter_tensors, add_adapter
+from .network import LayerFlowNetwork
+
+LORA_KEY = "layerflow_lora"
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class LoraFile:
+    """What a file holds.
+
+    Args:
+        adapter: content or motion.
+        hidden_size, blocks: of the networks it fits.
+        tensors: by projection path and role, ``transformer_blocks.5.attn1.to_q.down``.
+    """
+
+    adapter: str
+    rank: int
+    hidden_size: int
+    blocks: int
+    tensors: dict[str, Tensor]
+
+    @property
+    def paths(self) -> list[str]:
+        return sorted({key.rpartition(".")[0] for key in self.tensors})
+
+
+def write_lora(path: Path, network: LayerFlowNetwork, adapter: str) -> None:
+    """Write an adapter of a network, atomically; projections that it does not change are left out.
+
+    Raises:
+        CheckpointError: the network has no such adapter, or it changes nothing.
+    """
+    from safetensors.torch import save_file
+
+    layers = {p: layer for p, layer in adapted_layers(network.backbone) if adapter in layer.lora_A and layer.lora_B[adapter].weight.any()}
+    if not layers:
+        raise CheckpointError(f"no trained {adapter} LoRA met in this network; nothing to write to {path}")
+    rank = next(iter(layers.values())).r[adapter]
+    config = network.config.network
+    facts = {"format": _FORMAT, "adapter": adapter, "rank": rank, "hidden_size": config.hidden_size, "blocks": config.num_layers}
+    wanted = {f"{adapter}.{layer}.{role}" for layer in layers for role in ("down", "up")}
+    kept = {k: v.detach().cpu().contiguous() for k, v in adapter_tensors(network.backbone).items() if k in wanted}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".part")
+    try:
+        save_file(kept, str(partial), {LORA_KEY: json.dumps(facts)})
+        partial.chmod(0o644)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_lora(path: Path) -> LoraFile:
+    """Raises CheckpointError if this is no LoRA of this pack, or damaged."""
+    tensors, metadata = read_tensors(path)
+    try:
+        facts = json.loads(metadata[LORA_KEY])
+        if facts.pop("format") != _FORMAT or facts["adapter"] not in ADAPTERS:
+            raise ValueError(f"format or adapter of {metadata[LORA_KEY]}")
+        prefix = facts["adapter"] + "."
+        return LoraFile(tensors={key.removeprefix(prefix): value for key, value in tensors.items()}, **facts)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} is no LoRA of this pack ({error!r}); expected a file that `layerflow train` wrote") from error
+
+
+def attach_lora(model: LayerFlowModel, paths: Iterable[Path], content: float = 1.0, motion: float = 0.0) -> LayerFlowModel:
+    """A model with LoRA on top; its weights are shared with the one that was given, which stays as it is.
+
+    Raises:
+        CheckpointError: a LoRA does not fit, or the model already has one of its kind.
+    """
+    network = share_weights(model.network)
+    for path in paths:
+        add_lora(network, read_lora(path), path)
+    attached = replace(model, network=network.eval().requires_grad_(False).fold())
+    attached.set_strengths(content, motion)
+    return attached
+
+
+def add_lora(network: LayerFlowNetwork, lora: LoraFile, source: Path) -> None:
+    """Put a LoRA onto a network in place; raises CheckpointError if it does not fit."""
+    config = network.config.network
+    met, expected = (lora.hidden_size, lora.blocks), (config.hidden_size, config.num_layers)
+    if met != expected:
+        raise CheckpointError(f"{source} fits networks of width {met[0]} and {met[1]} blocks, this one has {expected[0]} and {expected[1]}")
+    if lora.adapter in adapter_names(network.backbone):
+        raise CheckpointError(f"{source} is a {lora.adapter} LoRA and the model already has one; load the model without it")
+    add_adapter(network.backbone, lora.adapter, lora.rank, lora.paths)
+    for path, layer in adapted_layers(network.backbone):
+        if lora.adapter in layer.lora_A:
+            for role, matrices in (("down", layer.lora_A), ("up", layer.lora_B)):
+                load_strictly(matrices[lora.adapter], {"weight": lora.tensors[f"{path}.{role}"].float()}, f"LoRA {path}.{role}")
+
+
+def share_weights(network: LayerFlowNetwork) -> LayerFlowNetwork:
+    """A second network of the same tensors, so that adapters on it do not touch the first."""
+    tensors = (*network.parameters(), *network.buffers())
+    return copy.deepcopy(network, {id(t): t for t in tensors})

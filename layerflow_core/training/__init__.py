@@ -1,0 +1,1 @@
+"""Training of real checkpoints and of the embedded one: stages, data, trainer (paper section 3.2)."""

@@ -1,0 +1,1 @@
+"""Layered clips for training: folders, composed and coarse sets, the latent cache."""

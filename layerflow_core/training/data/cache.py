@@ -1,0 +1,184 @@
+"""Clips as latents and text encodings on disk, made once: sharded safetensors, resumable.
+
+A cache lies in a folder named after a hash of all that it was made from (clips, their treatment, layout, size, VAE and
+text encoder), so a stale one is never read.
+
+Legend: T latent frames of the sequence, C, H, W latent; S segments of L tokens of width D; n clips.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ...errors import DatasetError
+from ...layout import Layout
+from ...model.checkpoint import read_tensors
+from ...model.loading import LayerFlowModel
+from ...model.text import indexed
+from ...rgba import to_model
+from ...video.frames import cover
+from .clip_folder import LayerClip
+from .composer import ClipSource
+
+SHARD = 32  # clips a file
+_VERSION = 1
+
+
+def pick_moving(available: int, wanted: int, rng: random.Random) -> list[int]:
+    """``wanted`` consecutive frames from a random start; a short clip holds its last frame."""
+    start = rng.randint(0, max(0, available - wanted))
+    return [min(start + i, available - 1) for i in range(wanted)]
+
+
+def pick_frozen(available: int, wanted: int, rng: random.Random) -> list[int]:
+    """One random frame again and again (paper section 3.2: frozen frames of the motion stage)."""
+    return [rng.randrange(available)] * wanted
+
+
+TREATMENTS: dict[str, Callable[[int, int, random.Random], list[int]]] = {"moving": pick_moving, "frozen": pick_frozen}
+
+
+@dataclass(frozen=True)
+class CachedClip:
+    """One clip as a network sees it.
+
+    Args:
+        mean, std: [T, C, H, W] of the posterior, at the scale the transformer works on.
+        context: [S, L, D] text encodings.
+    """
+
+    mean: Tensor
+    std: Tensor
+    context: Tensor
+
+    def draw(self, generator: torch.Generator) -> Tensor:
+        """[T, C, H, W] float32, one draw of the posterior."""
+        return self.mean.float() + self.std.float() * torch.randn(self.mean.shape, generator=generator)
+
+
+class LatentCache:
+    """A finished cache; shards are memory-mapped files, read when asked for."""
+
+    def __init__(self, folder: Path, count: int) -> None:
+        self.folder, self.count = folder, count
+        self._open: tuple[int, dict[str, Tensor], list] | None = None
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> CachedClip:
+        if not 0 <= index < self.count:
+            raise IndexError(index)
+        tensors, texts = self._shard(index // SHARD)
+        within = index % SHARD
+        context = torch.stack([tensors[f"text.{k}"] for k in texts[within]])
+        return CachedClip(tensors["mean"][within], tensors["std"][within], context)
+
+    def _shard(self, number: int) -> tuple[dict[str, Tensor], list]:
+        if self._open is None or self._open[0] != number:
+            tensors, metadata = read_tensors(self.folder / _shard_name(number))
+            self._open = number, tensors, json.loads(metadata["texts"])
+        return self._open[1:]
+
+
+def build_cache(source: ClipSource, treatment: str, model: LayerFlowModel, root: Path, seed: int = 0, variants: int = 1,
+                report: Callable[[int, int], None] = lambda done, total: None) -> LatentCache:  # fmt: skip
+    """Encode every clip that is not encoded yet.
+
+    Args:
+        treatment: row of ``TREATMENTS``.
+        root: of all caches; this one gets a folder of its own.
+        variants: treatments of each clip, with other random frames.
+        report: called with (shards done, all shards).
+
+    Raises:
+        DatasetError: the treatment is unknown, or a clip is broken; shards that were finished stay.
+    """
+    if treatment not in TREATMENTS:
+        raise DatasetError(f"unknown treatment {treatment!r} met, expected one of {', '.join(TREATMENTS)}")
+    count = len(source) * variants
+    folder = root / _cache_key(source, treatment, model, seed, variants)[:20]
+    folder.mkdir(parents=True, exist_ok=True)
+    shards = -(-count // SHARD)
+    for number in range(shards):
+        if not (folder / _shard_name(number)).exists():
+            indices = range(number * SHARD, min(count, (number + 1) * SHARD))
+            _write_shard(folder / _shard_name(number), (_treat(source[i % len(source)], treatment, model, f"{seed}:{i}") for i in indices), model)
+        report(number + 1, shards)
+    return LatentCache(folder, count)
+
+
+def _shard_name(number: int) -> str:
+    return f"{number:05d}.safetensors"
+
+
+def _cache_key(source: ClipSource, treatment: str, model: LayerFlowModel, seed: int, variants: int) -> str:
+    config = model.config
+    vae, text = model.require_vae().vae, model.require_text().t5
+    weights = [hash_weights(part) for part in (vae, text)]
+    facts = (_VERSION, source.fingerprint(), treatment, seed, variants, config.layout.giving().to_json(), config.network, weights)
+    return hashlib.sha256(repr(facts).encode()).hexdigest()
+
+
+def hash_weights(module: torch.nn.Module) -> str:
+    """Hash of a module's weights by a few numbers of each tensor: fast, and another training never has them all alike."""
+    digest = hashlib.sha256()
+    for name, value in module.state_dict().items():
+        flat = value.detach().flatten()
+        probe = flat[:: max(1, flat.numel() // 64)].float()
+        digest.update(name.encode() + str(tuple(value.shape)).encode() + probe.cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class _Treated:
+    clips: dict[str, Tensor]
+    prompts: list[str]
+    layout: Layout
+
+
+def _treat(clip: LayerClip, treatment: str, model: LayerFlowModel, key: str) -> _Treated:
+    """The model's size and length of a clip, in the model's colours."""
+    layout = model.config.layout.giving()
+    frames = TREATMENTS[treatment](len(next(iter(clip.layers.values()))), layout.clip_pixel_frames, random.Random(key))
+    kinds = {c.name: c.kind for c in layout.clips}
+    if missing := [name for name in kinds if name not in clip.layers]:
+        raise DatasetError(f"clip {clip.name}: layer {', '.join(missing)} is missing, layout {layout.name!r} has {', '.join(layout.names)}")
+    pixels = {name: cover(clip.layers[name][frames], *model.frame_size).clamp(0, 1) for name in kinds}
+    if strangers := [name for name in layout.texts if not clip.prompts.get(name)]:
+        raise DatasetError(f"clip {clip.name}: the prompt for {', '.join(strangers)} is empty, layout {layout.name!r} has texts for {', '.join(layout.texts)}")
+    return _Treated(to_model(pixels, layout), [clip.prompts[name] for name in layout.texts], layout)
+
+
+def _write_shard(path: Path, clips: Iterator[_Treated], model: LayerFlowModel) -> None:
+    from safetensors.torch import save_file
+
+    vae, text = model.require_vae(), model.require_text()
+    means, stds, texts, encodings = [], [], [], {}
+    for clip in clips:
+        mean, std = vae.posterior(clip.clips, clip.layout)
+        means.append(mean.half())
+        stds.append(std.half())
+        keys = []
+        for number, prompt in enumerate(clip.prompts):
+            whole = indexed(number, prompt)
+            key = hashlib.sha256(whole.encode()).hexdigest()[:16]
+            if f"text.{key}" not in encodings:
+                encodings[f"text.{key}"] = text.encode(whole).to(torch.bfloat16)
+            keys.append(key)
+        texts.append(keys)
+    partial = path.with_suffix(".part")
+    try:
+        save_file({"mean": torch.stack(means), "std": torch.stack(stds), **encodings}, str(partial), {"texts": json.dumps(texts)})
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,213 @@
+"""Layered clips on disk: the pack's dataset format.
+
+A dataset is a folder of clips; a clip is a folder:
+
+    my_dataset/
+      dog_0001/
+        clip.json          {"prompts": {"foreground": "...", "background": "...", "blended": "..."}, "fps": "24000/1001"}
+        foreground/        pictures in name order, or foreground.mov, foreground.png, ...
+        alpha/             white = opaque; left out where the foreground's files carry alpha
+        background.mp4
+        blended.mp4        left out where it is exactly foreground over background
+
+Every layer has the same frames, height and width; a layer of one picture stands still for as long as the others last.
+
+Legend: N frames, H height, W width; 0..1, straight colour, alpha 1 = opaque.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from torch import Tensor
+
+from ...errors import DatasetError, FrameError, VideoFileError
+from ...layout import ALPHA, BACKGROUND, BLENDED, FOREGROUND, RGBA
+from ...rgba import over
+from ...video.files import Footage, read_video, write_png_sequence
+from ...video.frames import check_frames
+
+RECORD = "clip.json"
+_FIELDS = {"prompts", "fps"}
+_PROMPTED = (FOREGROUND, BACKGROUND, BLENDED)
+
+
+@dataclass(frozen=True)
+class LayerClip:
+    """One layered clip in memory.
+
+    Args:
+        name: for messages and file names.
+        layers: straight pixels by layer, [N, 3, H, W], alpha [N, 1, H, W]; all of one size.
+        prompts: one for each layer that a prompt can speak of.
+        fps: exact.
+    """
+
+    name: str
+    layers: Mapping[str, Tensor]
+    prompts: Mapping[str, str]
+    fps: Fraction = Fraction(8)
+
+    def check(self, needed: Sequence[str] = RGBA) -> LayerClip:
+        """Raises DatasetError, naming the clip, unless all needed layers are there, alike in size, and have prompts."""
+        if missing := [name for name in needed if name not in self.layers]:
+            raise DatasetError(f"clip {self.name}: layer {', '.join(missing)} is missing, expected {', '.join(needed)}")
+        for name, pixels in self.layers.items():
+            try:
+                check_frames(pixels, f"clip {self.name}, {name}", channels=1 if name == ALPHA else 3, fewest=1)
+            except FrameError as error:
+                raise DatasetError(str(error)) from error
+        shapes = {name: (len(p), p.shape[2], p.shape[3]) for name, p in self.layers.items()}
+        if len(set(shapes.values())) > 1:
+            met = ", ".join(f"{name} {n} frames of {w} x {h}" for name, (n, h, w) in shapes.items())
+            raise DatasetError(f"clip {self.name}: layers differ ({met}), expected the same frames, width and height")
+        if empty := [name for name in needed if name in _PROMPTED and not self.prompts.get(name, "").strip()]:
+            raise DatasetError(f"clip {self.name}: the prompt for {', '.join(empty)} is empty, expected a description")
+        return self
+
+
+class ClipFolder:
+    """A dataset folder; clips are read when asked for.
+
+    Args:
+        folder: of clip folders.
+        needed: layers that every clip must have; ``blended`` is composed where it has no files.
+
+    Raises:
+        DatasetError: no clips, or a clip whose record or layers are not as they must be; every clip is looked at.
+    """
+
+    def __init__(self, folder: Path, needed: Sequence[str] = RGBA) -> None:
+        self.folder, self.needed = folder, tuple(needed)
+        if not folder.is_dir():
+            raise DatasetError(f"{folder} is not there, expected a dataset folder")
+        self.clips = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+        if not self.clips:
+            raise DatasetError(f"{folder} holds no clips, expected folders with a {RECORD} each")
+        self.records = [read_record(clip) for clip in self.clips]
+        for clip, record in zip(self.clips, self.records):
+            self._check_files(clip, record)
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> LayerClip:
+        """Raises DatasetError if a file is damaged or the layers do not fit each other."""
+        clip, (prompts, fps) = self.clips[index], self.records[index]
+        layers: dict[str, Tensor] = {}
+        for name in dict.fromkeys((*self.needed, *RGBA)):
+            if name in layers or (path := find_layer(clip, name)) is None:
+                continue
+            footage = _read(path)
+            layers[name] = _as_layer(footage, name)
+            if name == FOREGROUND and footage.alpha is not None and find_layer(clip, ALPHA) is None:
+                layers[ALPHA] = footage.alpha
+        layers = _hold_stills(layers)
+        whole = LayerClip(str(clip), layers, prompts, fps)
+        if BLENDED in self.needed and BLENDED not in layers:
+            whole.check([name for name in self.needed if name != BLENDED])
+            layers[BLENDED] = over(layers[FOREGROUND], layers[ALPHA], layers[BACKGROUND])
+        return whole.check(self.needed)
+
+    def fingerprint(self) -> str:
+        """Changes whenever a file of the dataset does."""
+        files = sorted(p for clip in self.clips for p in clip.rglob("*") if p.is_file())
+        facts = [(str(p.relative_to(self.folder)), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
+        return hashlib.sha256(json.dumps([facts, self.needed]).encode()).hexdigest()
+
+    def _check_files(self, clip: Path, record: tuple[Mapping[str, str], Fraction]) -> None:
+        for name in self.needed:
+            optional = name == BLENDED or (name == ALPHA and find_layer(clip, FOREGROUND) is not None)
+            if find_layer(clip, name) is None and not optional:
+                raise DatasetError(f"clip {clip}: layer {name} is missing, expected {clip / name}/ with pictures or {name}.mov, .mp4, .png, ...")
+        if empty := [name for name in self.needed if name in _PROMPTED and not record[0].get(name, "").strip()]:
+            raise DatasetError(f"clip {clip}: the prompt for {', '.join(empty)} is empty, expected a description in {RECORD}")
+
+
+def read_record(clip: Path) -> tuple[dict[str, str], Fraction]:
+    """Prompts and rate of a clip folder; raises DatasetError naming the file."""
+    path = clip / RECORD
+    try:
+        data = json.loads(path.read_text())
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise DatasetError(f"{path} cannot be read ({error}), expected a JSON object with prompts and fps") from error
+    if not isinstance(data, dict) or not isinstance(data.get("prompts"), dict):
+        raise DatasetError(f"{path}: no object with 'prompts' met, expected {{'prompts': {{layer: text}}, 'fps': rate}}")
+    if unknown := sorted(set(data) - _FIELDS):
+        raise DatasetError(f"{path}: unknown fields {unknown} met, expected {sorted(_FIELDS)}")
+    if strangers := sorted(set(data["prompts"]) - set(_PROMPTED)):
+        raise DatasetError(f"{path}: prompts for {strangers} met, expected some of {', '.join(_PROMPTED)}")
+    if not all(isinstance(text, str) for text in data["prompts"].values()):
+        raise DatasetError(f"{path}: prompts {data['prompts']} met, expected texts")
+    try:
+        fps = Fraction(data.get("fps", 8))
+    except (ValueError, TypeError, ZeroDivisionError) as error:
+        raise DatasetError(f"{path}: fps {data.get('fps')!r} met, expected a number or a fraction like '24000/1001'") from error
+    if fps <= 0:
+        raise DatasetError(f"{path}: fps {fps} met, expected more than 0")
+    return data["prompts"], fps
+
+
+def find_layer(clip: Path, name: str) -> Path | None:
+    """The folder of pictures or the one file of a layer, None if there is none; raises DatasetError if there are several."""
+    found = [p for p in clip.iterdir() if (p.is_dir() and p.name == name) or (p.is_file() and p.stem == name)]
+    if len(found) > 1:
+        raise DatasetError(f"clip {clip}: {', '.join(sorted(p.name for p in found))} met, expected one source for layer {name}")
+    return found[0] if found else None
+
+
+def write_clip(dataset: Path, clip: LayerClip, needed: Sequence[str] = RGBA) -> Path:
+    """Append a checked clip to a dataset as 8-bit PNGs; the folder appears whole or not at all.
+
+    Returns:
+        The new folder, ``{clip.name}_{number}``.
+
+    Raises:
+        DatasetError: the clip is not as it must be, or the folder cannot be written.
+    """
+    clip.check(needed)
+    partial = dataset / f".{clip.name}.part"
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        for name, pixels in clip.layers.items():
+            write_png_sequence(partial / name, pixels.expand(-1, 3, -1, -1), None)
+        record = {"prompts": dict(clip.prompts), "fps": f"{clip.fps.numerator}/{clip.fps.denominator}"}
+        (partial / RECORD).write_text(json.dumps(record, indent=2) + "\n")
+        target = dataset / f"{clip.name}_{_next_number(dataset, clip.name):05d}"
+        partial.rename(target)
+        return target
+    except (OSError, VideoFileError) as error:
+        raise DatasetError(f"a clip cannot be added to {dataset}: {error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _next_number(dataset: Path, name: str) -> int:
+    numbers = [int(m[1]) for p in dataset.iterdir() if (m := re.fullmatch(re.escape(name) + r"_(\d+)", p.name))]
+    return max(numbers, default=0) + 1
+
+
+def _read(path: Path) -> Footage:
+    try:
+        return read_video(path)
+    except VideoFileError as error:
+        raise DatasetError(str(error)) from error
+
+
+def _as_layer(footage: Footage, name: str) -> Tensor:
+    if name != ALPHA:
+        return footage.colour
+    return footage.colour.mean(1, keepdim=True)
+
+
+def _hold_stills(layers: dict[str, Tensor]) -> dict[str, Tensor]:
+    longest = max((len(p) for p in layers.values()), default=1)
+    return {name: p.expand(longest, -1, -1, -1).contiguous() if len(p) == 1 else p for name, p in layers.items()}

@@ -1,0 +1,117 @@
+"""Coarse layered clips from raw footage (paper section 3.2): a video, masks of what moves, and the footage without it.
+
+Masks, inpainted backgrounds and descriptions come from whatever the user runs; this is the sorting of them.
+
+Legend: N frames, H height, W width; 0..1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ...errors import DatasetError
+from ...layout import ALPHA, BACKGROUND, BLENDED, FOREGROUND
+from .clip_folder import LayerClip
+
+
+@dataclass(frozen=True)
+class MaskRules:
+    """When a mask is no foreground.
+
+    Args:
+        least_area, largest_area: share of the frame, mean over the clip.
+        most_border: share of the frame's border that a mask may touch; what touches more lies behind the scene.
+        most_alike: IoU with a mask that was taken before, from which on it is the same object again.
+    """
+
+    least_area: float = 0.005
+    largest_area: float = 0.8
+    most_border: float = 0.5
+    most_alike: float = 0.8
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A mask that was not taken, and why."""
+
+    mask: str
+    reason: str
+
+
+def sort_masks(masks: Mapping[str, Tensor], rules: MaskRules = MaskRules()) -> tuple[dict[str, Tensor], list[Refusal]]:
+    """Masks worth a clip, the largest first, and those refused.
+
+    Args:
+        masks: by name, [N, 1, H, W] in 0..1.
+    """
+    taken: dict[str, Tensor] = {}
+    refused: list[Refusal] = []
+    for name in sorted(masks, key=lambda n: -float(masks[n].mean())):
+        reason = _find_fault(masks[name], taken, rules)
+        if reason:
+            refused.append(Refusal(name, reason))
+        else:
+            taken[name] = masks[name]
+    return taken, refused
+
+
+def _find_fault(mask: Tensor, taken: Mapping[str, Tensor], rules: MaskRules) -> str | None:
+    area, border = float(mask.mean()), border_share(mask)
+    if area < rules.least_area:
+        return f"empty: it covers {area:.2%} of the frame, expected at least {rules.least_area:.2%}"
+    if area > rules.largest_area:
+        return f"whole frame: it covers {area:.0%} of the frame, expected at most {rules.largest_area:.0%}"
+    if border > rules.most_border:
+        return f"like a background: it touches {border:.0%} of the border, expected at most {rules.most_border:.0%}"
+    for name, other in taken.items():
+        if (alike := overlap(mask, other)) > rules.most_alike:
+            return f"the same as {name}: IoU {alike:.2f}, expected at most {rules.most_alike:.2f}"
+    return None
+
+
+def border_share(mask: Tensor) -> float:
+    """Share of the frame's outermost pixels that a [N, 1, H, W] mask covers."""
+    edges = [mask[:, :, 0], mask[:, :, -1], mask[:, :, 1:-1, 0], mask[:, :, 1:-1, -1]]
+    covered = sum(float((e > 0.5).sum()) for e in edges)
+    return covered / max(1, sum(e.numel() for e in edges))
+
+
+def overlap(a: Tensor, b: Tensor) -> float:
+    """IoU of two [N, 1, H, W] masks over all frames."""
+    inside = (a > 0.5, b > 0.5)
+    return float((inside[0] & inside[1]).sum()) / max(1, int((inside[0] | inside[1]).sum()))
+
+
+def coarse_clips(
+    name: str, footage: Tensor, background: Tensor, masks: Mapping[str, Tensor], prompts: Mapping[str, Mapping[str, str]], rules: MaskRules = MaskRules()
+) -> tuple[list[LayerClip], list[Refusal]]:
+    """One clip for each mask worth it.
+
+    Args:
+        footage: [N, 3, H, W]; also the foreground's colour, inside the mask.
+        background: [N, 3, H, W], inpainted under every mask.
+        masks: by name, [N, 1, H, W].
+        prompts: by mask name, prompts by layer.
+
+    Raises:
+        DatasetError: pictures do not fit each other, or a mask that is taken has no prompts.
+    """
+    taken, refused = sort_masks(masks, rules)
+    if unknown := [mask for mask in taken if mask not in prompts]:
+        raise DatasetError(f"{name}: mask {unknown[0]} has no prompts, expected foreground, background and blended")
+    layers = {mask: {FOREGROUND: footage, ALPHA: alpha, BACKGROUND: background, BLENDED: footage} for mask, alpha in taken.items()}
+    return [LayerClip(f"{name}_{mask}", layers[mask], prompts[mask]).check() for mask in taken], refused
+
+
+def read_masks(folders: Sequence) -> dict[str, Tensor]:
+    """Mask sequences by file or folder name, [N, 1, H, W]; raises DatasetError naming what is damaged."""
+    from ...errors import VideoFileError
+    from ...video.files import read_video
+
+    try:
+        return {path.stem: read_video(path).colour.mean(1, keepdim=True) for path in folders}
+    except VideoFileError as error:
+        raise DatasetError(str(error)) from error

@@ -1,0 +1,130 @@
+"""The loss: mean squared error of v over the generated clips (paper section 3.2; official loss).
+
+Given clips are clean, take no loss, and see the same timestep as the rest. Everything random about a sample comes from
+a generator of its own, so a batch is the same whoever computes which part of it.
+
+Legend: B batch, T latent frames of the sequence, C, H, W latent; S text segments of L tokens of width D.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..layout import Layout
+from ..model.lora import motion_per_sample
+from ..model.network import LayerFlowNetwork
+from ..sampling.schedule import Schedule
+from .data.cache import CachedClip
+
+TEXT_DROP = 0.1  # of each segment on its own
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples with all that chance decides about them.
+
+    Args:
+        clean, noise: [B, T, C, H, W].
+        given: [B, T] bool.
+        context: [B, S * L, D], dropped segments zero.
+        timestep: [B] int, 0..999.
+        motion: [B] motion switch.
+    """
+
+    clean: Tensor
+    noise: Tensor
+    given: Tensor
+    context: Tensor
+    timestep: Tensor
+    motion: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        return Batch(**{name: value.to(device) for name, value in vars(self).items()})
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Caches to draw from.
+
+    Args:
+        sources: (clips, motion switch, share) each.
+    """
+
+    sources: Sequence[tuple[Sequence[CachedClip], float, float]]
+
+    def draw(self, generator: torch.Generator) -> tuple[CachedClip, float]:
+        shares = torch.tensor([share for _, _, share in self.sources])
+        clips, motion, _ = self.sources[int(torch.multinomial(shares, 1, generator=generator))]
+        return clips[int(torch.randint(len(clips), (), generator=generator))], motion
+
+
+@dataclass(frozen=True)
+class BatchMaker:
+    """Draws the batches of a training.
+
+    Args:
+        tasks: layouts with their weights, see ``stages.task_layouts``.
+        seed: same seed, same batches.
+    """
+
+    mixture: Mixture
+    tasks: Sequence[tuple[Layout, float]]
+    seed: int = 0
+    timesteps: int = 1000
+
+    def draw(self, step: int, samples: range) -> Batch:
+        """Samples of a step by their number in the whole batch of that step, over all processes."""
+        drawn = [self._draw_one(torch.Generator().manual_seed(_mix(self.seed, step, number))) for number in samples]
+        return Batch(*(torch.stack(column) for column in zip(*drawn)))
+
+    def _draw_one(self, generator: torch.Generator) -> tuple[Tensor, ...]:
+        clip, motion = self.mixture.draw(generator)
+        clean = clip.draw(generator)
+        layout = self.tasks[int(torch.multinomial(torch.tensor([weight for _, weight in self.tasks]), 1, generator=generator))][0]
+        given = torch.zeros(layout.frames, dtype=torch.bool)
+        given[list(layout.given_frames)] = True
+        keep = torch.rand(len(clip.context), 1, 1, generator=generator) >= TEXT_DROP
+        context = (clip.context.float() * keep).flatten(0, 1)
+        timestep = torch.randint(self.timesteps, (), generator=generator)
+        noise = torch.randn(clean.shape, generator=generator)
+        return clean, noise, given, context, timestep, torch.tensor(float(motion))
+
+
+def _mix(*numbers: int) -> int:
+    """One seed from several numbers, below 2^63."""
+    return int.from_bytes(hashlib.sha256(repr(numbers).encode()).digest()[:8], "big") >> 1
+
+
+class LayerObjective:
+    """Squared errors of a batch."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self.roots = schedule.denoiser_table
+
+    def noisy(self, batch: Batch) -> Tensor:
+        """What the network sees, [B, T, C, H, W]."""
+        signal, noise = self._levels(batch)
+        given = batch.given[:, :, None, None, None]
+        return torch.where(given, batch.clean, signal * batch.clean + noise * batch.noise)
+
+    def target(self, batch: Batch) -> Tensor:
+        """v, [B, T, C, H, W]."""
+        signal, noise = self._levels(batch)
+        return signal * batch.noise - noise * batch.clean
+
+    def per_sample(self, network: LayerFlowNetwork, batch: Batch) -> Tensor:
+        """[B] mean squared error over each sample's generated frames."""
+        with motion_per_sample(network, batch.motion):
+            v = network(self.noisy(batch), batch.context, batch.timestep)
+        squared = (v.float() - self.target(batch)).square().mean((2, 3, 4))
+        generated = ~batch.given
+        return (squared * generated).sum(1) / generated.sum(1)
+
+    def _levels(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        signal = self.roots.to(batch.clean)[batch.timestep].view(-1, 1, 1, 1, 1)
+        return signal, (1 - signal * signal).sqrt()

@@ -1,0 +1,115 @@
+"""A configured training from its file to its result."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ..errors import TrainingError
+from ..layout import THREE_TEXTS
+from ..model.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from ..model.loading import LayerFlowModel, load_model, network_tensors
+from ..model.lora import CONTENT, MOTION, adapter_names, add_adapter, set_strengths
+from ..model.lora_file import add_lora, read_lora, write_lora
+from ..pipeline import Run, make_layers
+from ..sampling.sampler import SamplerSettings
+from ..sampling.schedule import Schedule
+from ..video.contact_sheet import draw_sheet
+from ..video.files import write_picture
+from .config import TrainingConfig
+from .data.cache import CachedClip, build_cache
+from .memory import plan_memory
+from .objective import BatchMaker, LayerObjective, Mixture
+from .stages import Stage, choose_trainable, find_stage, task_layouts
+from .trainer import Trainer
+
+DEFAULT_RANKS = {MOTION: 8, CONTENT: 256}  # official, for the 2B network
+
+
+def run_training(config: TrainingConfig) -> Path | None:
+    """Prepare data, train, write the result.
+
+    Returns:
+        The file that was written: a LoRA, or a whole checkpoint; None if the training was told to stop before its end.
+
+    Raises:
+        LayerFlowError: model, data or plan do not fit; before training starts.
+    """
+    stage = find_stage(config.stage.name)
+    model = load_model(config.model.checkpoint)
+    sources = {name: section.open(model.config.layout.names) for name, section in config.data.items()}
+    network = prepare_network(model, stage, config)
+    print(plan_memory(network, config.plan))
+    caches = {name: _cache(sources[name], stage, name, model, config) for name in stage.sources}
+    maker = BatchMaker(_mix(caches, stage), task_layouts(model.config.layout, config.stage.tasks), config.plan.seed)
+    objective = LayerObjective(Schedule(model.config.schedule))
+    trainer = Trainer(network, objective, maker, config.plan, config.output, _sampler(model, sources, stage, config))
+    if not trainer.run():
+        return None
+    with trainer.kept_weights():
+        return _write_result(network, stage, config) if trainer.accelerator.is_main_process else None
+
+
+def prepare_network(model: LayerFlowModel, stage: Stage, config: TrainingConfig):
+    """The model's network with the LoRA that the stage needs, the right parameters requiring gradients."""
+    network = model.network
+    for kind, path in ((MOTION, config.model.motion_lora), (CONTENT, config.model.content_lora)):
+        if path is not None:
+            lora = read_lora(path)
+            if lora.adapter != kind:
+                raise TrainingError(f"{path} is a {lora.adapter} LoRA, expected {kind}")
+            add_lora(network, lora, path)
+    if stage.adapter:
+        if stage.adapter in adapter_names(network.backbone):
+            raise TrainingError(f"stage {stage.name!r} trains a {stage.adapter} LoRA and the model already has one")
+        add_adapter(network.backbone, stage.adapter, config.stage.rank or DEFAULT_RANKS[stage.adapter])
+    # All adapters take part; the motion one as strongly as each sample says.
+    set_strengths(network.backbone, dict.fromkeys(adapter_names(network.backbone), 1.0))
+    choose_trainable(network, stage.adapter, config.stage.blocks)
+    return network
+
+
+def _cache(source, stage: Stage, name: str, model: LayerFlowModel, config: TrainingConfig) -> Sequence[CachedClip]:
+    """A source's latents; the first process makes them, the others wait for it."""
+    from accelerate import PartialState
+
+    def report(done: int, total: int) -> None:
+        print(f"\rencode {name}: {done}/{total} shards", end="\n" if done == total else "", file=sys.stderr, flush=True)
+
+    with PartialState().main_process_first():
+        root = config.cache or config.output / "cache"
+        return build_cache(source, stage.sources[name].treatment, model, root, config.plan.seed, config.data[name].variants, report)
+
+
+def _mix(caches: Mapping[str, Sequence[CachedClip]], stage: Stage) -> Mixture:
+    return Mixture([(caches[name], source.motion, source.share) for name, source in stage.sources.items()])
+
+
+def _sampler(model: LayerFlowModel, sources: Mapping, stage: Stage, config: TrainingConfig):
+    """Draws a contact sheet of the first source's first clip's prompts, with the motion switch off as at inference."""
+    clip = sources[next(iter(stage.sources))][0]
+    run = Run({name: clip.prompts[name] for name in THREE_TEXTS if name in clip.prompts}, {}, SamplerSettings(**model.config.sampler), config.plan.seed)
+
+    def draw(step: int, network) -> None:
+        present = adapter_names(network.backbone)
+        set_strengths(network.backbone, {name: float(name != MOTION) for name in present})
+        layers = make_layers(replace(model, network=network), run)
+        set_strengths(network.backbone, dict.fromkeys(present, 1.0))
+        write_picture(config.output / "samples" / f"step_{step:08d}.png", draw_sheet(layers))
+
+    return draw
+
+
+def _write_result(network, stage: Stage, config: TrainingConfig) -> Path:
+    path = config.output / f"{stage.name}.safetensors"
+    if stage.adapter:
+        write_lora(path, network, stage.adapter)
+        return path
+    whole = read_checkpoint(config.model.checkpoint)
+    others = {key: value for key, value in whole.tensors.items() if not key.startswith(("network.", "lora."))}
+    dtype = next(value.dtype for key, value in whole.tensors.items() if key.startswith("network.backbone."))
+    tensors = {f"network.{key}": value.to(dtype) for key, value in network_tensors(network).items()}
+    write_checkpoint(Checkpoint(whole.config, {**others, **tensors}), path)
+    return path

@@ -1,0 +1,262 @@
+"""The one training loop, on Hugging Face Accelerate: one process or many, exact resume, clean stop.
+
+What a step sees depends on the seed, the step and a sample's number in the whole batch, not on the number of
+processes or on what ran before. A checkpoint is renamed into place when it is complete.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import signal
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import TrainingError
+from ..model.network import LayerFlowNetwork
+from .objective import Batch, BatchMaker, LayerObjective
+
+STRICT = {"extra": "forbid"}  # read by pydantic, which checks configuration files against these dataclasses
+_CHECKPOINTS, _RECORD = "checkpoints", "plan.json"
+
+
+@dataclass(frozen=True)
+class TrainPlan:
+    """How long, how fast, how often.
+
+    Args:
+        steps: optimiser steps.
+        batch: samples per process and pass; a step has batch * accumulation * processes.
+        rate: peak learning rate of AdamW, reached after ``warm_up`` steps; then constant or a half cosine to zero.
+        clip: largest gradient norm.
+        ema: decay of the averaged weights that are kept, 0 = keep the last ones.
+        precision: of the computing: no (float32), bf16 or fp16.
+        checkpointing: recompute activations in the backward pass; slower, much less memory.
+        save_every, sample_every, log_every: steps; 0 samples never.
+        keep: checkpoints that stay.
+        seed: of everything random.
+    """
+
+    __pydantic_config__ = STRICT
+
+    steps: int
+    batch: int = 1
+    accumulation: int = 1
+    rate: float = 1e-4
+    warm_up: int = 100
+    decay: str = "cosine"
+    betas: tuple[float, float] = (0.9, 0.95)
+    weight_decay: float = 1e-4
+    clip: float = 1.0
+    ema: float = 0.0
+    precision: str = "bf16"
+    checkpointing: bool = True
+    save_every: int = 250
+    sample_every: int = 0
+    log_every: int = 10
+    keep: int = 2
+    seed: int = 0
+
+    def rate_share(self, step: int) -> float:
+        """Share of the peak rate at a step."""
+        if step < self.warm_up:
+            return (step + 1) / self.warm_up
+        if self.decay == "constant":
+            return 1.0
+        return 0.5 * (1 + math.cos(math.pi * (step - self.warm_up) / max(1, self.steps - self.warm_up)))
+
+
+class Trainee(nn.Module):
+    """Network and loss in one module, so that data-parallel wrappers see one forward pass."""
+
+    def __init__(self, network: LayerFlowNetwork, objective: LayerObjective) -> None:
+        super().__init__()
+        self.network, self.objective = network, objective
+
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        """[B] loss of each sample."""
+        return self.objective.per_sample(self.network, Batch(**batch))
+
+
+class Trainer:
+    """Trains the parameters of a network that require gradients.
+
+    Args:
+        folder: for checkpoints and logs.
+        on_sample: called with (step, network) every ``sample_every`` steps on the main process, with the kept weights in place.
+    """
+
+    def __init__(self, network: LayerFlowNetwork, objective: LayerObjective, maker: BatchMaker, plan: TrainPlan, folder: Path,
+                 on_sample: Callable[[int, LayerFlowNetwork], None] | None = None) -> None:  # fmt: skip
+        from accelerate import Accelerator
+
+        self.maker, self.plan, self.folder, self.on_sample = maker, plan, folder, on_sample
+        self.accelerator = Accelerator(
+            mixed_precision=plan.precision, gradient_accumulation_steps=plan.accumulation, log_with="tensorboard", project_dir=str(folder)
+        )
+        self.network = network.train().unfold()
+        if plan.checkpointing:
+            network.backbone.enable_gradient_checkpointing()
+        optimiser = torch.optim.AdamW((p for p in network.parameters() if p.requires_grad), lr=plan.rate, betas=plan.betas, weight_decay=plan.weight_decay)
+        self.trainee, self.optimiser = self.accelerator.prepare(Trainee(network, objective), optimiser)
+        self.progress = Progress(_average(network, plan) if plan.ema else None)
+        self.accelerator.register_for_checkpointing(self.progress)
+
+    def run(self) -> bool:
+        """Train to the end, or until SIGTERM or Ctrl-C; goes on from the newest checkpoint in the folder.
+
+        Returns:
+            Whether it is finished; if not, a checkpoint of the last step is there.
+
+        Raises:
+            TrainingError: the folder's checkpoint belongs to another plan, or the loss is no number any more.
+        """
+        self._resume()
+        self.accelerator.init_trackers("logs")
+        with _told_to_stop() as told:
+            while self.progress.step < self.plan.steps:
+                loss = self._step()
+                self._report(loss)
+                stop = self._agree(told())
+                if stop or self.progress.step % self.plan.save_every == 0 or self.progress.step == self.plan.steps:
+                    self._save()
+                if stop:
+                    break
+        self.accelerator.end_training()
+        return self.progress.step == self.plan.steps
+
+    @contextmanager
+    def kept_weights(self):
+        """Inside this context the network has the weights that a training keeps: the averaged ones, where there are any."""
+        average = self.progress.average
+        if average is None:
+            yield self.network
+            return
+        parameters = [p for p in self.network.parameters() if p.requires_grad]
+        average.store(parameters)
+        average.copy_to(parameters)
+        try:
+            yield self.network
+        finally:
+            average.restore(parameters)
+
+    def _step(self) -> float:
+        """One optimiser step; the mean loss of the whole batch."""
+        plan, accelerator, losses = self.plan, self.accelerator, []
+        for group in self.optimiser.param_groups:
+            group["lr"] = plan.rate * plan.rate_share(self.progress.step)
+        for part in range(plan.accumulation):
+            first = (part * accelerator.num_processes + accelerator.process_index) * plan.batch
+            batch = self.maker.draw(self.progress.step, range(first, first + plan.batch)).to(accelerator.device)
+            with accelerator.accumulate(self.trainee):
+                per_sample = self.trainee(vars(batch))
+                accelerator.backward(per_sample.mean())
+                if accelerator.sync_gradients:
+                    accelerator.clip_grad_norm_(self.trainee.parameters(), plan.clip)
+                self.optimiser.step()
+                self.optimiser.zero_grad()
+            losses.append(accelerator.gather(per_sample.detach()))
+        self.progress.step += 1
+        if self.progress.average is not None:
+            self.progress.average.step([p for p in self.network.parameters() if p.requires_grad])
+        loss = float(torch.cat(losses).mean())
+        if not math.isfinite(loss):
+            raise TrainingError(f"the loss is {loss} at step {self.progress.step}: lower the rate, or go on from an earlier checkpoint in {self.folder}")
+        return loss
+
+    def _report(self, loss: float) -> None:
+        step, plan = self.progress.step, self.plan
+        self.progress.losses.append(loss)
+        if step % plan.log_every == 0 or step == plan.steps:
+            self.accelerator.log({"loss": loss, "rate": self.optimiser.param_groups[0]["lr"]}, step=step)
+            self.accelerator.print(f"step {step}/{plan.steps}  loss {loss:.4f}", flush=True)
+        if self.on_sample and plan.sample_every and step % plan.sample_every == 0:
+            if self.accelerator.is_main_process:
+                with self.kept_weights() as network:
+                    self.on_sample(step, network.eval())
+                network.train()
+            self.accelerator.wait_for_everyone()
+
+    def _agree(self, told: bool) -> bool:
+        """Whether any process was told to stop: they must all stop after the same step."""
+        return bool(self.accelerator.reduce(torch.tensor(float(told), device=self.accelerator.device), "sum") > 0)
+
+    def _save(self) -> None:
+        root, accelerator = self.folder / _CHECKPOINTS, self.accelerator
+        final = root / f"step_{self.progress.step:08d}"
+        partial = final.with_suffix(".part")
+        if accelerator.is_main_process:
+            shutil.rmtree(partial, ignore_errors=True)
+        accelerator.wait_for_everyone()
+        accelerator.save_state(str(partial))
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            (partial / _RECORD).write_text(json.dumps(_essence(self.plan)))
+            shutil.rmtree(final, ignore_errors=True)
+            partial.rename(final)
+            for old in _checkpoints(root)[: -self.plan.keep]:
+                shutil.rmtree(old)
+        accelerator.wait_for_everyone()
+
+    def _resume(self) -> None:
+        found = _checkpoints(self.folder / _CHECKPOINTS)
+        if not found:
+            return
+        met, expected = json.loads((found[-1] / _RECORD).read_text()), _essence(self.plan)
+        if changed := [key for key in expected if met.get(key) != expected[key]]:
+            raise TrainingError(f"{found[-1]} was made with other {', '.join(changed)}: name another output folder, or take the old values")
+        self.accelerator.load_state(str(found[-1]))
+
+
+class Progress:
+    """What a checkpoint holds beside weights and optimiser: the step, the losses so far, the averaged weights."""
+
+    def __init__(self, average) -> None:
+        self.step, self.losses, self.average = 0, [], average
+
+    def state_dict(self) -> dict:
+        return {"step": self.step, "losses": self.losses, "average": self.average.state_dict() if self.average else None}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.step, self.losses = state["step"], list(state["losses"])
+        if self.average:
+            self.average.load_state_dict(state["average"])
+
+
+def _average(network: nn.Module, plan: TrainPlan):
+    from diffusers.training_utils import EMAModel
+
+    return EMAModel([p for p in network.parameters() if p.requires_grad], decay=plan.ema)
+
+
+def _essence(plan: TrainPlan) -> dict:
+    """What may not change between a checkpoint and the training that goes on from it."""
+    free = {"save_every", "sample_every", "log_every", "keep", "checkpointing"}
+    return {key: value for key, value in json.loads(json.dumps(asdict(plan))).items() if key not in free}
+
+
+def _checkpoints(root: Path) -> list[Path]:
+    """Complete checkpoints, oldest first."""
+    return sorted(p for p in root.glob("step_*") if p.is_dir() and not p.suffix)
+
+
+@contextmanager
+def _told_to_stop():
+    """Turns SIGTERM and Ctrl-C into an answer; handlers can only be set in the main thread, elsewhere it is always no."""
+    told: list[int] = []
+    try:
+        before = {kind: signal.signal(kind, lambda number, frame: told.append(number)) for kind in (signal.SIGTERM, signal.SIGINT)}
+    except ValueError:
+        yield lambda: False
+        return
+    try:
+        yield lambda: bool(told)
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)

@@ -1,0 +1,62 @@
+import pytest
+
+pytest.importorskip("pydantic")
+from layerflow_core.errors import TrainingError
+from layerflow_core.training.config import read_config
+
+WHOLE = """
+output = "runs/base"
+[model]
+checkpoint = "model.safetensors"
+[stage]
+name = "base"
+blocks = "every"
+[data.coarse]
+folder = "clips"
+[plan]
+steps = 12
+betas = [0.9, 0.99]
+"""
+
+
+@pytest.fixture
+def read(tmp_path):
+    def read_text(text):
+        (tmp_path / "train.toml").write_text(text)
+        return read_config(tmp_path / "train.toml")
+
+    return read_text
+
+
+def test_a_file_becomes_types_with_paths_from_its_own_folder(read, tmp_path):
+    config = read(WHOLE)
+    assert config.plan.steps == 12 and config.plan.betas == (0.9, 0.99) and config.stage.blocks == "every"
+    assert config.output == tmp_path / "runs/base" and config.data["coarse"].folder == tmp_path / "clips"
+    assert read(WHOLE.replace('"clips"', '"/data/clips"')).data["coarse"].folder.as_posix() == "/data/clips"
+
+
+@pytest.mark.parametrize(
+    "old, new, message",
+    [
+        ("steps = 12", "steps = 12\nstep = 3", "plan.step: Unexpected"),
+        ("folder =", "fodler =", "data.coarse.fodler"),
+        ("steps = 12", 'steps = "many"', "plan.steps"),
+        ("steps = 12\n", "", "plan.steps"),
+        ('name = "base"', 'name = "bass"', "unknown stage 'bass'"),
+        ("data.coarse", "data.stills", r"expects \['coarse'\]"),
+        ('blocks = "every"', 'blocks = "half"', "stage.blocks"),
+        ('blocks = "every"', 'tasks = "most"', "stage.tasks"),
+        ("[plan]", "[plan", "cannot be read as TOML"),
+        ('output = "runs/base"', "", "output"),
+    ],
+)
+def test_what_is_wrong_is_named(read, old, new, message):
+    with pytest.raises(TrainingError, match=message):
+        read(WHOLE.replace(old, new))
+
+
+def test_the_content_stage_needs_a_motion_lora(read):
+    text = WHOLE.replace('name = "base"', 'name = "content"').replace("[data.coarse]", '[data.stills]\nfolder = "s"\n[data.pasted]')
+    with pytest.raises(TrainingError, match="train stage 'motion' first"):
+        read(text)
+    assert read(text.replace("[stage]", 'motion_lora = "m.safetensors"\n[stage]')).model.motion_lora.name == "m.safetensors"
