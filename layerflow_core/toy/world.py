@@ -101,10 +101,11 @@ def _night(x: Tensor, y: Tensor, p: float) -> Tensor:
 BACKGROUNDS = {
     "a blue sky": lambda x, y, p: _mix((0.20, 0.45, 0.85), (0.75, 0.88, 0.97), y * (0.8 + 0.3 * p)),
     "an orange sunset": lambda x, y, p: _mix((0.38, 0.12, 0.42), (0.98, 0.60, 0.22), (y * (0.9 + 0.3 * p)).clamp(0, 1)),
-    "a green meadow": lambda x, y, p: _mix((0.70, 0.85, 0.92), (0.22, 0.48, 0.14), torch.sigmoid(30 * (y - 0.35 - 0.2 * p + 0.05 * torch.sin(4 * x + 6 * p)))),
+    "a green meadow": lambda x, y, p: _mix(
+        (0.70, 0.85, 0.92), (0.22, 0.48, 0.14), torch.sigmoid(30 * (y - 0.35 - 0.2 * p + 0.05 * torch.sin(4 * x + 6 * p)))
+    ),
     "a brick wall": lambda x, y, p: _mix(
-        (0.55, 0.25, 0.18),
-        (0.80, 0.72, 0.64),
+        (0.55, 0.25, 0.18), (0.80, 0.72, 0.64),
         torch.maximum(
             torch.sigmoid(10 * (torch.cos(2 * math.pi * 3 * (y + p)) - 0.7)),
             torch.sigmoid(10 * (torch.cos(2 * math.pi * 1.5 * (x + p + torch.floor(3 * (y + p)) / 3)) - 0.9)),

@@ -1,0 +1,52 @@
+import pytest
+import torch
+
+from layerflow_core.errors import DatasetError
+from layerflow_core.training.data.coarse import border_share, coarse_clips, overlap, read_masks, sort_masks
+
+
+def box(top, bottom, left, right):
+    mask = torch.zeros(2, 1, 20, 20)
+    mask[:, :, top:bottom, left:right] = 1
+    return mask
+
+
+MASKS = {
+    "dog": box(5, 12, 5, 12),
+    "dog again": box(5, 12, 5, 11),
+    "ball": box(14, 17, 14, 17),
+    "nothing": box(0, 0, 0, 0),
+    "everything": box(0, 20, 0, 20),
+    "wall": box(0, 6, 0, 20) + box(14, 20, 0, 20),
+}
+
+
+def test_only_masks_worth_a_clip_are_taken():
+    taken, refused = sort_masks(MASKS)
+    assert list(taken) == ["dog", "ball"]
+    reasons = {r.mask: r.reason for r in refused}
+    assert reasons["dog again"].startswith("the same as dog") and reasons["nothing"].startswith("empty")
+    assert reasons["everything"].startswith("whole frame") and reasons["wall"].startswith("like a background")
+
+
+def test_measures():
+    assert border_share(box(0, 20, 0, 20)) == 1 and border_share(box(1, 19, 1, 19)) == 0
+    assert border_share(box(0, 1, 0, 20)) == pytest.approx(22 / 78, abs=0.05)
+    assert overlap(box(0, 10, 0, 10), box(0, 10, 5, 15)) == pytest.approx(1 / 3)
+
+
+def test_clips_have_the_footage_as_colour_and_blend():
+    footage, inpainted = torch.rand(2, 3, 20, 20), torch.rand(2, 3, 20, 20)
+    prompts = dict.fromkeys(MASKS, {"foreground": "a", "background": "b", "blended": "c"})
+    clips, refused = coarse_clips("park", footage, inpainted, MASKS, prompts)
+    assert [c.name for c in clips] == ["park_dog", "park_ball"] and len(refused) == 4
+    assert torch.equal(clips[0].layers["foreground"], footage) and torch.equal(clips[0].layers["background"], inpainted)
+    with pytest.raises(DatasetError, match="mask dog has no prompts"):
+        coarse_clips("park", footage, inpainted, MASKS, {})
+    with pytest.raises(DatasetError, match="layers differ"):
+        coarse_clips("park", footage, inpainted[:1], MASKS, prompts)
+
+
+def test_a_mask_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(DatasetError, match="nowhere"):
+        read_masks([tmp_path / "nowhere.mp4"])

@@ -1,0 +1,58 @@
+import pytest
+import torch
+
+from layerflow_core.errors import DatasetError
+from layerflow_core.training.data.composer import Freedom, PastedClips, paste
+
+
+class Listed(list):
+    """Clips in memory as a source."""
+
+    def fingerprint(self):
+        return str(len(self))
+
+
+@pytest.fixture
+def sources(make_clip):
+    return Listed([make_clip("dog", 4)]), Listed([make_clip("lawn", 9), make_clip("wall", 1)])
+
+
+def test_layers_of_a_pasted_clip_compose_exactly(sources):
+    clip = PastedClips(*sources, 3)[1]
+    layers = clip.layers
+    assert {len(p) for p in layers.values()} == {4}
+    composed = layers["foreground"] * layers["alpha"] + layers["background"] * (1 - layers["alpha"])
+    assert torch.allclose(layers["blended"], composed, atol=1e-6)
+    assert clip.prompts["blended"] == "a dog in front of a lawn"
+
+
+def test_a_number_gives_the_same_clip_and_another_another(sources):
+    pasted = PastedClips(*sources, 8)
+    assert torch.equal(pasted[2].layers["blended"], PastedClips(*sources, 8)[2].layers["blended"])
+    assert not torch.equal(pasted[2].layers["alpha"], pasted[3].layers["alpha"])
+    assert len(pasted) == 8 and pasted.fingerprint() != PastedClips(*sources, 9).fingerprint()
+    with pytest.raises(IndexError):
+        pasted[8]
+
+
+def test_without_freedom_the_foreground_stays_as_it_was(sources):
+    still = Freedom(scale=(1, 1), offset=0, speed=(1, 1))
+    for index in range(4):
+        clip, source = PastedClips(*sources, 4, still)[index], sources[0][0]
+        assert any(torch.allclose(clip.layers["alpha"][0], frame, atol=1e-5) for frame in source.layers["alpha"])
+        inside = source.layers["alpha"][:1] == 1
+        assert any(torch.allclose(clip.layers["foreground"][:1] * inside, f * inside, atol=1e-4) for f in source.layers["foreground"][:, None])
+
+
+def test_paste_moves_by_shares_of_the_frame():
+    picture = torch.zeros(1, 1, 20, 40)
+    picture[:, :, 8:12, 16:24] = 1
+    moved = paste(picture, 1.0, 0.25, -0.2)
+    assert torch.allclose(moved[:, :, 4:8, 26:34], torch.ones(1, 1, 4, 8), atol=1e-4) and float(moved.sum()) == pytest.approx(32, abs=1e-2)
+    assert float(paste(picture, 0.5, 0, 0).sum()) == pytest.approx(8, rel=0.05)
+
+
+@pytest.mark.parametrize("wrong", [{"scale": (0, 1)}, {"speed": (2, 1)}, {"offset": -1}])
+def test_impossible_freedom_is_refused(wrong):
+    with pytest.raises(DatasetError, match="expected"):
+        Freedom(**wrong)
