@@ -1,0 +1,111 @@
+"""The three stages, one after another, on two clips of the procedural world and the embedded model."""
+
+import os
+
+import pytest
+import torch
+
+pytest.importorskip("accelerate"), pytest.importorskip("pydantic")
+from layerflow_core import cli
+from layerflow_core.model.loading import load_model
+from layerflow_core.model.lora import adapter_names
+from layerflow_core.model.lora_file import attach_lora, read_lora
+from layerflow_core.toy.embedded import EMBEDDED
+from layerflow_core.toy.world import draw_scene, render
+from layerflow_core.training.data.clip_folder import RECORD, LayerClip, write_clip
+
+STEPS = 2
+PLAN = f"""
+[plan]
+steps = {STEPS}
+precision = "no"
+rate = 1e-2
+warm_up = 1
+sample_every = 2
+checkpointing = false
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A dataset of two clips."""
+    os.environ["ACCELERATE_USE_CPU"] = "true"
+    root = tmp_path_factory.mktemp("training")
+    for seed in range(2):
+        scene = draw_scene(seed)
+        write_clip(root / "clips", LayerClip("scene", vars(render(scene)), scene.prompts))
+    return root
+
+
+def train(folder, name: str, data: str, model: str = "", stage: str = ""):
+    text = f'output = "{name}"\ncache = "cache"\n[model]\ncheckpoint = "{EMBEDDED}"\n{model}\n[stage]\nname = "{name}"\ntasks = "all"\n{stage}\n{data}{PLAN}'
+    (folder / f"{name}.toml").write_text(text)
+    return cli.main(["train", str(folder / f"{name}.toml")])
+
+
+PASTED = '[data.pasted]\nformat = "pasted"\nforegrounds = "clips"\nbackgrounds = "clips"\ncount = 2\n'
+
+
+@pytest.fixture(scope="module")
+def trained(folder):
+    assert train(folder, "base", '[data.coarse]\nfolder = "clips"\n') == 0
+    assert train(folder, "motion", PASTED, stage="rank = 2") == 0
+    stills = '[data.stills]\nfolder = "clips"\n'
+    assert train(folder, "content", stills + PASTED, 'motion_lora = "motion/motion.safetensors"', "rank = 4") == 0
+    return folder
+
+
+def test_base_changes_the_sixth_block_and_nothing_else(trained, embedded):
+    base, before = load_model(trained / "base" / "base.safetensors"), embedded.network.state_dict()
+    changed = {name for name, value in base.network.state_dict().items() if not torch.equal(value, before[name])}
+    allowed = ("backbone.transformer_blocks.5.", "layer_embedder.", "backbone.patch_embed.pos_embedding")
+    assert changed and all(name.startswith(allowed) for name in changed)
+    assert base.config == embedded.config and torch.equal(base.text.t5.shared.weight, embedded.text.t5.shared.weight)
+
+
+def test_loras_hold_what_their_stages_trained(trained, embedded):
+    motion, content = (read_lora(trained / name / f"{name}.safetensors") for name in ("motion", "content"))
+    assert (motion.adapter, motion.rank, content.adapter, content.rank) == ("motion", 2, "content", 4)
+    assert all(path.startswith("transformer_blocks.5.") for lora in (motion, content) for path in lora.paths)
+    both = attach_lora(embedded, [trained / "motion" / "motion.safetensors", trained / "content" / "content.safetensors"])
+    assert adapter_names(both.network.backbone) == ("content", "motion") and both.strengths == {"content": 1.0, "motion": 0.0}
+
+
+def test_a_training_leaves_logs_sheets_and_a_checkpoint(trained):
+    for name in ("base", "motion", "content"):
+        assert (trained / name / "samples" / f"step_{STEPS:08d}.png").exists()
+        assert list((trained / name / "logs").rglob("events*")) and (trained / name / "checkpoints" / f"step_{STEPS:08d}").is_dir()
+
+
+def test_a_finished_training_writes_the_same_result_again(trained):
+    path = trained / "motion" / "motion.safetensors"
+    before = path.read_bytes()
+    path.unlink()
+    assert train(trained, "motion", PASTED, stage="rank = 2") == 0
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "name, data, model, message",
+    [
+        ("motion", PASTED, 'motion_lora = "motion/motion.safetensors"', "already has one"),
+        ("content", '[data.stills]\nfolder = "clips"\n' + PASTED, 'motion_lora = "content/content.safetensors"', "is a content LoRA, expected motion"),
+        ("base", '[data.coarse]\nfolder = "nowhere"\n', "", "nowhere is not there"),
+        ("base", '[data.coarse]\nformat = "pasted"\n', "", "lacks foregrounds, backgrounds, count"),
+        ("base", '[data.coarse]\nfolder = "clips"\nformat = "zip"\n', "", "data format 'zip'"),
+    ],
+)
+def test_what_does_not_fit_is_said_before_training_starts(trained, capsys, name, data, model, message):
+    assert train(trained, name, data, model) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_a_broken_clip_stops_the_training_before_its_first_step(folder, tmp_path, capsys):
+    scene = draw_scene(5)
+    clip = LayerClip("scene", vars(render(scene)), scene.prompts)
+    for _ in range(2):
+        write_clip(tmp_path / "clips", clip)
+    (tmp_path / "clips" / "scene_00002" / "alpha" / "00003.png").write_bytes(b"")
+    assert train(tmp_path, "base", '[data.coarse]\nfolder = "clips"\n') == 1
+    assert "00003.png cannot be read" in capsys.readouterr().err
+    assert not (tmp_path / "base" / "checkpoints").exists() and (tmp_path / "clips" / "scene_00001" / RECORD).exists()
