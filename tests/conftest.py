@@ -60,7 +60,9 @@ def host(tmp_path_factory) -> types.SimpleNamespace:
     comfy.model_management, comfy.utils = management, utils
     paths = types.ModuleType("folder_paths")
     paths.models_dir, paths.folder_names_and_paths = str(state.models), {}
-    paths.get_filename_list = lambda name: []
+    paths.get_filename_list = lambda name: sorted(p.name for p in (state.models / name).glob("*.safetensors"))
+    paths.get_full_path_or_raise = lambda folder, name: str(state.models / folder / name)
+    paths.get_output_directory = lambda: str(state.models.parent / "output")
     state.interrupted = InterruptProcessingException
     sys.modules.update({"comfy": comfy, "comfy.model_management": management, "comfy.utils": utils, "folder_paths": paths})
     yield state

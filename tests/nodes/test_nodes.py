@@ -6,7 +6,7 @@ import pytest
 import torch
 
 PACK = Path(__file__).parents[2]
-IDS = {"LoadLayerFlow", "LayerPrompts", "LayerSampler", "DecomposeVideo", "ConditionLayer", "CompositeRGBA", "LayerFlowSampleClip"}
+IDS = {"LoadLayerFlow", "LayerPrompts", "LayerSampler", "DecomposeVideo", "ConditionLayer", "CompositeRGBA", "LayerFlowSampleClip", "LayerFlowLoRA", "CollectLayerClip"}
 SAMPLING = {"seed": 1, "steps": 2, "guidance": "model default", "scale": 6.0, "solver": "model default"}
 
 
@@ -14,7 +14,7 @@ SAMPLING = {"seed": 1, "steps": 2, "guidance": "model default", "scale": 6.0, "s
 def call(pack):
     """Run a node the way ComfyUI does, defaults filled in."""
 
-    def run(name, **inputs):
+    def run(name, /, **inputs):
         cls = pack.NODE_CLASS_MAPPINGS[name]
         defaults = {}
         for key, (kind, *options) in cls.INPUT_TYPES()["required"].items():
@@ -176,3 +176,62 @@ def test_empty_prompts_are_refused(call, model):
     prompts = call("LayerPrompts", foreground="", background=" ", blended="")[0]
     with pytest.raises(Exception, match="no prompts"):
         call("LayerSampler", model=model, prompts=prompts, **SAMPLING)
+
+
+@pytest.fixture
+def collected(call, clip, host):
+    """Call CollectLayerClip on the sample clip; the node's answer and the dataset folder."""
+    prompts = {f"{layer}_prompt": text for layer, text in clip[7].items()}
+
+    def run(**changes):
+        inputs = {"foreground": clip[0], "alpha": clip[1], "background": clip[2], "blended": clip[3], **prompts, "dataset": "set", **changes}
+        return call("CollectLayerClip", **inputs), host.models.parent / "output" / "set"
+
+    return run
+
+
+def test_collected_clips_are_a_dataset(collected, clip):
+    from layerflow_core.training.data.clip_folder import ClipFolder
+
+    collected(name="ball", fps=23.976)
+    answer, dataset = collected(name="ball", alpha=clip[5], alpha_is="transparency (1 = transparent)", background=clip[2][:1], blended=None)
+    assert answer["result"] == (str(dataset / "ball_00002"),) and answer["ui"]["text"] == [str(dataset / "ball_00002")]
+    first, second = ClipFolder(dataset)
+    for name, pixels in (("foreground", clip[0]), ("blended", clip[3])):
+        assert torch.allclose(first.layers[name], pixels.permute(0, 3, 1, 2), atol=0.5 / 255 + 1e-6)
+    assert torch.equal(first.layers["alpha"], second.layers["alpha"]) and float(first.fps) == pytest.approx(23.976, abs=1e-3)
+    assert first.prompts["blended"] == clip[7]["blended"]
+
+
+@pytest.mark.parametrize("changes, message", [
+    ({"alpha": torch.rand(8, 64, 96)}, "layers differ .*alpha 8 frames of 96 x 64"),
+    ({"background": torch.rand(16, 32, 32, 3)}, "background 16 frames of 32 x 32"),
+    ({"background_prompt": "  "}, "the prompt for background is empty"),
+    ({"dataset": "../elsewhere"}, "without folders"),
+    ({"name": "a/b"}, "without folders"),
+    ({"foreground": torch.full((16, 64, 96, 3), float("nan"))}, "NaN"),
+])  # fmt: skip
+def test_broken_clips_are_not_collected(collected, host, changes, message):
+    before = sorted(host.models.parent.rglob("*"))
+    with pytest.raises(Exception, match=message) as caught:
+        collected(**changes)
+    assert type(caught.value).__name__ == "DatasetError" and sorted(host.models.parent.rglob("*")) == before
+
+
+def test_lora_changes_the_output_and_not_the_model_it_came_from(call, model, clip, host, embedded):
+    from layerflow_core.model.lora import add_adapter
+    from layerflow_core.model.lora_file import share_weights, write_lora
+
+    network = share_weights(embedded.network)
+    add_adapter(network.backbone, "content", 2)
+    for name, parameter in network.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.2)
+    write_lora(host.models / "loras" / "trained.safetensors", network, "content")
+    (changed,) = call("LayerFlowLoRA", model=model, content="trained.safetensors")
+    plain, with_lora = (call("LayerSampler", model=m, prompts=clip[7], **SAMPLING)[0] for m in (model, changed))
+    assert not torch.allclose(plain, with_lora, atol=0.01)
+    assert torch.equal(call("LayerSampler", model=model, prompts=clip[7], **SAMPLING)[0], plain)
+    (off,) = call("LayerFlowLoRA", model=model, content="trained.safetensors", content_strength=0.0)
+    assert torch.allclose(call("LayerSampler", model=off, prompts=clip[7], **SAMPLING)[0], plain, atol=1e-5)
+    assert call("LayerFlowLoRA", model=model)[0] is model

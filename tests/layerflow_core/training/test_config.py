@@ -1,8 +1,9 @@
 import pytest
 
-pytest.importorskip("pydantic")
 from layerflow_core.errors import TrainingError
 from layerflow_core.training.config import read_config
+
+pytest.importorskip("pydantic")
 
 WHOLE = """
 output = "runs/base"

@@ -5,7 +5,6 @@ import os
 import pytest
 import torch
 
-pytest.importorskip("accelerate"), pytest.importorskip("pydantic")
 from layerflow_core import cli
 from layerflow_core.model.loading import load_model
 from layerflow_core.model.lora import adapter_names
@@ -14,6 +13,7 @@ from layerflow_core.toy.embedded import EMBEDDED
 from layerflow_core.toy.world import draw_scene, render
 from layerflow_core.training.data.clip_folder import RECORD, LayerClip, write_clip
 
+pytest.importorskip("accelerate"), pytest.importorskip("pydantic")
 STEPS = 2
 PLAN = f"""
 [plan]

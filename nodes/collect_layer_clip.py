@@ -1,0 +1,75 @@
+"""CollectLayerClip: layers of any graph into a training dataset."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from pathlib import Path
+
+from ..layerflow_core.errors import DatasetError
+from ..layerflow_core.layout import ALPHA, BACKGROUND, BLENDED, FOREGROUND
+from ..layerflow_core.rgba import over
+from ..layerflow_core.training.data.clip_folder import LayerClip, write_clip
+from .host import CATEGORY
+from .images import ALPHA_MEANINGS, to_alpha, to_frames
+
+_NAME = re.compile(r"[\w][\w .-]*")
+
+
+class CollectLayerClip:
+    """Appends one layered clip to a dataset folder for training."""
+
+    CATEGORY = CATEGORY
+    DESCRIPTION = "Appends a layered clip to a dataset in ComfyUI's output folder, for `layerflow train`. Masks, inpainted backgrounds and captions may come from any nodes."
+    RETURN_TYPES = ("STRING",)
+    RETURN_NAMES = ("folder",)
+    OUTPUT_TOOLTIPS = ("The new clip's folder.",)
+    FUNCTION = "collect"
+    OUTPUT_NODE = True
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        def text(layer: str) -> tuple:
+            return ("STRING", {"multiline": True, "default": "", "tooltip": f"Describes the {layer}. Must not be empty. A captioner's output fits."})
+
+        return {
+            "required": {
+                "foreground": ("IMAGE", {"tooltip": "Colour of the foreground, straight. For a coarse clip: the footage itself."}),
+                "alpha": ("MASK", {"tooltip": "Alpha of the foreground, soft or binary, e.g. a segmentation mask."}),
+                "background": ("IMAGE", {"tooltip": "The scene without the foreground, e.g. inpainted footage. One picture serves all frames."}),
+                "foreground_prompt": text("foreground"),
+                "background_prompt": text("background"),
+                "blended_prompt": text("whole scene"),
+                "dataset": ("STRING", {"default": "layerflow_dataset", "tooltip": "Folder in ComfyUI's output folder; made if it is not there."}),
+                "name": ("STRING", {"default": "clip", "tooltip": "Of the clip; a number is added."}),
+                "fps": ("FLOAT", {"default": 8.0, "min": 0.1, "max": 240.0, "step": 0.001, "tooltip": "Frames a second."}),
+                "alpha_is": (ALPHA_MEANINGS, {"default": ALPHA_MEANINGS[0], "tooltip": "What 1 means in the MASK at 'alpha'. Segmentation masks and LayerFlow's 'alpha': opaque."}),
+            },
+            "optional": {"blended": ("IMAGE", {"tooltip": "The footage, where it is more than foreground over background: shadows, reflections."})},
+        }  # fmt: skip
+
+    def collect(self, foreground, alpha, background, foreground_prompt, background_prompt, blended_prompt, dataset, name, fps, alpha_is, blended=None) -> tuple:
+        colour, matte = to_frames(foreground, FOREGROUND)[0], to_alpha(alpha, alpha_is)
+        behind = to_frames(background, BACKGROUND)[0]
+        behind = behind.expand(len(colour), -1, -1, -1) if len(behind) == 1 else behind
+        layers = {FOREGROUND: colour, ALPHA: matte, BACKGROUND: behind}
+        prompts = {FOREGROUND: foreground_prompt, BACKGROUND: background_prompt, BLENDED: blended_prompt}
+        rate = Fraction(fps).limit_denominator(1001)
+        folder, name = _dataset_folder(dataset), _check_name(name, "clip name")
+        LayerClip(name, layers, prompts, rate).check(tuple(layers))
+        layers[BLENDED] = to_frames(blended, BLENDED)[0] if blended is not None else over(colour, matte, behind)
+        clip = write_clip(folder, LayerClip(name, layers, prompts, rate))
+        return {"ui": {"text": [str(clip)]}, "result": (str(clip),)}
+
+
+def _dataset_folder(dataset: str) -> Path:
+    import folder_paths
+
+    return Path(folder_paths.get_output_directory()) / _check_name(dataset, "dataset")
+
+
+def _check_name(name: str, what: str) -> str:
+    # Graphs are shared: a name from one must not write anywhere else.
+    if not _NAME.fullmatch(name):
+        raise DatasetError(f"{what} {name!r} met, expected letters, digits, spaces, '.', '-' and '_', without folders")
+    return name
