@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .composite import LENGTHS, RESIZES, Placement, composite_over
-from .errors import LayerFlowError, VideoFileError
+from .errors import LayerFlowError, SamplingError, VideoFileError
 from .footage import TIMINGS, as_given, fit_given
 from .footage import decompose as take_apart
 from .layers import LayerVideo
@@ -168,11 +168,27 @@ def demo(options: argparse.Namespace) -> None:
     _finish(options, model, run, layers, "decompose")
 
 
+def evaluate_toy(options: argparse.Namespace) -> None:
+    import json
+
+    from .toy.evaluation import Plan, evaluate, write_figures
+
+    def report(done: int, total: int) -> None:
+        print(f"\rscene {done}/{total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
+
+    if not options.toy:
+        raise SamplingError("there is truth for the procedural world alone: say --toy")
+    figures = evaluate(Plan(options.model, options.seed, options.scenes, options.steps), report)
+    if options.json:
+        write_figures(figures, options.json)
+    print(json.dumps(figures, indent=2))
+
+
 def train(options: argparse.Namespace) -> None:
     from .training.config import read_config
     from .training.run import run_training
 
-    result = run_training(read_config(options.config))
+    result = run_training(read_config(options.config), options.check)
     if result is not None:
         print(result)
 
@@ -257,8 +273,15 @@ COMMANDS: Mapping[str, Command] = {
         _argument("--base", type=Path, help="diffusers CogVideoX-2b folder to pack text encoder and VAE from"),
         _argument("--dtype", default="bf16", choices=("bf16", "fp16", "fp32")),
     )),
+    "evaluate": Command("measure a model of the procedural world on held-out scenes, beside trivial answers", evaluate_toy, (
+        _argument("--toy", action="store_true", help="the world whose truth is known; the only one yet"),
+        _argument("--model", type=Path, default=EMBEDDED, help="checkpoint of this pack's format; default: the embedded model"),
+        _argument("--seed", type=int, default=0, help="of the scenes"), _argument("--scenes", type=int, default=64), _argument("--steps", type=int, default=20),
+        _argument("--json", type=Path, help="write the figures here"),
+    )),
     "train": Command("train a stage: base, motion LoRA, content LoRA; `accelerate launch -m layerflow_core.cli train` for many GPUs", train, (
         _argument("config", type=Path, help="TOML file, see docs/training.md"),
+        _argument("--check", action="store_true", help="only check model and data and print the memory that training needs"),
     )),
     "coarse": Command("add clips to a dataset from footage, masks and the footage without its objects", collect_coarse, (
         _argument("video", type=Path, help="video file or folder of pictures"),

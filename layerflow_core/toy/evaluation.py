@@ -1,170 +1,216 @@
-"""How good the embedded model is, on scenes and combinations that no training saw, beside trivial answers.
+"""How good a model of the procedural world is, on scenes and combinations that no training saw, beside trivial answers.
 
-Decomposition is measured against the true layers; generation by rules that are themselves checked on true clips.
+Decomposition is measured against the true layers, generation by rules. Runs go through ``pipeline`` and ``footage`` as
+a user's do, in bfloat16, several processes side by side.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass
+import os
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
+from ..errors import SamplingError
 from ..footage import decompose
-from ..layers import LayerVideo
+from ..layers import Foreground, LayerVideo
 from ..layout import ALPHA, BACKGROUND, FOREGROUND
-from ..model.loading import LayerFlowModel
+from ..model.loading import LayerFlowModel, load_model
 from ..pipeline import Run, make_layers
 from ..sampling.noise import POSTERIOR, NoiseSource
 from ..sampling.sampler import SamplerSettings
+from ..video.files import replacing
+from .attention import HeadByHead
+from .measures import (
+    gradient_error,
+    mean_error,
+    name_background,
+    name_colour,
+    name_motion,
+    name_shape,
+    path_length,
+    psnr,
+    shape_consistency,
+    soft_iou,
+)
 from .vae_training import model_clips
-from .world import BACKGROUNDS, COLOURS, HEIGHT, WIDTH, Scene, TrueLayers, draw_scene, render
+from .world import BACKGROUNDS, COLOURS, Scene, TrueLayers, draw_scene, render
 
 FIRST_SEED = 9 * 10**8  # far from every seed that trains
-_PHASES = 16
-_MEAN_SHADE = 0.875  # shapes are shaded from 1 at the top to 0.75
+SEEDS_APART = 10**5  # between two evaluations' scenes
+SCENES, STEPS = 64, 20
+CONDITIONED = 4  # every so many scenes run with a layer given, too
+
+Figures = dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True)
-class Figures:
-    """A table: each measure with the model's value and those of the trivial answers.
+class Plan:
+    """What is evaluated.
 
     Args:
-        alpha_mae: mean absolute error of alpha; trivial: an empty alpha.
-        alpha_iou: soft intersection over union; trivial: another scene's true alpha.
-        hidden_background_psnr: dB, background where alpha > 0.5; trivial: the blend handed back.
-        background_psnr: dB, whole background; trivial: the blend.
-        colour_accuracy, background_accuracy: of generated clips by rule, from prompts alone and with the other layer
-            given; beside it the rule on true clips, and chance.
-        recomposition_psnr: dB, generated foreground over background against generated blend; trivial: another clip's blend.
-        vae_psnr: dB per kind of clip, encoded and decoded; what no figure above can exceed.
+        checkpoint: file of our format.
+        seed: of the held-out scenes and of the noise.
+        scenes: how many.
+        steps: of sampling; guidance and solver are the checkpoint's own.
+
+    Raises:
+        SamplingError: a seed or a number of scenes that makes no sense.
     """
 
-    scenes: int
-    alpha_mae: dict[str, float]
-    alpha_iou: dict[str, float]
-    hidden_background_psnr: dict[str, float]
-    background_psnr: dict[str, float]
-    colour_accuracy: dict[str, float]
-    background_accuracy: dict[str, float]
-    recomposition_psnr: dict[str, float]
-    vae_psnr: dict[str, float]
+    checkpoint: Path
+    seed: int = 0
+    scenes: int = SCENES
+    steps: int = STEPS
+
+    def __post_init__(self) -> None:
+        if self.seed < 0 or self.scenes < 2:
+            raise SamplingError(f"seed {self.seed} and {self.scenes} scenes met, expected 0 or more and 2 or more")
+
+    def scene(self, index: int) -> Scene:
+        return draw_scene(FIRST_SEED + SEEDS_APART * self.seed + index % self.scenes, held_out=True)
 
 
-def soft_iou(a: Tensor, b: Tensor) -> float:
-    return float(torch.minimum(a, b).sum() / torch.maximum(a, b).sum().clamp(min=1e-6))
+def evaluate(plan: Plan, report: Callable[[int, int], None] = lambda done, total: None) -> dict:
+    """Run both tasks on all scenes.
+
+    Returns:
+        ``decompose``, ``generate``, ``conditioned``, ``trivial``, ``truth`` (the rules on true clips) and ``vae``, each
+        {measure: mean over scenes}; ``spread`` with the same measures' standard errors; and what was run.
+    """
+    rows: list[Figures] = []
+    processes = min(plan.scenes, os.cpu_count() or 1)
+    with ProcessPoolExecutor(processes, torch.multiprocessing.get_context("spawn"), _start, (plan,)) as pool:
+        for row in pool.map(_measure_in_worker, range(plan.scenes)):
+            rows.append(row)
+            report(len(rows), plan.scenes)
+    settings = _settings(load_model(plan.checkpoint), plan)
+    facts = {"scenes": plan.scenes, "seed": plan.seed, "steps": settings.steps, "guidance": f"{settings.guidance} {settings.scale:g}"}
+    return {**facts, **_summarise(rows, _mean), "spread": _summarise(rows, _standard_error)}
 
 
-def psnr(a: Tensor, b: Tensor, where: Tensor | None = None) -> float:
-    """dB for values in 0..1; ``where`` [N, 1, H, W] bool restricts it."""
-    squared = (a - b).square()
-    mean = squared.mean() if where is None else squared[where.expand_as(squared)].mean()
-    return -10 * math.log10(max(float(mean), 1e-10))
+_worker: tuple[LayerFlowModel, Plan] | None = None
 
 
-def name_colour(foreground: Tensor, alpha: Tensor) -> str:
-    """The palette colour nearest to the alpha-weighted mean, for straight [N, 3, H, W]."""
-    mean = (foreground * alpha).sum((0, 2, 3)) / alpha.sum().clamp(min=1e-6)
-    palette = torch.tensor(list(COLOURS.values())) * _MEAN_SHADE
-    return list(COLOURS)[int((palette - mean).square().sum(1).argmin())]
+def _start(plan: Plan) -> None:
+    global _worker
+    torch.set_num_threads(1)
+    _worker = load_model(plan.checkpoint), plan
 
 
-def name_background(background: Tensor) -> str:
-    """The background whose nearest phase is closest to the clip's mean picture."""
-    picture = background.mean(0)
-    y, x = torch.meshgrid((torch.arange(HEIGHT) + 0.5) / HEIGHT, (torch.arange(WIDTH) + 0.5) / HEIGHT, indexing="ij")
-
-    def distance(name: str) -> float:
-        return min(float((BACKGROUNDS[name](x, y, i / _PHASES) - picture).square().mean()) for i in range(_PHASES))
-
-    return min(BACKGROUNDS, key=distance)
+def _measure_in_worker(index: int) -> Figures:
+    return measure_scene(*_worker, index)
 
 
-def evaluate(model: LayerFlowModel, scenes: int = 24, settings: SamplerSettings | None = None) -> Figures:
-    """Run all tasks on ``scenes`` held-out scenes; those with a layer given, which cost as much again, on a third of them."""
-    settings = settings or SamplerSettings(**model.config.sampler)
-    pairs = [(scene, render(scene)) for scene in (draw_scene(FIRST_SEED + i, held_out=True) for i in range(scenes))]
-    apart = [_take_apart(model, scene, true, settings, i) for i, (scene, true) in enumerate(pairs)]
-    made = [[make_layers(model, Run(scene.prompts, given(true), settings, i)) for i, (scene, true) in enumerate(pairs[:count])]
-            for given, count in zip(_GIVEN, (scenes, -(-scenes // 3), -(-scenes // 3)))]  # fmt: skip
-    truth = [true for _, true in pairs]
-    return Figures(scenes, **_decomposition(apart, truth), **_generation(*made, pairs), vae_psnr=_vae_psnr(model, truth))
+def _settings(model: LayerFlowModel, plan: Plan) -> SamplerSettings:
+    return replace(SamplerSettings(**model.config.sampler), steps=plan.steps)
 
 
-# Nothing, the background, the foreground.
-_GIVEN = (
-    lambda true: {},
-    lambda true: {BACKGROUND: true.background.contiguous()},
-    lambda true: {FOREGROUND: true.foreground, ALPHA: true.alpha},
-)
-
-
-def _vae_psnr(model: LayerFlowModel, truth: list[TrueLayers]) -> dict[str, float]:
-    layout, errors = model.config.layout, {}
-    for true in truth:
-        clips = dict(zip(layout.names, model_clips(true)))
-        restored = model.vae.decode(model.vae.encode(clips, layout, NoiseSource(0).generator(POSTERIOR)), layout)
-        for name in layout.names:
-            errors.setdefault(name, []).append(psnr(restored[name] / 2, clips[name] / 2))
-    return {name: _mean(values) for name, values in errors.items()}
-
-
-def _take_apart(model: LayerFlowModel, scene: Scene, true: TrueLayers, settings: SamplerSettings, seed: int) -> LayerVideo:
+def measure_scene(model: LayerFlowModel, plan: Plan, index: int) -> Figures:
+    """All figures of one scene."""
+    scene, settings = plan.scene(index), _settings(model, plan)
+    true, other, seed = render(scene), render(plan.scene(index + 1)), plan.seed * SEEDS_APART + index
     prompts = {FOREGROUND: scene.foreground_prompt, BACKGROUND: scene.background_prompt}
-    return decompose(model, true.blended, Run(prompts, {}, settings, seed))
+    with torch.autocast("cpu", torch.bfloat16), HeadByHead():
+        apart = decompose(model, true.blended, Run(prompts, {}, settings, seed))
+        made = make_layers(model, Run(scene.prompts, {}, settings, seed))
+        figures = {
+            "decompose": _compare(apart, true),
+            "generate": _judge(made, scene),
+            "trivial": _trivial(true, other),
+            "truth": _judge(_as_video(true, made.fps), scene),
+            "vae": _vae_psnr(model, true),
+        }
+        if index % CONDITIONED == 0:
+            behind = make_layers(model, Run(scene.prompts, {FOREGROUND: true.foreground, ALPHA: true.alpha}, settings, seed))
+            before = make_layers(model, Run(scene.prompts, {BACKGROUND: true.background.contiguous()}, settings, seed))
+            figures["conditioned"] = {
+                "background_for_foreground": float(name_background(behind.background) == scene.background),
+                "color_for_background": float(name_colour(before.foreground, before.alpha) == scene.colour),
+                "shape_for_background": float(name_shape(before.alpha) == scene.shape),
+            }
+    return figures
 
 
-def _mean(values) -> float:
-    numbers = list(values)
-    return sum(numbers) / len(numbers)
-
-
-def _decomposition(apart: list[LayerVideo], truth: list[TrueLayers]) -> dict:
-    others = truth[1:] + truth[:1]
-    inside = [true.alpha > 0.5 * true.alpha.max() for true in truth]
+def _compare(made: LayerVideo, true: TrueLayers) -> dict[str, float]:
+    """Layers against the true ones; ``background_psnr`` in dB under the object, ``alpha_gradient`` per pixel."""
+    inside = true.alpha > 0.5 * true.alpha.max()
     return {
-        "alpha_mae": {
-            "model": _mean(float((a.alpha - t.alpha).abs().mean()) for a, t in zip(apart, truth)),
-            "empty alpha": _mean(float(t.alpha.mean()) for t in truth),
-        },
-        "alpha_iou": {
-            "model": _mean(soft_iou(a.alpha, t.alpha) for a, t in zip(apart, truth)),
-            "another scene's alpha": _mean(soft_iou(o.alpha, t.alpha) for o, t in zip(others, truth)),
-        },
-        "hidden_background_psnr": {
-            "model": _mean(psnr(a.background, t.background, w) for a, t, w in zip(apart, truth, inside)),
-            "the blend": _mean(psnr(t.blended, t.background, w) for t, w in zip(truth, inside)),
-        },
-        "background_psnr": {
-            "model": _mean(psnr(a.background, t.background) for a, t in zip(apart, truth)),
-            "the blend": _mean(psnr(t.blended, t.background) for t in truth),
-        },
+        "alpha_mae": mean_error(made.alpha, true.alpha),
+        "alpha_iou": soft_iou(made.alpha, true.alpha),
+        "alpha_gradient": gradient_error(made.alpha, true.alpha),
+        "background_psnr": psnr(made.background, true.background, inside),
+        "background_psnr_whole": psnr(made.background, true.background),
+        "foreground_mae": mean_error(made.foreground, true.foreground, inside),
     }
 
 
-def _generation(made: list[LayerVideo], before: list[LayerVideo], behind: list[LayerVideo], pairs: list[tuple[Scene, TrueLayers]]) -> dict:
+def _judge(made: LayerVideo, scene: Scene) -> dict[str, float]:
+    """Whether a clip shows what the prompt says (0 or 1 each), how it moves, and whether its layers make its blend."""
     return {
-        "colour_accuracy": {
-            "model": _mean(name_colour(m.foreground, m.alpha) == s.colour for m, (s, _) in zip(made, pairs)),
-            "model, background given": _mean(name_colour(m.foreground, m.alpha) == s.colour for m, (s, _) in zip(before, pairs)),
-            "rule on true clips": _mean(name_colour(t.foreground, t.alpha) == s.colour for s, t in pairs),
-            "chance": 1 / len(COLOURS),
-        },
-        "background_accuracy": {
-            "model": _mean(name_background(m.background) == s.background for m, (s, _) in zip(made, pairs)),
-            "model, foreground given": _mean(name_background(m.background) == s.background for m, (s, _) in zip(behind, pairs)),
-            "rule on true clips": _mean(name_background(t.background) == s.background for s, t in pairs),
-            "chance": 1 / len(BACKGROUNDS),
-        },
-        "recomposition_psnr": {
-            "model": _mean(psnr(m.recompose(), m.blended) for m in made),
-            "another clip's blend": _mean(psnr(m.recompose(), o.blended) for m, o in zip(made, made[1:] + made[:1])),
-        },
+        "color": float(name_colour(made.foreground, made.alpha) == scene.colour),
+        "background": float(name_background(made.background) == scene.background),
+        "shape": float(name_shape(made.alpha) == scene.shape),
+        "motion": float(name_motion(made.alpha) == scene.motion),
+        "dynamic_degree": path_length(made.alpha),
+        "frame_consistency": shape_consistency(made.alpha),
+        "composite_mae": mean_error(made.recompose(), made.blended),
     }
 
 
-def write_figures(figures: Figures, path: Path) -> None:
-    path.write_text(json.dumps(asdict(figures), indent=2) + "\n")
+def _as_video(true: TrueLayers, fps: float) -> LayerVideo:
+    return LayerVideo((Foreground(FOREGROUND, true.foreground, true.alpha),), true.background, true.blended, fps)
+
+
+def _trivial(true: TrueLayers, other: TrueLayers) -> dict[str, float]:
+    """What one gets without a model: an empty alpha, another scene's alpha or blend, the blend as background, a guess."""
+    inside = true.alpha > 0.5 * true.alpha.max()
+    return {
+        "empty_alpha_mae": float(true.alpha.mean()),
+        "empty_alpha_gradient": gradient_error(torch.zeros_like(true.alpha), true.alpha),
+        "other_alpha_iou": soft_iou(other.alpha, true.alpha),
+        "blend_as_background_psnr": psnr(true.blended, true.background, inside),
+        "blend_as_background_psnr_whole": psnr(true.blended, true.background),
+        "other_blend_composite_mae": mean_error(other.blended, true.blended),
+        "guessed_color": 1 / len(COLOURS),
+        "guessed_background": 1 / len(BACKGROUNDS),
+    }
+
+
+def _vae_psnr(model: LayerFlowModel, true: TrueLayers) -> dict[str, float]:
+    """dB of each kind of clip, encoded and decoded: what no figure above can exceed."""
+    layout = model.config.layout
+    clips = dict(zip(layout.names, model_clips(true)))
+    restored = model.vae.decode(model.vae.encode(clips, layout, NoiseSource(0).generator(POSTERIOR)), layout)
+    return {name: psnr(restored[name] / 2, clips[name] / 2) for name in layout.names}
+
+
+def _summarise(rows: Iterable[Figures], summary: Callable[[list[float]], float]) -> Figures:
+    columns: dict[str, dict[str, list[float]]] = {}
+    for row in rows:
+        for group, figures in row.items():
+            for name, value in figures.items():
+                columns.setdefault(group, {}).setdefault(name, []).append(value)
+    return {group: {name: round(summary(values), 5) for name, values in figures.items()} for group, figures in columns.items()}
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _standard_error(values: list[float]) -> float:
+    if len(values) < 2:
+        return 0.0
+    mean = _mean(values)
+    return math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1) / len(values))
+
+
+def write_figures(figures: Mapping, path: Path) -> None:
+    """Atomically, as JSON; raises VideoFileError if the place cannot be written."""
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(figures, indent=2) + "\n")

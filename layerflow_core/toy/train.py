@@ -10,6 +10,7 @@ import warnings
 from pathlib import Path
 
 from .embedded import EMBEDDED
+from .evaluation import SCENES, Plan, evaluate, write_figures
 from .fitting import run_workers
 from .latents import write_latents
 from .network_training import train_network
@@ -24,7 +25,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="for checkpoints and latents; about 500 MB")
     parser.add_argument("--target", type=Path, default=EMBEDDED, help="file to write")
-    parser.add_argument("--evaluate", type=int, default=24, metavar="SCENES", help="held-out scenes to measure on, 0 for none")
+    parser.add_argument("--evaluate", type=int, default=SCENES, metavar="SCENES", help="held-out scenes to measure on, 0 for none")
     options = parser.parse_args(arguments)
     options.folder.mkdir(parents=True, exist_ok=True)
     folder = str(options.folder)
@@ -37,10 +38,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     export(options.folder, options.target)
     if options.evaluate:
-        from ..model.loading import load_model
-        from .evaluation import evaluate, write_figures
-
-        write_figures(evaluate(load_model(options.target), options.evaluate), options.target.with_name("figures.json"))
+        write_figures(evaluate(Plan(options.target, scenes=options.evaluate)), options.target.with_name("figures.json"))
 
 
 if __name__ == "__main__":

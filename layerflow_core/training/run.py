@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from ..errors import TrainingError
 from ..layout import THREE_TEXTS
 from ..model.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
@@ -28,8 +30,11 @@ from .trainer import Trainer
 DEFAULT_RANKS = {MOTION: 8, CONTENT: 256}  # official, for the 2B network
 
 
-def run_training(config: TrainingConfig) -> Path | None:
+def run_training(config: TrainingConfig, check_only: bool = False) -> Path | None:
     """Prepare data, train, write the result.
+
+    Args:
+        check_only: stop when model, data and plan were found to fit and the memory plan is printed.
 
     Returns:
         The file that was written: a LoRA, or a whole checkpoint; None if the training was told to stop before its end.
@@ -38,10 +43,12 @@ def run_training(config: TrainingConfig) -> Path | None:
         LayerFlowError: model, data or plan do not fit; before training starts.
     """
     stage = find_stage(config.stage.name)
-    model = load_model(config.model.checkpoint)
+    model = load_model(config.model.checkpoint, _frozen_dtype(stage, config))
     sources = {name: section.open(model.config.layout.names) for name, section in config.data.items()}
     network = prepare_network(model, stage, config)
     print(plan_memory(network, config.plan))
+    if check_only:
+        return None
     caches = {name: _cache(sources[name], stage, name, model, config) for name in stage.sources}
     maker = BatchMaker(_mix(caches, stage), task_layouts(model.config.layout, config.stage.tasks), config.plan.seed)
     objective = LayerObjective(Schedule(model.config.schedule))
@@ -50,6 +57,12 @@ def run_training(config: TrainingConfig) -> Path | None:
         return None
     with trainer.kept_weights():
         return _write_result(network, stage, config) if trainer.accelerator.is_main_process else None
+
+
+def _frozen_dtype(stage: Stage, config: TrainingConfig) -> torch.dtype:
+    """Weights that a LoRA stage keeps frozen need no more bits than the computing has."""
+    computing = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(config.plan.precision, torch.float32)
+    return computing if stage.adapter else torch.float32
 
 
 def prepare_network(model: LayerFlowModel, stage: Stage, config: TrainingConfig):
@@ -67,7 +80,10 @@ def prepare_network(model: LayerFlowModel, stage: Stage, config: TrainingConfig)
         add_adapter(network.backbone, stage.adapter, config.stage.rank or DEFAULT_RANKS[stage.adapter])
     # All adapters take part; the motion one as strongly as each sample says.
     set_strengths(network.backbone, dict.fromkeys(adapter_names(network.backbone), 1.0))
-    choose_trainable(network, stage.adapter, config.stage.blocks)
+    trained = set(choose_trainable(network, stage.adapter, config.stage.blocks))
+    for name, parameter in network.named_parameters():
+        if name in trained:  # small steps would be lost in half precision
+            parameter.data = parameter.data.float()
     return network
 
 
@@ -75,12 +91,19 @@ def _cache(source, stage: Stage, name: str, model: LayerFlowModel, config: Train
     """A source's latents; the first process makes them, the others wait for it."""
     from accelerate import PartialState
 
+    state, parts = PartialState(), (model.require_vae().vae, model.require_text().t5)
+
     def report(done: int, total: int) -> None:
         print(f"\rencode {name}: {done}/{total} shards", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
-    with PartialState().main_process_first():
+    with state.main_process_first():
         root = config.cache or config.output / "cache"
-        return build_cache(source, stage.sources[name].treatment, model, root, config.plan.seed, config.data[name].variants, report)
+        for part in parts:
+            part.to(state.device)
+        cache = build_cache(source, stage.sources[name].treatment, model, root, config.plan.seed, config.data[name].variants, report)
+        for part in parts:
+            part.to("cpu")
+        return cache
 
 
 def _mix(caches: Mapping[str, Sequence[CachedClip]], stage: Stage) -> Mixture:

@@ -9,10 +9,25 @@ import json
 import tempfile
 from pathlib import Path
 
+from layerflow_core.video.files import read_video
+
 from .browser import open_graph, open_page, run_and_wait, to_ui_graph
 from .comfy_server import PACK, checkouts, start
 
 COLUMNS, CELL = 2, (288, 192)
+
+
+def middle_frame(path: Path):
+    """Of a moving picture or a video, as RGBA."""
+    from PIL import Image
+
+    if path.suffix == ".mp4":
+        frames = read_video(path).colour
+        picture = (frames[len(frames) // 2] * 255).round().byte().permute(1, 2, 0).numpy()
+        return Image.fromarray(picture).convert("RGBA")
+    with Image.open(path) as moving:
+        moving.seek(moving.n_frames // 2)
+        return moving.convert("RGBA")
 
 
 def write_thumbnail(pictures: list[Path], target: Path) -> None:
@@ -23,9 +38,7 @@ def write_thumbnail(pictures: list[Path], target: Path) -> None:
     board = Image.new("RGB", CELL)
     board.putdata([(102, 102, 102) if (x // 12 + y // 12) % 2 else (153, 153, 153) for y in range(CELL[1]) for x in range(CELL[0])])
     for i, path in enumerate(pictures):
-        with Image.open(path) as moving:
-            moving.seek(moving.n_frames // 2)
-            frame = moving.convert("RGBA").resize(CELL, Image.Resampling.BICUBIC)
+        frame = middle_frame(path).resize(CELL, Image.Resampling.BICUBIC)
         cell = board.copy()
         cell.paste(frame, (0, 0), frame)
         sheet.paste(cell, ((i % COLUMNS) * CELL[0], (i // COLUMNS) * CELL[1]))
@@ -42,7 +55,7 @@ def main() -> None:
                 target.write_text(json.dumps(graph, indent=1) + "\n")
                 open_graph(page, graph)
                 entry = run_and_wait(page, server)
-                write_thumbnail(sorted(p for p in server.saved(entry) if p.suffix == ".webp"), target.with_suffix(".jpg"))
+                write_thumbnail(sorted(server.saved(entry)), target.with_suffix(".jpg"))
                 print(target)
     finally:
         server.process.terminate()

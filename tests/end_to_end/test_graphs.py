@@ -12,7 +12,8 @@ import torch
 from .comfy_server import error_of
 from .conftest import GRAPHS, load_graph
 
-FOOTAGE = Path(__file__).parents[3] / "shared" / "data" / "davis" / "dog" / "bl"
+DOG = Path(__file__).parents[3] / "shared" / "data" / "davis" / "dog"
+FOOTAGE = DOG / "bl"
 TASKS = ("generate", "decompose", "foreground_to_background", "background_to_foreground")
 
 
@@ -24,12 +25,22 @@ def quickly(graph: dict, steps: int = 2) -> dict:
 
 
 def test_every_task_has_its_graph():
-    assert GRAPHS == sorted(TASKS)
+    assert GRAPHS == sorted((*TASKS, "collect_layer_clip"))
 
 
 def test_nodes_are_there_with_tooltips(server):
     info = server.get("/object_info")
-    for name in ("LoadLayerFlow", "LayerPrompts", "LayerSampler", "DecomposeVideo", "ConditionLayer", "CompositeRGBA", "LayerFlowSampleClip"):
+    for name in (
+        "LoadLayerFlow",
+        "LayerPrompts",
+        "LayerSampler",
+        "DecomposeVideo",
+        "ConditionLayer",
+        "CompositeRGBA",
+        "LayerFlowSampleClip",
+        "CollectLayerClip",
+        "LayerFlowLoRA",
+    ):
         assert info[name]["category"] == "LayerFlow" and info[name]["output_tooltips"]
 
 
@@ -145,3 +156,53 @@ def test_unknown_choices_are_refused_before_running(server):
     graph["3"]["inputs"]["solver"] = "euler"
     answer = server.post("/prompt", {"prompt": graph})
     assert answer["http"] == 400 and "3" in answer["node_errors"]
+
+
+def _real_layers(folder: Path) -> None:
+    """The DAVIS dog as three video files; a scene of the procedural world where the footage is not there."""
+    from layerflow_core.toy.world import draw_scene, render
+    from layerflow_core.video.files import read_video, write_h264
+
+    if DOG.is_dir():
+        layers = {name: read_video(DOG / name).colour for name in ("bl", "bg", "mask")}
+    else:
+        true = render(draw_scene(3))
+        layers = {"bl": true.blended, "bg": true.background, "mask": true.alpha.expand(-1, 3, -1, -1)}
+    for name, frames in layers.items():
+        write_h264(folder / f"dog_{name}.mp4", frames, 8)
+
+
+def test_a_dataset_collected_from_real_footage_trains_a_step(server, tmp_path):
+    """Coarse data as in the paper: footage, a mask and the inpainted background, from files through the graph to a training."""
+    pytest.importorskip("accelerate"), pytest.importorskip("pydantic")
+    from layerflow_core import cli
+    from layerflow_core.toy.embedded import EMBEDDED
+
+    _real_layers(server.base / "input")
+    graph = load_graph("collect_layer_clip")
+    for number, name in enumerate(("bl", "bg", "mask")):
+        graph[f"3{number}"] = {"class_type": "LoadVideo", "inputs": {"file": f"dog_{name}.mp4"}}
+        graph[f"4{number}"] = {"class_type": "GetVideoComponents", "inputs": {"video": [f"3{number}", 0]}}
+    graph["50"] = {"class_type": "ImageToMask", "inputs": {"image": ["42", 0], "channel": "red"}}
+    graph["2"]["inputs"] |= {"foreground": ["40", 0], "blended": ["40", 0], "background": ["41", 0], "alpha": ["50", 0], "fps": ["40", 2], "dataset": "dogs"}
+    for _ in range(2):
+        entry = server.run(graph)
+        assert entry["status"]["status_str"] == "success", error_of(entry)
+        graph["2"]["inputs"]["name"] = "dog"
+    dataset = server.base / "output" / "dogs"
+    assert sorted(p.name for p in dataset.iterdir()) == ["clip_00001", "dog_00001"]
+    config = tmp_path / "base.toml"
+    config.write_text(
+        f'output = "run"\n[model]\ncheckpoint = "{EMBEDDED}"\n[stage]\nname = "base"\ntasks = "all"\n'
+        f'[data.coarse]\nfolder = "{dataset}"\n[plan]\nsteps = 1\nprecision = "no"\n'
+    )
+    assert cli.main(["train", str(config)]) == 0 and (tmp_path / "run" / "base.safetensors").exists()
+
+
+def test_a_broken_clip_is_refused_in_the_graph(server):
+    graph = load_graph("collect_layer_clip")
+    graph["60"] = {"class_type": "ImageFromBatch", "inputs": {"image": ["1", 2], "batch_index": 0, "length": 5}}
+    graph["2"]["inputs"] |= {"background": ["60", 0], "dataset": "broken"}
+    entry = server.run(graph)
+    assert entry["status"]["status_str"] == "error" and "DatasetError" in error_of(entry) and "background 5 frames" in error_of(entry)
+    assert not (server.base / "output" / "broken").exists()

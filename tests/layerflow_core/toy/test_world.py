@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from layerflow_core.errors import LayoutError
-from layerflow_core.toy.evaluation import name_background, name_colour
+from layerflow_core.toy.measures import name_background, name_colour
 from layerflow_core.toy.world import BACKGROUNDS, COLOURS, MATERIALS, MOTIONS, SHAPES, draw_scene, draw_scenes, render
 
 SCENES = list(draw_scenes(60, 0))

@@ -13,12 +13,13 @@ from layerflow_core.toy.embedded import EMBEDDED
 from layerflow_core.toy.world import draw_scene, render
 from layerflow_core.training.data.clip_folder import RECORD, LayerClip, write_clip
 
-pytest.importorskip("accelerate"), pytest.importorskip("pydantic")
+AcceleratorState = pytest.importorskip("accelerate.state").AcceleratorState
+pytest.importorskip("pydantic")
 STEPS = 2
-PLAN = f"""
+PLAN = """
 [plan]
-steps = {STEPS}
-precision = "no"
+steps = 2
+precision = "{}"
 rate = 1e-2
 warm_up = 1
 sample_every = 2
@@ -37,10 +38,11 @@ def folder(tmp_path_factory):
     return root
 
 
-def train(folder, name: str, data: str, model: str = "", stage: str = ""):
-    text = f'output = "{name}"\ncache = "cache"\n[model]\ncheckpoint = "{EMBEDDED}"\n{model}\n[stage]\nname = "{name}"\ntasks = "all"\n{stage}\n{data}{PLAN}'
+def train(folder, name: str, data: str, model: str = "", stage: str = "", precision: str = "no", options: tuple[str, ...] = ()):
+    text = f'output = "{name}"\ncache = "cache"\n[model]\ncheckpoint = "{EMBEDDED}"\n{model}\n[stage]\nname = "{name}"\ntasks = "all"\n{stage}\n{data}{PLAN.format(precision)}'
     (folder / f"{name}.toml").write_text(text)
-    return cli.main(["train", str(folder / f"{name}.toml")])
+    AcceleratorState._reset_state(True)  # one process has one precision, and these are several trainings in one
+    return cli.main(["train", str(folder / f"{name}.toml"), *options])
 
 
 PASTED = '[data.pasted]\nformat = "pasted"\nforegrounds = "clips"\nbackgrounds = "clips"\ncount = 2\n'
@@ -49,7 +51,7 @@ PASTED = '[data.pasted]\nformat = "pasted"\nforegrounds = "clips"\nbackgrounds =
 @pytest.fixture(scope="module")
 def trained(folder):
     assert train(folder, "base", '[data.coarse]\nfolder = "clips"\n') == 0
-    assert train(folder, "motion", PASTED, stage="rank = 2") == 0
+    assert train(folder, "motion", PASTED, stage="rank = 2", precision="bf16") == 0
     stills = '[data.stills]\nfolder = "clips"\n'
     assert train(folder, "content", stills + PASTED, 'motion_lora = "motion/motion.safetensors"', "rank = 4") == 0
     return folder
@@ -81,7 +83,7 @@ def test_a_finished_training_writes_the_same_result_again(trained):
     path = trained / "motion" / "motion.safetensors"
     before = path.read_bytes()
     path.unlink()
-    assert train(trained, "motion", PASTED, stage="rank = 2") == 0
+    assert train(trained, "motion", PASTED, stage="rank = 2", precision="bf16") == 0
     assert path.read_bytes() == before
 
 
@@ -98,6 +100,13 @@ def test_a_finished_training_writes_the_same_result_again(trained):
 def test_what_does_not_fit_is_said_before_training_starts(trained, capsys, name, data, model, message):
     assert train(trained, name, data, model) == 1
     assert message in capsys.readouterr().err
+
+
+def test_check_prints_the_memory_plan_and_trains_nothing(folder, capsys):
+    (folder / "base").mkdir(exist_ok=True)
+    before = sorted(folder.rglob("*.safetensors"))
+    assert train(folder, "base", '[data.coarse]\nfolder = "clips"\n', options=("--check",)) == 0
+    assert "GiB a device" in capsys.readouterr().out and sorted(folder.rglob("*.safetensors")) == before
 
 
 def test_a_broken_clip_stops_the_training_before_its_first_step(folder, tmp_path, capsys):

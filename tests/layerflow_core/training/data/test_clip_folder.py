@@ -60,7 +60,10 @@ def _drop_layer(folder):
     [
         (_drop_layer, "dog_00001: layer background is missing"),
         (lambda f: (f / "alpha" / "00002.png").unlink(), "dog_00001: layers differ .*alpha 2 frames"),
-        (lambda f: [write_picture(f / "background" / f"{i:05d}.png", torch.zeros(3, 12, 18)) for i in range(3)], "layers differ .*background 3 frames of 18 x 12"),
+        (
+            lambda f: [write_picture(f / "background" / f"{i:05d}.png", torch.zeros(3, 12, 18)) for i in range(3)],
+            "layers differ .*background 3 frames of 18 x 12",
+        ),
         (lambda f: write_picture(f / "alpha" / "00001.png", torch.zeros(3, 6, 6)), "pictures of different sizes"),
         (lambda f: (f / "blended" / "00001.png").write_bytes(b"no picture"), r"00001\.png cannot be read"),
         (lambda f: (f / RECORD).unlink(), r"clip\.json cannot be read"),
