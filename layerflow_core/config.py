@@ -86,7 +86,7 @@ class ModelConfig:
 
     @property
     def sequence_length(self) -> int:
-        return self.text_length + self.layout.frames * self.network.tokens_per_frame
+        return self.text_length + self.layout.network_frames * self.network.tokens_per_frame
 
     def to_json(self) -> str:
         return json.dumps({"format": FORMAT_VERSION, **asdict(self)}, sort_keys=True)

@@ -19,6 +19,7 @@ from .errors import LayoutError
 FOREGROUND, ALPHA, BACKGROUND, BLENDED = KINDS = ("foreground", "alpha", "background", "blended")
 PIXELS_PER_LATENT = 4  # frames that one latent frame of a CogVideoX VAE stands for
 STACK, CLIP = ENCODINGS = ("stack", "clip")
+SEQUENCE, CHANNELS = ARRANGEMENTS = ("sequence", "channels")
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,9 @@ class Layout:
             (two official variants); it is given or generated with the first clip.
         layer_embedding: the network adds a learned embedding to each text segment (paper section 3.1).
         encoding: ``stack`` sends all clips through the VAE in one call, ``clip`` each on its own.
+        arrangement: how clips meet in the network. ``sequence``, LayerFlow's way, puts their frames one after another;
+            ``channels`` lays them on each other as channels of the same frames, the alternative that the paper
+            compares with.
 
     Raises:
         LayoutError: the row contradicts itself.
@@ -71,6 +75,7 @@ class Layout:
     leading_duplicate: bool = False
     layer_embedding: bool = False
     encoding: str = STACK
+    arrangement: str = SEQUENCE
 
     def __post_init__(self) -> None:
         names = self.names
@@ -82,6 +87,10 @@ class Layout:
             raise LayoutError(f"layout {self.name!r} has prompts for {strangers}, expected some of {names}")
         if self.encoding not in ENCODINGS:
             raise LayoutError(f"layout {self.name!r} has encoding {self.encoding!r}, expected one of {', '.join(ENCODINGS)}")
+        if self.arrangement not in ARRANGEMENTS:
+            raise LayoutError(f"layout {self.name!r} has arrangement {self.arrangement!r}, expected one of {', '.join(ARRANGEMENTS)}")
+        if self.arrangement == CHANNELS and self.leading_duplicate:
+            raise LayoutError(f"layout {self.name!r} lays clips on each other with one frame left over, expected no leading duplicate")
         if all(clip.given for clip in self.clips):
             raise LayoutError(f"layout {self.name!r} gives every clip, expected at least one to generate")
         for index, clip in enumerate(self.clips):
@@ -198,6 +207,30 @@ class Layout:
         """[B, T, ...] -> [B, K, ...], None where nothing is given."""
         return full[:, list(self.given_frames)] if self.given_frames else None
 
+    # ---- what the network sees ----------------------------------------------------------------------------------
+
+    @property
+    def layers_per_frame(self) -> int:
+        """Clips that share the network's frames as channels."""
+        return len(self.clips) if self.arrangement == CHANNELS else 1
+
+    @property
+    def network_frames(self) -> int:
+        """Latent frames that the network sees."""
+        return self.frames // self.layers_per_frame
+
+    def to_network(self, latents: Tensor) -> Tensor:
+        """[B, T, C, H, W] -> [B, T / layers, layers * C, H, W]; unchanged in a sequence."""
+        if self.layers_per_frame == 1:
+            return latents
+        return latents.unflatten(1, (self.layers_per_frame, -1)).transpose(1, 2).flatten(2, 3)
+
+    def from_network(self, latents: Tensor) -> Tensor:
+        """The inverse of ``to_network``."""
+        if self.layers_per_frame == 1:
+            return latents
+        return latents.unflatten(2, (self.layers_per_frame, -1)).transpose(1, 2).flatten(1, 2)
+
     # ---- the pixel stack ---------------------------------------------------------------------------------------
 
     def stack(self, clips: Mapping[str, Tensor]) -> Tensor:
@@ -245,6 +278,7 @@ _TABLE = (
     _row("bg2fg_rgba", RGBA, {BACKGROUND: 4}, THREE_TEXTS, leading_duplicate=True, layer_embedding=True),
     # One checkpoint for every task: ``giving`` says which.
     _row("unified_rgba", RGBA, {}, THREE_TEXTS, layer_embedding=True, encoding=CLIP),
+    _row("channels_rgba", RGBA, {}, THREE_TEXTS, layer_embedding=True, encoding=CLIP, arrangement=CHANNELS),
 )
 LAYOUTS: Mapping[str, Layout] = {row.name: row for row in _TABLE}
 OFFICIAL_VARIANTS = tuple(row.name for row in _TABLE[:8])

@@ -86,7 +86,9 @@ class LayerFlowNetwork(nn.Module):
         self._check(latents, context)
         if not self._folded:
             self.backbone.patch_embed.pos_embedding = self.positions()
-        return self.backbone(hidden_states=latents, encoder_hidden_states=context, timestep=timestep, return_dict=False)[0]
+        seen = self.config.layout.to_network(latents)
+        v = self.backbone(hidden_states=seen, encoder_hidden_states=context, timestep=timestep, return_dict=False)[0]
+        return self.config.layout.from_network(v)
 
     def _check(self, latents: Tensor, context: Tensor) -> None:
         # diffusers would drop the checkpoint's table for plain sincos positions here, without a word.
@@ -103,18 +105,19 @@ def build_backbone(config: ModelConfig) -> CogVideoXTransformer3DModel:
     """diffusers' network in the dimensions of a checkpoint, with official eps; weights are random."""
     from diffusers import CogVideoXTransformer3DModel
 
-    network = config.network
+    network, layout = config.network, config.layout
+    channels = network.latent_channels * layout.layers_per_frame
     backbone = CogVideoXTransformer3DModel(
         num_attention_heads=network.num_attention_heads,
         attention_head_dim=network.attention_head_dim,
-        in_channels=network.latent_channels,
-        out_channels=network.latent_channels,
+        in_channels=channels,
+        out_channels=channels,
         time_embed_dim=network.time_embed_dim,
         text_embed_dim=network.text_embed_dim,
         num_layers=network.num_layers,
         sample_width=network.latent_width,
         sample_height=network.latent_height,
-        sample_frames=(config.layout.frames - 1) * PIXELS_PER_LATENT + 1,
+        sample_frames=(layout.network_frames - 1) * PIXELS_PER_LATENT + 1,
         patch_size=network.patch_size,
         temporal_compression_ratio=PIXELS_PER_LATENT,
         max_text_seq_length=config.text_length,

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from ..errors import TrainingError
 from ..layout import THREE_TEXTS
@@ -115,12 +116,14 @@ def _sampler(model: LayerFlowModel, sources: Mapping, stage: Stage, config: Trai
     clip = sources[next(iter(stage.sources))][0]
     run = Run({name: clip.prompts[name] for name in THREE_TEXTS if name in clip.prompts}, {}, SamplerSettings(**model.config.sampler), config.plan.seed)
 
-    def draw(step: int, network) -> None:
+    def draw(step: int, network) -> Tensor:
         present = adapter_names(network.backbone)
         set_strengths(network.backbone, {name: float(name != MOTION) for name in present})
         layers = make_layers(replace(model, network=network), run)
         set_strengths(network.backbone, dict.fromkeys(present, 1.0))
-        write_picture(config.output / "samples" / f"step_{step:08d}.png", draw_sheet(layers))
+        sheet = draw_sheet(layers)
+        write_picture(config.output / "samples" / f"step_{step:08d}.png", sheet)
+        return sheet
 
     return draw
 

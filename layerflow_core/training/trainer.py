@@ -89,11 +89,12 @@ class Trainer:
 
     Args:
         folder: for checkpoints and logs.
-        on_sample: called with (step, network) every ``sample_every`` steps on the main process, with the kept weights in place.
+        on_sample: called with (step, network) every ``sample_every`` steps on the main process, with the kept weights in
+            place; the picture [3, H, W] in 0..1 that it returns goes into the log.
     """
 
     def __init__(self, network: LayerFlowNetwork, objective: LayerObjective, maker: BatchMaker, plan: TrainPlan, folder: Path,
-                 on_sample: Callable[[int, LayerFlowNetwork], None] | None = None) -> None:  # fmt: skip
+                 on_sample: Callable[[int, LayerFlowNetwork], Tensor | None] | None = None) -> None:  # fmt: skip
         from accelerate import Accelerator
 
         self.maker, self.plan, self.folder, self.on_sample = maker, plan, folder, on_sample
@@ -179,8 +180,10 @@ class Trainer:
         if self.on_sample and plan.sample_every and step % plan.sample_every == 0:
             if self.accelerator.is_main_process:
                 with self.kept_weights() as network:
-                    self.on_sample(step, network.eval())
+                    picture = self.on_sample(step, network.eval())
                 network.train()
+                if picture is not None:
+                    self.accelerator.get_tracker("tensorboard").writer.add_image("layers", picture, step)
             self.accelerator.wait_for_everyone()
 
     def _agree(self, told: bool) -> bool:

@@ -64,3 +64,19 @@ def test_a_row_no_official_variant_has_runs(make_network, inputs_for):
     latents = sample(predict, noise.initial(shape), noise.per_step(shape), Schedule(), SamplerSettings(3))
     assert torch.equal(row.join(latents, given)[:, :8], full[:, :8])
     assert latents.isfinite().all() and latents.shape == shape
+
+
+def test_layers_as_channels_are_a_row(make_network, inputs_for):
+    """The paper's alternative: the same clips in a quarter of the tokens, through the same code."""
+    network = make_network("channels_rgba")
+    latents, context, t = inputs_for(network)
+    assert network.position_table.shape[1] == network.config.sequence_length == 3 * 5 + 4 * 6
+    v = network(latents, context, t)
+    assert v.shape == latents.shape
+    layout = network.config.layout
+    assert torch.equal(layout.from_network(layout.to_network(latents)), latents)
+    seen = layout.to_network(latents)
+    assert torch.equal(seen[:, 2, 4:8], latents[:, layout.span("alpha")][:, 2])
+    changed = latents.clone()
+    changed[:, layout.span("blended")] += 1
+    assert (network(changed, context, t) - v)[:, layout.span("foreground")].abs().max() > 1e-4

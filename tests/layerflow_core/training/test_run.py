@@ -76,7 +76,9 @@ def test_loras_hold_what_their_stages_trained(trained, embedded):
 def test_a_training_leaves_logs_sheets_and_a_checkpoint(trained):
     for name in ("base", "motion", "content"):
         assert (trained / name / "samples" / f"step_{STEPS:08d}.png").exists()
-        assert list((trained / name / "logs").rglob("events*")) and (trained / name / "checkpoints" / f"step_{STEPS:08d}").is_dir()
+        (events,) = (trained / name / "logs").rglob("events*")
+        assert b"layers" in events.read_bytes() and b"loss" in events.read_bytes()
+        assert (trained / name / "checkpoints" / f"step_{STEPS:08d}").is_dir()
 
 
 def test_a_finished_training_writes_the_same_result_again(trained):
