@@ -6,6 +6,7 @@ A command is a row of ``COMMANDS``: its help, its arguments and the function tha
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -26,6 +27,7 @@ from .sampling.guidance import GUIDANCES
 from .sampling.sampler import SamplerSettings
 from .sampling.solver import SOLVERS
 from .toy.embedded import EMBEDDED
+from .toy.evaluation import SCENES, STEPS, Plan, evaluate, write_figures
 from .video.frames import FITS
 
 DEMO_SEED = 7
@@ -169,10 +171,6 @@ def demo(options: argparse.Namespace) -> None:
 
 
 def evaluate_toy(options: argparse.Namespace) -> None:
-    import json
-
-    from .toy.evaluation import Plan, evaluate, write_figures
-
     def report(done: int, total: int) -> None:
         print(f"\rscene {done}/{total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
@@ -276,7 +274,8 @@ COMMANDS: Mapping[str, Command] = {
     "evaluate": Command("measure a model of the procedural world on held-out scenes, beside trivial answers", evaluate_toy, (
         _argument("--toy", action="store_true", help="the world whose truth is known; the only one yet"),
         _argument("--model", type=Path, default=EMBEDDED, help="checkpoint of this pack's format; default: the embedded model"),
-        _argument("--seed", type=int, default=0, help="of the scenes"), _argument("--scenes", type=int, default=64), _argument("--steps", type=int, default=20),
+        _argument("--seed", type=int, default=0, help="of the scenes"),
+        _argument("--scenes", type=int, default=SCENES), _argument("--steps", type=int, default=STEPS),
         _argument("--json", type=Path, help="write the figures here"),
     )),
     "train": Command("train a stage: base, motion LoRA, content LoRA; `accelerate launch -m layerflow_core.cli train` for many GPUs", train, (
