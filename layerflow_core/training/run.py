@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..errors import TrainingError
 from ..layout import THREE_TEXTS
-from ..model.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from ..model.checkpoint import Checkpoint, digest, read_checkpoint, write_checkpoint
 from ..model.loading import LayerFlowModel, load_model, network_tensors
 from ..model.lora import CONTENT, MOTION, adapter_names, add_adapter, set_strengths
 from ..model.lora_file import add_lora, read_lora, write_lora
@@ -22,7 +22,7 @@ from ..sampling.schedule import Schedule
 from ..video.contact_sheet import draw_sheet
 from ..video.files import write_picture
 from .config import TrainingConfig
-from .data.cache import CachedClip, build_cache
+from .data.cache import LatentCache, build_cache
 from .memory import plan_memory
 from .objective import BatchMaker, LayerObjective, Mixture
 from .stages import Stage, choose_trainable, find_stage, task_layouts
@@ -53,7 +53,8 @@ def run_training(config: TrainingConfig, check_only: bool = False) -> Path | Non
     caches = {name: _cache(sources[name], stage, name, model, config) for name in stage.sources}
     maker = BatchMaker(_mix(caches, stage), task_layouts(model.config.layout, config.stage.tasks), config.plan.seed)
     objective = LayerObjective(Schedule(model.config.schedule))
-    trainer = Trainer(network, objective, maker, config.plan, config.output, _sampler(model, sources, stage, config))
+    origin = _origin(model, caches, config)
+    trainer = Trainer(network, objective, maker, config.plan, config.output, _sampler(model, sources, stage, config), origin)
     if not trainer.run():
         return None
     with trainer.kept_weights():
@@ -88,7 +89,7 @@ def prepare_network(model: LayerFlowModel, stage: Stage, config: TrainingConfig)
     return network
 
 
-def _cache(source, stage: Stage, name: str, model: LayerFlowModel, config: TrainingConfig) -> Sequence[CachedClip]:
+def _cache(source, stage: Stage, name: str, model: LayerFlowModel, config: TrainingConfig) -> LatentCache:
     """A source's latents; the first process makes them, the others wait for it."""
     from accelerate import PartialState
 
@@ -107,7 +108,14 @@ def _cache(source, stage: Stage, name: str, model: LayerFlowModel, config: Train
         return cache
 
 
-def _mix(caches: Mapping[str, Sequence[CachedClip]], stage: Stage) -> Mixture:
+def _origin(model: LayerFlowModel, caches: Mapping[str, LatentCache], config: TrainingConfig) -> dict[str, str]:
+    """What may not change under a training that goes on: model, LoRA, stage and data."""
+    loras = {kind: digest(path) for kind, path in ((MOTION, config.model.motion_lora), (CONTENT, config.model.content_lora)) if path}
+    data = {f"data.{name}": cache.folder.name for name, cache in caches.items()}
+    return {"checkpoint": model.digest, "stage": repr(config.stage), **loras, **data}
+
+
+def _mix(caches: Mapping[str, LatentCache], stage: Stage) -> Mixture:
     return Mixture([(caches[name], source.motion, source.share) for name, source in stage.sources.items()])
 
 

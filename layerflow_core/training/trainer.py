@@ -10,10 +10,11 @@ import json
 import math
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,8 @@ from ..model.network import LayerFlowNetwork
 from .objective import Batch, BatchMaker, LayerObjective
 
 STRICT = {"extra": "forbid"}  # read by pydantic, which checks configuration files against these dataclasses
+PRECISIONS = ("no", "bf16", "fp16")
+DECAYS = ("cosine", "constant")
 _CHECKPOINTS, _RECORD = "checkpoints", "plan.json"
 
 
@@ -63,6 +66,16 @@ class TrainPlan:
     keep: int = 2
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        for name, choices in (("precision", PRECISIONS), ("decay", DECAYS)):
+            if getattr(self, name) not in choices:
+                raise TrainingError(f"plan.{name} = {getattr(self, name)!r} met, expected one of {', '.join(choices)}")
+        for name in ("steps", "batch", "accumulation", "rate", "save_every", "log_every", "keep"):
+            if getattr(self, name) <= 0:
+                raise TrainingError(f"plan.{name} = {getattr(self, name)} met, expected more than 0")
+        if not 0 <= self.ema < 1:
+            raise TrainingError(f"plan.ema = {self.ema} met, expected 0 to below 1")
+
     def rate_share(self, step: int) -> float:
         """Share of the peak rate at a step."""
         if step < self.warm_up:
@@ -91,13 +104,16 @@ class Trainer:
         folder: for checkpoints and logs.
         on_sample: called with (step, network) every ``sample_every`` steps on the main process, with the kept weights in
             place; the picture [3, H, W] in 0..1 that it returns goes into the log.
+        origin: what network and data are, as text by name; a folder's checkpoint of another origin is refused.
     """
 
     def __init__(self, network: LayerFlowNetwork, objective: LayerObjective, maker: BatchMaker, plan: TrainPlan, folder: Path,
-                 on_sample: Callable[[int, LayerFlowNetwork], Tensor | None] | None = None) -> None:  # fmt: skip
+                 on_sample: Callable[[int, LayerFlowNetwork], Tensor | None] | None = None,
+                 origin: Mapping[str, str] = MappingProxyType({})) -> None:  # fmt: skip
         from accelerate import Accelerator
 
         self.maker, self.plan, self.folder, self.on_sample = maker, plan, folder, on_sample
+        self.essence = {**_essence(plan), **origin}
         self.accelerator = Accelerator(
             mixed_precision=plan.precision, gradient_accumulation_steps=plan.accumulation, log_with="tensorboard", project_dir=str(folder)
         )
@@ -200,7 +216,7 @@ class Trainer:
         accelerator.save_state(str(partial))
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
-            (partial / _RECORD).write_text(json.dumps(_essence(self.plan)))
+            (partial / _RECORD).write_text(json.dumps(self.essence))
             shutil.rmtree(final, ignore_errors=True)
             partial.rename(final)
             for old in _checkpoints(root)[: -self.plan.keep]:
@@ -211,7 +227,7 @@ class Trainer:
         found = _checkpoints(self.folder / _CHECKPOINTS)
         if not found:
             return
-        met, expected = json.loads((found[-1] / _RECORD).read_text()), _essence(self.plan)
+        met, expected = json.loads((found[-1] / _RECORD).read_text()), self.essence
         if changed := [key for key in expected if met.get(key) != expected[key]]:
             raise TrainingError(f"{found[-1]} was made with other {', '.join(changed)}: name another output folder, or take the old values")
         self.accelerator.load_state(str(found[-1]))

@@ -104,6 +104,11 @@ def test_what_does_not_fit_is_said_before_training_starts(trained, capsys, name,
     assert message in capsys.readouterr().err
 
 
+def test_other_data_does_not_go_on_in_the_same_folder(trained, capsys):
+    assert train(trained, "motion", PASTED.replace("count = 2", "count = 3"), stage="rank = 2", precision="bf16") == 1
+    assert "made with other data.pasted" in capsys.readouterr().err
+
+
 def test_check_prints_the_memory_plan_and_trains_nothing(folder, capsys):
     (folder / "base").mkdir(exist_ok=True)
     before = sorted(folder.rglob("*.safetensors"))
