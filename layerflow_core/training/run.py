@@ -56,6 +56,7 @@ def run_training(config: TrainingConfig, check_only: bool = False) -> Path | Non
     origin = _origin(model, caches, config)
     trainer = Trainer(network, objective, maker, config.plan, config.output, _sampler(model, sources, stage, config), origin)
     if not trainer.run():
+        trainer.accelerator.print(f"stopped after step {trainer.progress.step}; start it again to go on")
         return None
     with trainer.kept_weights():
         return _write_result(network, stage, config) if trainer.accelerator.is_main_process else None

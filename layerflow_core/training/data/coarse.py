@@ -7,13 +7,15 @@ Legend: N frames, H height, W width; 0..1.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from torch import Tensor
 
-from ...errors import DatasetError
+from ...errors import DatasetError, VideoFileError
 from ...layout import ALPHA, BACKGROUND, BLENDED, FOREGROUND
+from ...video.files import read_video
 from .clip_folder import LayerClip
 
 
@@ -106,12 +108,9 @@ def coarse_clips(
     return [LayerClip(f"{name}_{mask}", layers[mask], prompts[mask]).check() for mask in taken], refused
 
 
-def read_masks(folders: Sequence) -> dict[str, Tensor]:
+def read_masks(paths: Iterable[Path]) -> dict[str, Tensor]:
     """Mask sequences by file or folder name, [N, 1, H, W]; raises DatasetError naming what is damaged."""
-    from ...errors import VideoFileError
-    from ...video.files import read_video
-
     try:
-        return {path.stem: read_video(path).colour.mean(1, keepdim=True) for path in folders}
+        return {path.stem: read_video(path).colour.mean(1, keepdim=True) for path in paths}
     except VideoFileError as error:
         raise DatasetError(str(error)) from error

@@ -1,8 +1,11 @@
 import pytest
 import torch
 
+from layerflow_core import cli
 from layerflow_core.errors import DatasetError
+from layerflow_core.training.data.clip_folder import ClipFolder
 from layerflow_core.training.data.coarse import border_share, coarse_clips, overlap, read_masks, sort_masks
+from layerflow_core.video.files import write_png_sequence
 
 
 def box(top, bottom, left, right):
@@ -50,3 +53,18 @@ def test_clips_have_the_footage_as_colour_and_blend():
 def test_a_mask_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(DatasetError, match="nowhere"):
         read_masks([tmp_path / "nowhere.mp4"])
+
+
+def test_the_command_line_sorts_masks_into_a_dataset(tmp_path, capsys):
+    footage = torch.rand(2, 3, 20, 20)
+    for name, frames in {"park": footage, "clean": footage * 0.5, **{n: m.expand(-1, 3, -1, -1) for n, m in MASKS.items()}}.items():
+        write_png_sequence(tmp_path / name, frames, None)
+    masks = [word for name in MASKS for word in ("--mask", str(tmp_path / name))]
+    prompts = ["--foreground", "a dog", "--background", "a park", "--blended", "a dog in a park"]
+    assert cli.main(["coarse", str(tmp_path / "park"), "--inpainted", str(tmp_path / "clean"), *masks, *prompts, "--out", str(tmp_path / "set")]) == 0
+    clips = ClipFolder(tmp_path / "set")
+    assert [c.name for c in clips.clips] == ["park_ball_00001", "park_dog_00001"]
+    assert torch.equal(clips[1].layers["alpha"], MASKS["dog"]) and clips[1].prompts["blended"] == "a dog in a park"
+    assert "refused wall: like a background" in capsys.readouterr().err
+    assert cli.main(["coarse", str(tmp_path / "park"), "--inpainted", str(tmp_path / "clean"), *masks, "--out", str(tmp_path / "other")]) == 1
+    assert "prompt for foreground, background, blended is empty" in capsys.readouterr().err and not (tmp_path / "other").exists()
