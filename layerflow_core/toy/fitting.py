@@ -65,7 +65,7 @@ def _start(rank: int, count: int, port: int, work: Callable[..., None], argument
 
 
 class Optimisers:
-    """AdamW, and beside it Muon for the inner matrices: they learn the same from a third of the samples (toy/README.md)."""
+    """AdamW, and beside it Muon for the inner matrices, which learn from far fewer samples with it."""
 
     def __init__(self, model: nn.Module, plan: FitPlan, is_matrix: Callable[[str], bool]) -> None:
         matrices = [p for n, p in model.named_parameters() if is_matrix(n)]
