@@ -17,6 +17,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from ..errors import TrainingError
+
 DRAWS_PER_STEP = 1 << 20  # room for one step's scene seeds; keeps two steps from ever sharing a scene
 
 
@@ -73,6 +75,8 @@ class Optimisers:
         self.plan = plan
         self.parts = {torch.optim.AdamW(others, betas=(0.9, 0.98), weight_decay=plan.weight_decay): plan.rate}
         if matrices:
+            if not hasattr(torch.optim, "Muon"):
+                raise TrainingError(f"torch {torch.__version__} has no Muon, expected 2.9 or newer for this training")
             muon = torch.optim.Muon(matrices, weight_decay=plan.weight_decay, adjust_lr_fn="match_rms_adamw")
             self.parts[muon] = plan.matrix_rate
 

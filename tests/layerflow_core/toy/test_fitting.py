@@ -17,10 +17,10 @@ def _work(rank: int, folder: str, steps: tuple[int, ...]) -> None:
             x = torch.randn(8, 2, generator=generator)
             return {"loss": (model(x) - x @ target.T).square().mean()}
 
-        plan = FitPlan(steps[-1], 0.3, warm_up=2, save_every=count, log_every=1000, decay=0.5)
+        plan = FitPlan(steps[-1], 0.3, 1.0, warm_up=2, save_every=count, log_every=1000, decay=0.5)
         stopping = _StopAfter(loss_of, count)
         try:
-            fit(model, stopping, plan, Path(folder) / "state.pt", "line")
+            fit(model, stopping, plan, Path(folder) / "state.pt", "line", lambda name: name == "weight")
         except InterruptedError:
             dist.barrier()
             continue

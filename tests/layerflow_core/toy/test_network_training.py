@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from layerflow_core.sampling.schedule import Schedule
+from layerflow_core.toy.attention import HeadByHead
 from layerflow_core.toy.captions import TOKENS_PER_TEXT
 from layerflow_core.toy.latents import LatentSet
-from layerflow_core.toy.network_training import STAGES, LayerLoss, Trainee, stage_config
+from layerflow_core.toy.network_training import STAGES, LayerLoss, Trainee, is_matrix, stage_config
 
 
 @pytest.fixture
@@ -28,6 +29,25 @@ def test_tokens_first_attend_to_their_own_place_in_all_clips(trainee):
     for other in range(4):
         best = scores[3, :, other].argmax(-1)
         assert (best == torch.arange(24)).float().mean() > 0.9
+
+
+def test_head_by_head_attention_is_attention(trainee):
+    latents, ids = torch.randn(2, 4, 8, 8, 12), torch.zeros(2, 3, TOKENS_PER_TEXT, dtype=torch.long)
+    keep, t = torch.ones(2, 3, dtype=torch.bool), torch.tensor([100, 900])
+    with torch.no_grad():
+        by_head = trainee(latents, ids, keep, t)
+        context = trainee.t5(input_ids=ids.flatten(0, 1)).last_hidden_state.unflatten(0, (2, 3)).flatten(1, 2)
+        assert torch.allclose(by_head, trainee.network(latents, context, t), atol=1e-4)
+    query = torch.randn(2, 3, 5, 4)
+    mask = torch.zeros(5, 5).masked_fill(torch.ones(5, 5).triu(1).bool(), -torch.inf)
+    masked = torch.nn.functional.scaled_dot_product_attention(query, query, query, attn_mask=mask)
+    with HeadByHead():  # what it is not for is left alone
+        assert torch.equal(torch.nn.functional.scaled_dot_product_attention(query, query, query, attn_mask=mask), masked)
+
+
+def test_muon_gets_the_matrices_of_the_blocks(trainee):
+    chosen = {name for name, _ in trainee.named_parameters() if is_matrix(name)}
+    assert len(chosen) == 6 * 6 and all(trainee.get_parameter(name).ndim == 2 for name in chosen)
 
 
 def test_position_rows_restart_with_every_clip(trainee):
