@@ -78,7 +78,7 @@ _ARRANGE = """
   nodes.forEach(find);
   const columns = [], pictures = nodes.filter(n => n.type === 'SaveAnimatedWEBP');
   nodes.filter(n => !pictures.includes(n)).forEach(n => (columns[depth[n.id]] ??= []).push(n));
-  let x = 40, left = 0, bottom = 0;
+  let x = 40, left = 40, ends = [];
   for (const column of columns) {
     let y = 80, widest = 0;
     for (const n of column) {
@@ -89,10 +89,11 @@ _ARRANGE = """
       if (n.type === 'LayerSampler' || n.type === 'DecomposeVideo') n.size[1] += 120;
       if (n.type === 'CompositeRGBA') left = x;
       n.pos = [x, y]; y += n.size[1] + 60; widest = Math.max(widest, n.size[0]);
-      if (left) bottom = Math.max(bottom, y);
     }
     x += widest + 60;
+    ends.push([x, y]);
   }
+  const bottom = Math.max(...ends.filter(([right]) => right > left).map(([, y]) => y));
   for (const n of pictures) {
     n.size = [320, 380]; n.pos = [left, bottom]; left += 360;
   }
