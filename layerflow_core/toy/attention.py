@@ -12,7 +12,7 @@ class HeadByHead(TorchFunctionMode):
     """Inside this context, ``scaled_dot_product_attention`` works head by head with plain matrix products.
 
     A head's scores stay in the cache and the products run at bfloat16's full speed: forward and backward of 1,600
-    tokens take under half the time of torch's fused CPU kernel (``benchmarks/attention.py``). Calls with a mask or a
+    tokens take about half the time of torch's fused CPU kernel (``benchmarks/attention.py``). Calls with a mask or a
     scale of their own are left alone.
     """
 
