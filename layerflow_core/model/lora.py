@@ -66,7 +66,8 @@ def motion_per_sample(backbone: nn.Module, strengths: Tensor) -> Iterator[None]:
     """Inside this context the motion adapter acts on each sample of the batch with a strength of its own.
 
     Training mixes still pictures (1) with videos (0) in one batch (paper section 3.2). Strengths multiply what
-    ``set_strengths`` has set; without a motion adapter there is nothing to do.
+    ``set_strengths`` has set; without a motion adapter there is nothing to do. The context must hold until the
+    backward pass is done where activations are computed again there.
 
     Args:
         strengths: [B].

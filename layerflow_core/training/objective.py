@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from ..layout import Layout
-from ..model.lora import motion_per_sample
 from ..model.network import LayerFlowNetwork
 from ..sampling.schedule import Schedule
 from .data.cache import CachedClip
@@ -118,9 +117,11 @@ class LayerObjective:
         return signal * batch.noise - noise * batch.clean
 
     def per_sample(self, network: LayerFlowNetwork, batch: Batch) -> Tensor:
-        """[B] mean squared error over each sample's generated frames."""
-        with motion_per_sample(network, batch.motion):
-            v = network(self.noisy(batch), batch.context, batch.timestep)
+        """[B] mean squared error over each sample's generated frames.
+
+        The motion switch is the caller's: ``motion_per_sample`` must span the backward pass too, which may compute again.
+        """
+        v = network(self.noisy(batch), batch.context, batch.timestep)
         squared = (v.float() - self.target(batch)).square().mean((2, 3, 4))
         generated = ~batch.given
         return (squared * generated).sum(1) / generated.sum(1)

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import TrainingError
+from ..model.lora import motion_per_sample
 from ..model.network import LayerFlowNetwork
 from .objective import Batch, BatchMaker, LayerObjective
 
@@ -171,7 +172,8 @@ class Trainer:
         for part in range(plan.accumulation):
             first = (part * accelerator.num_processes + accelerator.process_index) * plan.batch
             batch = self.maker.draw(self.progress.step, range(first, first + plan.batch)).to(accelerator.device)
-            with accelerator.accumulate(self.trainee):
+            # The switch spans the backward pass too: checkpointing computes blocks again there.
+            with accelerator.accumulate(self.trainee), motion_per_sample(self.network.backbone, batch.motion):
                 per_sample = self.trainee(vars(batch))
                 accelerator.backward(per_sample.mean())
                 if accelerator.sync_gradients:

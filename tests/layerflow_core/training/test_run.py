@@ -23,7 +23,6 @@ precision = "{}"
 rate = 1e-2
 warm_up = 1
 sample_every = 2
-checkpointing = false
 """
 
 
