@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,13 +43,28 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     Raises:
         CheckpointError: the file is missing, truncated or no safetensors.
     """
-    from safetensors import SafetensorError, safe_open
+    with _naming(path):
+        file = open_tensors(path)
+        return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}
+
+
+def open_tensors(path: Path):
+    """Any safetensors file, memory-mapped: ``safetensors.safe_open``; raises as ``read_tensors`` does."""
+    from safetensors import safe_open
 
     if not path.is_file():
         raise CheckpointError(f"{path} is not there; check the name, or put the file where it is expected")
+    with _naming(path):
+        return safe_open(str(path), framework="pt")
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Turns what safetensors says of a damaged file into an error that names it."""
+    from safetensors import SafetensorError
+
     try:
-        with safe_open(str(path), framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}
+        yield
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read as safetensors ({error}): the file is damaged or its copy is not complete; get it again") from error
 
@@ -63,13 +79,17 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     """Write atomically: the file is whole or not there."""
+    write_tensors(path, checkpoint.tensors, {CONFIG_KEY: checkpoint.config.to_json()})
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    """Any safetensors file, atomically: the inverse of ``read_tensors``."""
     from safetensors.torch import save_file
 
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".part")
-    tensors = {key: value.detach().contiguous().cpu() for key, value in checkpoint.tensors.items()}
     try:
-        save_file(tensors, str(partial), metadata={CONFIG_KEY: checkpoint.config.to_json()})
+        save_file({key: value.detach().contiguous().cpu() for key, value in tensors.items()}, str(partial), metadata)
         partial.chmod(0o644)  # safetensors writes files that only their owner can read
         os.replace(partial, path)
     finally:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..config import ModelConfig
 from ..errors import CheckpointError, MissingPartError
 from .checkpoint import TOKENIZER_KEY, Checkpoint, digest, load_strictly, read_checkpoint
-from .lora import CONTENT, DEFAULT_STRENGTHS, MOTION, adapted_layers, adapter_tensors, add_adapter, base_tensors, set_strengths
+from .lora import CONTENT, DEFAULT_STRENGTHS, MOTION, adapter_matrices, adapter_tensors, add_adapter, base_tensors, set_strengths
 from .network import LayerFlowNetwork
 from .text import TextEncoder, build_t5, untie
 from .vae import LayerVAE, build_vae
@@ -87,13 +87,10 @@ def build_network(config: ModelConfig, tensors: Mapping[str, Tensor]) -> LayerFl
 
 def _load_adapters(network: LayerFlowNetwork, tensors: Mapping[str, Tensor]) -> None:
     left = dict(tensors)
-    for path, layer in adapted_layers(network.backbone):
-        for name in layer.lora_A:
-            for role, matrices in (("down", layer.lora_A), ("up", layer.lora_B)):
-                key = f"{name}.{path}.{role}"
-                if key not in left:
-                    raise CheckpointError(f"the checkpoint lacks LoRA tensor {key}: the file is incomplete")
-                load_strictly(matrices[name], {"weight": left.pop(key)}, f"LoRA {key}")
+    for key, matrix in adapter_matrices(network.backbone):
+        if key not in left:
+            raise CheckpointError(f"the checkpoint lacks LoRA tensor {key}: the file is incomplete")
+        load_strictly(matrix, {"weight": left.pop(key)}, f"LoRA {key}")
     if left:
         raise CheckpointError(f"unexpected LoRA tensors {sorted(left)[:5]} met: the config's ranks do not name them")
 

@@ -97,12 +97,15 @@ def merge(backbone: nn.Module) -> None:
 
 def adapter_tensors(backbone: nn.Module) -> dict[str, Tensor]:
     """Adapter weights by our file's keys: ``{adapter}.{projection path}.{down|up}``."""
-    tensors = {}
+    return {key: matrix.weight for key, matrix in adapter_matrices(backbone)}
+
+
+def adapter_matrices(backbone: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """(key in our files, linear layer) of every matrix of every adapter."""
     for path, layer in adapted_layers(backbone):
         for name in layer.lora_A:
-            tensors[f"{name}.{path}.down"] = layer.lora_A[name].weight
-            tensors[f"{name}.{path}.up"] = layer.lora_B[name].weight
-    return tensors
+            yield f"{name}.{path}.down", layer.lora_A[name]
+            yield f"{name}.{path}.up", layer.lora_B[name]
 
 
 def base_tensors(backbone: nn.Module) -> dict[str, Tensor]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,9 +11,9 @@ from pathlib import Path
 from torch import Tensor
 
 from ..errors import CheckpointError
-from .checkpoint import load_strictly, read_tensors
+from .checkpoint import load_strictly, read_tensors, write_tensors
 from .loading import LayerFlowModel
-from .lora import ADAPTERS, adapted_layers, adapter_names, adapter_tensors, add_adapter
+from .lora import ADAPTERS, adapted_layers, adapter_matrices, adapter_names, adapter_tensors, add_adapter
 from .network import LayerFlowNetwork
 
 LORA_KEY = "layerflow_lora"
@@ -48,8 +47,6 @@ def write_lora(path: Path, network: LayerFlowNetwork, adapter: str) -> None:
     Raises:
         CheckpointError: the network has no such adapter, or it changes nothing.
     """
-    from safetensors.torch import save_file
-
     layers = {p: layer for p, layer in adapted_layers(network.backbone) if adapter in layer.lora_A and layer.lora_B[adapter].weight.any()}
     if not layers:
         raise CheckpointError(f"no trained {adapter} LoRA met in this network; nothing to write to {path}")
@@ -57,15 +54,8 @@ def write_lora(path: Path, network: LayerFlowNetwork, adapter: str) -> None:
     config = network.config.network
     facts = {"format": _FORMAT, "adapter": adapter, "rank": rank, "hidden_size": config.hidden_size, "blocks": config.num_layers}
     wanted = {f"{adapter}.{layer}.{role}" for layer in layers for role in ("down", "up")}
-    kept = {k: v.detach().cpu().contiguous() for k, v in adapter_tensors(network.backbone).items() if k in wanted}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
-    try:
-        save_file(kept, str(partial), {LORA_KEY: json.dumps(facts)})
-        partial.chmod(0o644)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    kept = {key: value for key, value in adapter_tensors(network.backbone).items() if key in wanted}
+    write_tensors(path, kept, {LORA_KEY: json.dumps(facts)})
 
 
 def read_lora(path: Path) -> LoraFile:
@@ -104,10 +94,12 @@ def add_lora(network: LayerFlowNetwork, lora: LoraFile, source: Path) -> None:
     if lora.adapter in adapter_names(network.backbone):
         raise CheckpointError(f"{source} is a {lora.adapter} LoRA and the model already has one; load the model without it")
     add_adapter(network.backbone, lora.adapter, lora.rank, lora.paths)
-    for path, layer in adapted_layers(network.backbone):
-        if lora.adapter in layer.lora_A:
-            for role, matrices in (("down", layer.lora_A), ("up", layer.lora_B)):
-                load_strictly(matrices[lora.adapter], {"weight": lora.tensors[f"{path}.{role}"].float()}, f"LoRA {path}.{role}")
+    for key, matrix in adapter_matrices(network.backbone):
+        adapter, _, name = key.partition(".")
+        if adapter == lora.adapter:
+            if name not in lora.tensors:
+                raise CheckpointError(f"{source} lacks LoRA tensor {key}: the file is incomplete")
+            load_strictly(matrix, {"weight": lora.tensors[name].float()}, f"LoRA {key}")
 
 
 def share_weights(network: LayerFlowNetwork) -> LayerFlowNetwork:

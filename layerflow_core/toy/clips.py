@@ -86,10 +86,11 @@ def smear(footage: Tensor, hole: Tensor) -> Tensor:
     Args:
         footage: [T, 3, H, W]; hole: [T, 1, H, W], 1 where nothing is known.
     """
-    known, filled, around = 1 - hole, footage * (1 - hole), torch.zeros_like(footage)
-    weight = known
+    known = weight = 1 - hole
+    filled = footage * known
     for _ in range(4):
-        around = F.avg_pool2d(filled, _SMEAR, 1, _SMEAR // 2) / F.avg_pool2d(weight, _SMEAR, 1, _SMEAR // 2).clamp(min=1e-4)
-        reached = (F.avg_pool2d(weight, _SMEAR, 1, _SMEAR // 2) > 1e-4).float()
+        share = F.avg_pool2d(weight, _SMEAR, 1, _SMEAR // 2)
+        around = F.avg_pool2d(filled, _SMEAR, 1, _SMEAR // 2) / share.clamp(min=1e-4)
+        reached = (share > 1e-4).float()
         filled, weight = footage * known + around * hole * reached, torch.maximum(known, reached)
     return (footage * known + around * hole).clamp(0, 1)

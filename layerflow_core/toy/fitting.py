@@ -6,7 +6,6 @@ several threads. The result depends on the seed, the step count and the number o
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Callable
@@ -18,6 +17,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ..errors import TrainingError
+from ..training.trainer import warm_up_and_cosine
 
 DRAWS_PER_STEP = 1 << 20  # room for one step's scene seeds; keeps two steps from ever sharing a scene
 
@@ -45,10 +45,7 @@ class FitPlan:
 
     def share_at(self, step: int) -> float:
         """Share of the peak rates."""
-        if step < self.warm_up:
-            return (step + 1) / self.warm_up
-        progress = (step - self.warm_up) / max(1, self.steps - self.warm_up)
-        return 0.5 * (1 + math.cos(math.pi * progress))
+        return warm_up_and_cosine(step, self.steps, self.warm_up)
 
 
 def run_workers(count: int, work: Callable[..., None], *arguments) -> None:

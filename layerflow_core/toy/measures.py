@@ -71,8 +71,8 @@ def name_background(background: Tensor) -> str:
 def name_shape(alpha: Tensor) -> str:
     """The shape that fits best over all frames of [T, 1, H, W], each at its best size, glass taken for solid."""
     solid = _solid(alpha)
-    names, templates = _templates()
-    scores = torch.zeros(len(names))
+    templates = _templates()
+    scores = torch.zeros(len(templates))
     for frame in solid[::3, 0]:
         centred = _centre(frame)
         overlap = torch.minimum(templates, centred).sum((1, 2)) / torch.maximum(templates, centred).sum((1, 2))
@@ -82,16 +82,12 @@ def name_shape(alpha: Tensor) -> str:
 
 
 @functools.cache
-def _templates() -> tuple[list[str], Tensor]:
-    """Names, and [shapes * radii, H, W] alphas about the picture's centre."""
+def _templates() -> Tensor:
+    """[shapes * radii, H, W] alphas about the picture's centre."""
     y, x = torch.meshgrid((torch.arange(HEIGHT) + 0.5) / HEIGHT, (torch.arange(WIDTH) + 0.5) / HEIGHT, indexing="ij")
     middle = (WIDTH / HEIGHT / 2, 0.5)
-    drawn = [
-        (name, (0.5 - SHAPES[name](x - middle[0], y - middle[1], radius) * HEIGHT / 2).clamp(0, 1))
-        for name in SHAPES
-        for radius in _RADII
-    ]  # fmt: skip
-    return [name for name, _ in drawn], torch.stack([_centre(alpha) for _, alpha in drawn])
+    distances = (SHAPES[name](x - middle[0], y - middle[1], radius) for name in SHAPES for radius in _RADII)
+    return torch.stack([_centre((0.5 - distance * HEIGHT / 2).clamp(0, 1)) for distance in distances])
 
 
 def _solid(alpha: Tensor) -> Tensor:

@@ -54,7 +54,8 @@ def run_training(config: TrainingConfig, check_only: bool = False) -> Path | Non
     maker = BatchMaker(_mix(caches, stage), task_layouts(model.config.layout, config.stage.tasks), config.plan.seed)
     objective = LayerObjective(Schedule(model.config.schedule))
     origin = _origin(model, caches, config)
-    trainer = Trainer(network, objective, maker, config.plan, config.output, _sampler(model, sources, stage, config), origin)
+    sampler = _sampler(model, sources, stage, config) if config.plan.sample_every else None
+    trainer = Trainer(network, objective, maker, config.plan, config.output, sampler, origin)
     if not trainer.run():
         trainer.accelerator.print(f"stopped after step {trainer.progress.step}; start it again to go on")
         return None

@@ -79,11 +79,16 @@ class TrainPlan:
 
     def rate_share(self, step: int) -> float:
         """Share of the peak rate at a step."""
-        if step < self.warm_up:
-            return (step + 1) / self.warm_up
-        if self.decay == "constant":
+        if self.decay == "constant" and step >= self.warm_up:
             return 1.0
-        return 0.5 * (1 + math.cos(math.pi * (step - self.warm_up) / max(1, self.steps - self.warm_up)))
+        return warm_up_and_cosine(step, self.steps, self.warm_up)
+
+
+def warm_up_and_cosine(step: int, steps: int, warm_up: int) -> float:
+    """Share of a peak rate: linear up over ``warm_up`` steps, then a half cosine to zero at ``steps``."""
+    if step < warm_up:
+        return (step + 1) / warm_up
+    return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
 
 
 class Trainee(nn.Module):
@@ -121,7 +126,7 @@ class Trainer:
         self.network = network.train().unfold()
         if plan.checkpointing:
             network.backbone.enable_gradient_checkpointing()
-        optimiser = torch.optim.AdamW((p for p in network.parameters() if p.requires_grad), lr=plan.rate, betas=plan.betas, weight_decay=plan.weight_decay)
+        optimiser = torch.optim.AdamW(_trained(network), lr=plan.rate, betas=plan.betas, weight_decay=plan.weight_decay)
         self.trainee, self.optimiser = self.accelerator.prepare(Trainee(network, objective), optimiser)
         self.progress = Progress(_average(network, plan) if plan.ema else None)
         self.accelerator.register_for_checkpointing(self.progress)
@@ -156,7 +161,7 @@ class Trainer:
         if average is None:
             yield self.network
             return
-        parameters = [p for p in self.network.parameters() if p.requires_grad]
+        parameters = _trained(self.network)
         average.store(parameters)
         average.copy_to(parameters)
         try:
@@ -183,7 +188,7 @@ class Trainer:
             losses.append(accelerator.gather(per_sample.detach()))
         self.progress.step += 1
         if self.progress.average is not None:
-            self.progress.average.step([p for p in self.network.parameters() if p.requires_grad])
+            self.progress.average.step(_trained(self.network))
         loss = float(torch.cat(losses).mean())
         if not math.isfinite(loss):
             raise TrainingError(f"the loss is {loss} at step {self.progress.step}: lower the rate, or go on from an earlier checkpoint in {self.folder}")
@@ -253,7 +258,11 @@ class Progress:
 def _average(network: nn.Module, plan: TrainPlan):
     from diffusers.training_utils import EMAModel
 
-    return EMAModel([p for p in network.parameters() if p.requires_grad], decay=plan.ema)
+    return EMAModel(_trained(network), decay=plan.ema)
+
+
+def _trained(network: nn.Module) -> list[nn.Parameter]:
+    return [p for p in network.parameters() if p.requires_grad]
 
 
 def _essence(plan: TrainPlan) -> dict:

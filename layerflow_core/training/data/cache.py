@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from torch import Tensor
 
 from ...errors import DatasetError
 from ...layout import Layout
-from ...model.checkpoint import read_tensors
+from ...model.checkpoint import open_tensors, write_tensors
 from ...model.loading import LayerFlowModel
 from ...model.text import indexed
 from ...rgba import to_model
@@ -66,11 +65,11 @@ class CachedClip:
 
 
 class LatentCache:
-    """A finished cache; shards are memory-mapped files, read when asked for."""
+    """A finished cache; shards are memory-mapped, and only the clip that is asked for is read."""
 
     def __init__(self, folder: Path, count: int) -> None:
         self.folder, self.count = folder, count
-        self._open: tuple[int, dict[str, Tensor], list] | None = None
+        self._shards: dict[int, tuple] = {}
 
     def __len__(self) -> int:
         return self.count
@@ -78,16 +77,17 @@ class LatentCache:
     def __getitem__(self, index: int) -> CachedClip:
         if not 0 <= index < self.count:
             raise IndexError(index)
-        tensors, texts = self._shard(index // SHARD)
+        file, texts = self._shard(index // SHARD)
         within = index % SHARD
-        context = torch.stack([tensors[f"text.{k}"] for k in texts[within]])
-        return CachedClip(tensors["mean"][within], tensors["std"][within], context)
+        mean, std = (file.get_slice(name)[within : within + 1][0] for name in ("mean", "std"))
+        return CachedClip(mean, std, torch.stack([file.get_tensor(f"text.{key}") for key in texts[within]]))
 
-    def _shard(self, number: int) -> tuple[dict[str, Tensor], list]:
-        if self._open is None or self._open[0] != number:
-            tensors, metadata = read_tensors(self.folder / _shard_name(number))
-            self._open = number, tensors, json.loads(metadata["texts"])
-        return self._open[1:]
+    def _shard(self, number: int) -> tuple:
+        """The open file, and the text keys of its clips."""
+        if number not in self._shards:
+            file = open_tensors(self.folder / _shard_name(number))
+            self._shards[number] = file, json.loads(file.metadata()["texts"])
+        return self._shards[number]
 
 
 def build_cache(source: ClipSource, treatment: str, model: LayerFlowModel, root: Path, seed: int = 0, variants: int = 1,
@@ -150,18 +150,15 @@ def _treat(clip: LayerClip, treatment: str, model: LayerFlowModel, key: str) -> 
     """The model's size and length of a clip, in the model's colours."""
     layout = model.config.layout.giving()
     frames = TREATMENTS[treatment](len(next(iter(clip.layers.values()))), layout.clip_pixel_frames, random.Random(key))
-    kinds = {c.name: c.kind for c in layout.clips}
-    if missing := [name for name in kinds if name not in clip.layers]:
+    if missing := [name for name in layout.names if name not in clip.layers]:
         raise DatasetError(f"clip {clip.name}: layer {', '.join(missing)} is missing, layout {layout.name!r} has {', '.join(layout.names)}")
-    pixels = {name: cover(clip.layers[name][frames], *model.frame_size).clamp(0, 1) for name in kinds}
+    pixels = {name: cover(clip.layers[name][frames], *model.frame_size).clamp(0, 1) for name in layout.names}
     if strangers := [name for name in layout.texts if not clip.prompts.get(name)]:
         raise DatasetError(f"clip {clip.name}: the prompt for {', '.join(strangers)} is empty, layout {layout.name!r} has texts for {', '.join(layout.texts)}")
     return _Treated(to_model(pixels, layout), [clip.prompts[name] for name in layout.texts], layout)
 
 
 def _write_shard(path: Path, clips: Iterator[_Treated], model: LayerFlowModel) -> None:
-    from safetensors.torch import save_file
-
     vae, text = model.require_vae(), model.require_text()
     means, stds, texts, encodings = [], [], [], {}
     for clip in clips:
@@ -176,9 +173,4 @@ def _write_shard(path: Path, clips: Iterator[_Treated], model: LayerFlowModel) -
                 encodings[f"text.{key}"] = text.encode(whole).to(torch.bfloat16)
             keys.append(key)
         texts.append(keys)
-    partial = path.with_suffix(".part")
-    try:
-        save_file({"mean": torch.stack(means), "std": torch.stack(stds), **encodings}, str(partial), {"texts": json.dumps(texts)})
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_tensors(path, {"mean": torch.stack(means), "std": torch.stack(stds), **encodings}, {"texts": json.dumps(texts)})

@@ -21,7 +21,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -29,14 +29,13 @@ from pathlib import Path
 from torch import Tensor
 
 from ...errors import DatasetError, FrameError, VideoFileError
-from ...layout import ALPHA, BACKGROUND, BLENDED, FOREGROUND, RGBA
+from ...layout import ALPHA, BACKGROUND, BLENDED, FOREGROUND, RGBA, THREE_TEXTS
 from ...rgba import over
 from ...video.files import Footage, read_video, write_png_sequence
 from ...video.frames import check_frames
 
 RECORD = "clip.json"
 _FIELDS = {"prompts", "fps"}
-_PROMPTED = (FOREGROUND, BACKGROUND, BLENDED)
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ class LayerClip:
         if len(set(shapes.values())) > 1:
             met = ", ".join(f"{name} {n} frames of {w} x {h}" for name, (n, h, w) in shapes.items())
             raise DatasetError(f"clip {self.name}: layers differ ({met}), expected the same frames, width and height")
-        if empty := [name for name in needed if name in _PROMPTED and not self.prompts.get(name, "").strip()]:
+        if empty := [name for name in needed if name in THREE_TEXTS and not self.prompts.get(name, "").strip()]:
             raise DatasetError(f"clip {self.name}: the prompt for {', '.join(empty)} is empty, expected a description")
         return self
 
@@ -118,17 +117,21 @@ class ClipFolder:
 
     def fingerprint(self) -> str:
         """Changes whenever a file of the dataset does."""
-        files = sorted(p for clip in self.clips for p in clip.rglob("*") if p.is_file())
-        facts = [(str(p.relative_to(self.folder)), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
-        return hashlib.sha256(json.dumps([facts, self.needed]).encode()).hexdigest()
+        return fingerprint_files(self.folder, (p for clip in self.clips for p in clip.rglob("*")), self.needed)
 
     def _check_files(self, clip: Path, record: tuple[Mapping[str, str], Fraction]) -> None:
         for name in self.needed:
             optional = name == BLENDED or (name == ALPHA and find_layer(clip, FOREGROUND) is not None)
             if find_layer(clip, name) is None and not optional:
                 raise DatasetError(f"clip {clip}: layer {name} is missing, expected {clip / name}/ with pictures or {name}.mov, .mp4, .png, ...")
-        if empty := [name for name in self.needed if name in _PROMPTED and not record[0].get(name, "").strip()]:
+        if empty := [name for name in self.needed if name in THREE_TEXTS and not record[0].get(name, "").strip()]:
             raise DatasetError(f"clip {clip}: the prompt for {', '.join(empty)} is empty, expected a description in {RECORD}")
+
+
+def fingerprint_files(folder: Path, paths: Iterable[Path], facts: object) -> str:
+    """Hash of the names, sizes and times of the files among paths below a folder, and of further plain facts."""
+    files = sorted((str(p.relative_to(folder)), p.stat().st_size, p.stat().st_mtime_ns) for p in paths if p.is_file())
+    return hashlib.sha256(json.dumps([files, facts], sort_keys=True).encode()).hexdigest()
 
 
 def read_record(clip: Path) -> tuple[dict[str, str], Fraction]:
@@ -142,8 +145,8 @@ def read_record(clip: Path) -> tuple[dict[str, str], Fraction]:
         raise DatasetError(f"{path}: no object with 'prompts' met, expected {{'prompts': {{layer: text}}, 'fps': rate}}")
     if unknown := sorted(set(data) - _FIELDS):
         raise DatasetError(f"{path}: unknown fields {unknown} met, expected {sorted(_FIELDS)}")
-    if strangers := sorted(set(data["prompts"]) - set(_PROMPTED)):
-        raise DatasetError(f"{path}: prompts for {strangers} met, expected some of {', '.join(_PROMPTED)}")
+    if strangers := sorted(set(data["prompts"]) - set(THREE_TEXTS)):
+        raise DatasetError(f"{path}: prompts for {strangers} met, expected some of {', '.join(THREE_TEXTS)}")
     if not all(isinstance(text, str) for text in data["prompts"].values()):
         raise DatasetError(f"{path}: prompts {data['prompts']} met, expected texts")
     try:

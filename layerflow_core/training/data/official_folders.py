@@ -8,7 +8,6 @@ The json: {"videos": {video: {"objects": {id: {"frames": [names]}}, "fg_prompt",
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from ...errors import DatasetError, VideoFileError
 from ...layout import ALPHA, BACKGROUND, BLENDED, FOREGROUND
 from ...video.files import read_pictures
 from ...video.frames import resize
-from .clip_folder import LayerClip
+from .clip_folder import LayerClip, fingerprint_files
 
 _PROMPT_FIELDS = {FOREGROUND: "fg_prompt", BACKGROUND: "bg_prompt", BLENDED: "bl_prompt"}
 _MOST_FRAMES = 64  # the official reader never looks further
@@ -77,9 +76,7 @@ class OfficialFolder:
         return LayerClip(str(self.root / video), layers, prompts, Fraction(8)).check()
 
     def fingerprint(self) -> str:
-        files = sorted(p for p in self.root.rglob("*") if p.is_file())
-        facts = [(str(p.relative_to(self.root)), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
-        return hashlib.sha256(json.dumps([facts, self.videos], sort_keys=True).encode()).hexdigest()
+        return fingerprint_files(self.root, self.root.rglob("*"), self.videos)
 
     def _check(self, video: str, entry: Mapping, record: Path) -> None:
         for layer, field in _PROMPT_FIELDS.items():

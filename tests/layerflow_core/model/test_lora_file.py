@@ -4,6 +4,7 @@ from safetensors.torch import save_file
 
 from layerflow_core.config import NetworkConfig
 from layerflow_core.errors import CheckpointError
+from layerflow_core.model.checkpoint import read_tensors
 from layerflow_core.model.loading import LayerFlowModel
 from layerflow_core.model.lora import adapter_names, set_strengths
 from layerflow_core.model.lora_file import attach_lora, read_lora, write_lora
@@ -55,5 +56,10 @@ def test_misfits_are_named(trained, make_network, tmp_path):
     with pytest.raises(CheckpointError, match="no LoRA of this pack"):
         save_file({"x": torch.zeros(1)}, tmp_path / "x.safetensors")
         read_lora(tmp_path / "x.safetensors")
+    tensors, metadata = read_tensors(content)
+    save_file({k: v for k, v in tensors.items() if not k.endswith("0.attn1.to_q.up")}, tmp_path / "cut.safetensors", metadata)
+    base = make_network("unified_rgba")
+    with pytest.raises(CheckpointError, match=r"lacks LoRA tensor content\.transformer_blocks\.0\.attn1\.to_q\.up"):
+        attach_lora(LayerFlowModel(base.config, base), [tmp_path / "cut.safetensors"])
     with pytest.raises(CheckpointError, match="no trained content LoRA"):
         write_lora(tmp_path / "y.safetensors", make_network("unified_rgba"), "content")
