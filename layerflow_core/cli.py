@@ -75,9 +75,9 @@ def _load(options: argparse.Namespace):
     return model, PlainDevices(device)
 
 
-def _settings(options: argparse.Namespace, model) -> SamplerSettings:
+def _settings(options: argparse.Namespace, model, *given: str) -> SamplerSettings:
     chosen = {k: v for k in ("steps", "guidance", "scale", "solver") if (v := getattr(options, k)) is not None}
-    return replace(SamplerSettings(**model.config.sampler), **chosen)
+    return replace(SamplerSettings(**model.config.sampler_for(given)), **chosen)
 
 
 def _prompts(options: argparse.Namespace) -> dict[str, str]:
@@ -103,7 +103,7 @@ def decompose(options: argparse.Namespace) -> None:
 
     footage = read_video(options.video)
     model, devices = _load(options)
-    run = Run(_prompts(options), {}, _settings(options, model), options.seed)
+    run = Run(_prompts(options), {}, _settings(options, model, BLENDED), options.seed)
     layers = take_apart(model, footage.colour, run, float(footage.fps), options.fit, options.overlap, BarObserver(), devices)
     _finish(options, model, run, layers, "decompose", footage.fps)
 
@@ -116,7 +116,7 @@ def condition(options: argparse.Namespace) -> None:
     model, devices = _load(options)
     layers = as_given(model.config.layout, options.layer, footage.colour, alpha)
     given = fit_given(model, layers, options.fit, options.timing)
-    run = Run(_prompts(options), given, _settings(options, model), options.seed)
+    run = Run(_prompts(options), given, _settings(options, model, *given), options.seed)
     _finish(options, model, run, make_layers(model, run, BarObserver(), devices), f"condition on {options.layer}", footage.fps)
 
 
@@ -157,14 +157,14 @@ def demo(options: argparse.Namespace) -> None:
     from .toy.world import draw_scene, render
 
     model, devices = _load(options)
-    settings, out = _settings(options, model), options.out
+    out = options.out
     scene, footage = draw_scene(options.seed, held_out=True), draw_scene(options.seed + 1, held_out=True)
     print(f"generate: {scene.blended_prompt}")
-    run = Run(scene.prompts, {}, settings, options.seed)
+    run = Run(scene.prompts, {}, _settings(options, model), options.seed)
     options.out = out / "generate"
     _finish(options, model, run, make_layers(model, run, BarObserver(), devices), "generate")
     print(f"decompose: {footage.blended_prompt}")
-    run = Run({k: v for k, v in footage.prompts.items() if k != BLENDED}, {}, settings, options.seed)
+    run = Run({k: v for k, v in footage.prompts.items() if k != BLENDED}, {}, _settings(options, model, BLENDED), options.seed)
     options.out = out / "decompose"
     layers = take_apart(model, render(footage).blended, run, observer=BarObserver(), devices=devices)
     _finish(options, model, run, layers, "decompose")
@@ -176,6 +176,12 @@ def evaluate_toy(options: argparse.Namespace) -> None:
 
     if not options.toy:
         raise SamplingError("there is truth for the procedural world alone: say --toy")
+    if options.proof:
+        from .toy.proof_table import SEEDS, measure_proof
+
+        measure_proof(options.proof, range(options.seed, options.seed + SEEDS), options.scenes, options.steps)
+        print((options.proof / "proof.md").read_text(), end="")
+        return
     figures = evaluate(Plan(options.model, options.seed, options.scenes, options.steps), report)
     if options.json:
         write_figures(figures, options.json)
@@ -277,6 +283,8 @@ COMMANDS: Mapping[str, Command] = {
         _argument("--seed", type=int, default=0, help="of the scenes"),
         _argument("--scenes", type=int, default=SCENES), _argument("--steps", type=int, default=STEPS),
         _argument("--json", type=Path, help="write the figures here"),
+        _argument("--proof", type=Path, metavar="FOLDER",
+                  help="instead of one model, all that `python -m layerflow_core.toy.proof FOLDER` trained, on three seeds; writes proof.md there"),
     )),
     "train": Command("train a stage: base, motion LoRA, content LoRA; `accelerate launch -m layerflow_core.cli train` for many GPUs", train, (
         _argument("config", type=Path, help="TOML file, see docs/training.md"),

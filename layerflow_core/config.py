@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -66,6 +66,8 @@ class ModelConfig:
         vae: ``AutoencoderKLCogVideoX`` config, None if the file has no VAE.
         fps: frame rate of its training clips.
         sampler: fields of ``SamplerSettings`` that this checkpoint works best with; what is left out is the official value.
+        sampler_given: by the name of a clip, those that are otherwise when it is given: what is copied needs less guidance
+            than what is made up.
         preview: [latent_channels + 1][3], a linear map (last row: offset) from a latent to 0..1 RGB; None: no map known.
     """
 
@@ -77,6 +79,7 @@ class ModelConfig:
     vae: Mapping[str, Any] | None = None
     fps: float = 8.0
     sampler: Mapping[str, Any] = field(default_factory=dict)
+    sampler_given: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     preview: tuple[tuple[float, ...], ...] | None = None
 
     @property
@@ -87,6 +90,11 @@ class ModelConfig:
     @property
     def sequence_length(self) -> int:
         return self.text_length + self.layout.network_frames * self.network.tokens_per_frame
+
+    def sampler_for(self, given: Iterable[str] = ()) -> dict[str, Any]:
+        """Fields of ``SamplerSettings`` for a run with these clips given."""
+        otherwise = [self.sampler_given[name] for name in given if name in self.sampler_given]
+        return {key: value for fields in (self.sampler, *otherwise) for key, value in fields.items()}
 
     def to_json(self) -> str:
         return json.dumps({"format": FORMAT_VERSION, **asdict(self)}, sort_keys=True)

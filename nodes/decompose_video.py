@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..layerflow_core.footage import decompose
+from ..layerflow_core.layout import BLENDED
 from ..layerflow_core.pipeline import Run
 from ..layerflow_core.video.frames import FITS
 from .host import CATEGORY, ComfyDevices, ComfyObserver
@@ -34,6 +35,6 @@ class DecomposeVideo:
         }  # fmt: skip
 
     def decompose(self, model, images, prompts, seed, steps, guidance, scale, solver, fit, overlap, fps, node_id=None) -> tuple:
-        run = Run(prompts, {}, read_settings(model, steps, guidance, scale, solver), seed)
+        run = Run(prompts, {}, read_settings(model, (BLENDED,), steps, guidance, scale, solver), seed)
         frames, _ = to_frames(images)
         return to_outputs(decompose(model, frames, run, fps, fit, overlap, ComfyObserver(node_id), ComfyDevices()))

@@ -31,5 +31,5 @@ class LayerSampler:
 
     def sample(self, model, prompts, seed, steps, guidance, scale, solver, given=None, node_id=None) -> tuple:
         layers = {} if given is None else fit_given(model, given.layers_for(model.config.layout), given.fit, given.timing)
-        run = Run(prompts, layers, read_settings(model, steps, guidance, scale, solver), seed)
+        run = Run(prompts, layers, read_settings(model, layers, steps, guidance, scale, solver), seed)
         return to_outputs(make_layers(model, run, ComfyObserver(node_id), ComfyDevices()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..layerflow_core.sampling.guidance import GUIDANCES
@@ -21,9 +21,9 @@ SAMPLING_INPUTS: Mapping[str, tuple] = {
 }  # fmt: skip
 
 
-def read_settings(model, steps: int, guidance: str, scale: float, solver: str) -> SamplerSettings:
-    """Widgets to settings, the checkpoint's own where they say so."""
-    chosen: dict[str, Any] = {**model.config.sampler, "steps": steps}
+def read_settings(model, given: Iterable[str], steps: int, guidance: str, scale: float, solver: str) -> SamplerSettings:
+    """Widgets to settings, the checkpoint's own for a run with these clips given where they say so."""
+    chosen: dict[str, Any] = {**model.config.sampler_for(given), "steps": steps}
     if guidance != AS_TRAINED:
         chosen |= {"guidance": guidance, "scale": scale}
     if solver != AS_TRAINED:

@@ -18,6 +18,7 @@ from ..errors import DatasetError
 from ..training.data.clip_folder import LayerClip
 from .world import FPS, TrueLayers, draw_scene, render
 
+EXACT, COARSE = "exact", "coarse"
 _WRONG_BY = (-2, -1, 1, 2, 3)  # pixels that a coarse mask is too small or too large
 _SMEAR = 15  # pixels that the smeared background is mixed from
 
@@ -69,7 +70,7 @@ def make_coarse(true: TrueLayers, rng: random.Random) -> TrueLayers:
     return TrueLayers(footage, mask, smear(footage, hole), footage)
 
 
-QUALITIES: Mapping[str, Callable[[TrueLayers, random.Random], TrueLayers]] = {"exact": keep_truth, "coarse": make_coarse}
+QUALITIES: Mapping[str, Callable[[TrueLayers, random.Random], TrueLayers]] = {EXACT: keep_truth, COARSE: make_coarse}
 
 
 def resize_mask(mask: Tensor, pixels: int) -> Tensor:

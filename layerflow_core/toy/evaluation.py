@@ -15,12 +15,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
+from ..config import ModelConfig
 from ..errors import SamplingError
 from ..footage import decompose
 from ..layers import Foreground, LayerVideo
-from ..layout import ALPHA, BACKGROUND, FOREGROUND
+from ..layout import ALPHA, BACKGROUND, BLENDED, FOREGROUND
 from ..model.loading import LayerFlowModel, load_model
+from ..model.lora_file import attach_lora
 from ..pipeline import Run, make_layers
 from ..sampling.noise import POSTERIOR, NoiseSource
 from ..sampling.sampler import SamplerSettings
@@ -39,7 +42,7 @@ from .measures import (
     soft_iou,
 )
 from .vae_training import model_clips
-from .world import BACKGROUNDS, COLOURS, Scene, TrueLayers, draw_scene, render
+from .world import BACKGROUNDS, COLOURS, MOTIONS, SHAPES, Scene, TrueLayers, draw_scene, render
 
 FIRST_SEED = 9 * 10**8  # far from every seed that trains
 SEEDS_APART = 10**5  # between two evaluations' scenes
@@ -58,6 +61,7 @@ class Plan:
         seed: of the held-out scenes and of the noise.
         scenes: how many.
         steps: of sampling; guidance and solver are the checkpoint's own.
+        loras: content LoRA on top of the checkpoint.
 
     Raises:
         SamplingError: a seed or a number of scenes that makes no sense.
@@ -67,6 +71,7 @@ class Plan:
     seed: int = 0
     scenes: int = SCENES
     steps: int = STEPS
+    loras: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
         if self.seed < 0 or self.scenes < 2:
@@ -74,6 +79,9 @@ class Plan:
 
     def scene(self, index: int) -> Scene:
         return draw_scene(FIRST_SEED + SEEDS_APART * self.seed + index % self.scenes, held_out=True)
+
+    def load(self) -> LayerFlowModel:
+        return attach_lora(load_model(self.checkpoint), self.loras)
 
 
 def evaluate(plan: Plan, report: Callable[[int, int], None] = lambda done, total: None) -> dict:
@@ -89,8 +97,9 @@ def evaluate(plan: Plan, report: Callable[[int, int], None] = lambda done, total
         for row in pool.map(_measure_in_worker, range(plan.scenes)):
             rows.append(row)
             report(len(rows), plan.scenes)
-    settings = _settings(load_model(plan.checkpoint), plan)
-    facts = {"scenes": plan.scenes, "seed": plan.seed, "steps": settings.steps, "guidance": f"{settings.guidance} {settings.scale:g}"}
+    config = plan.load().config
+    guidance = {task: f"{s.guidance} {s.scale:g}" for task, s in (("decompose", _settings(config, plan, BLENDED)), ("generate", _settings(config, plan)))}
+    facts = {"scenes": plan.scenes, "seed": plan.seed, "steps": plan.steps, "guidance": guidance}
     return {**facts, **_summarise(rows, _mean), "spread": _summarise(rows, _standard_error)}
 
 
@@ -100,25 +109,30 @@ _worker: tuple[LayerFlowModel, Plan] | None = None
 def _start(plan: Plan) -> None:
     global _worker
     torch.set_num_threads(1)
-    _worker = load_model(plan.checkpoint), plan
+    _worker = plan.load(), plan
 
 
 def _measure_in_worker(index: int) -> Figures:
     return measure_scene(*_worker, index)
 
 
-def _settings(model: LayerFlowModel, plan: Plan) -> SamplerSettings:
-    return replace(SamplerSettings(**model.config.sampler), steps=plan.steps)
+def _settings(config: ModelConfig, plan: Plan, *given: str) -> SamplerSettings:
+    return replace(SamplerSettings(**config.sampler_for(given)), steps=plan.steps)
 
 
 def measure_scene(model: LayerFlowModel, plan: Plan, index: int) -> Figures:
     """All figures of one scene."""
-    scene, settings = plan.scene(index), _settings(model, plan)
-    true, other, seed = render(scene), render(plan.scene(index + 1)), plan.seed * SEEDS_APART + index
-    prompts = {FOREGROUND: scene.foreground_prompt, BACKGROUND: scene.background_prompt}
+    scene = plan.scene(index)
+    true, other = (render(shown, None, *model.frame_size) for shown in (scene, plan.scene(index + 1)))
+    seed = plan.seed * SEEDS_APART + index
+    two_prompts = {FOREGROUND: scene.foreground_prompt, BACKGROUND: scene.background_prompt}
+
+    def run(prompts: dict[str, str], given: dict[str, Tensor], *names: str) -> Run:
+        return Run(prompts, given, _settings(model.config, plan, *given, *names), seed)
+
     with torch.autocast("cpu", torch.bfloat16), HeadByHead():
-        apart = decompose(model, true.blended, Run(prompts, {}, settings, seed))
-        made = make_layers(model, Run(scene.prompts, {}, settings, seed))
+        apart = decompose(model, true.blended, run(two_prompts, {}, BLENDED))
+        made = make_layers(model, run(scene.prompts, {}))
         figures = {
             "decompose": _compare(apart, true),
             "generate": _judge(made, scene),
@@ -127,8 +141,8 @@ def measure_scene(model: LayerFlowModel, plan: Plan, index: int) -> Figures:
             "vae": _vae_psnr(model, true),
         }
         if index % CONDITIONED == 0:
-            behind = make_layers(model, Run(scene.prompts, {FOREGROUND: true.foreground, ALPHA: true.alpha}, settings, seed))
-            before = make_layers(model, Run(scene.prompts, {BACKGROUND: true.background.contiguous()}, settings, seed))
+            behind = make_layers(model, run(scene.prompts, {FOREGROUND: true.foreground, ALPHA: true.alpha}))
+            before = make_layers(model, run(scene.prompts, {BACKGROUND: true.background.contiguous()}))
             figures["conditioned"] = {
                 "background_for_foreground": float(name_background(behind.background) == scene.background),
                 "color_for_background": float(name_colour(before.foreground, before.alpha) == scene.colour),
@@ -179,6 +193,8 @@ def _trivial(true: TrueLayers, other: TrueLayers) -> dict[str, float]:
         "other_blend_composite_mae": mean_error(other.blended, true.blended),
         "guessed_color": 1 / len(COLOURS),
         "guessed_background": 1 / len(BACKGROUNDS),
+        "guessed_shape": 1 / len(SHAPES),
+        "guessed_motion": 1 / len(MOTIONS),
     }
 
 

@@ -13,21 +13,23 @@ from ..config import ModelConfig
 from ..model.checkpoint import TOKENIZER_KEY, Checkpoint, encode_bytes, write_checkpoint
 from ..model.loading import network_tensors
 from .captions import tokenizer_json
+from .curriculum import CURRICULA
 from .latents import LatentSet
-from .network_training import STAGES, Trainee, stage_config
+from .network_training import Trainee, network_config
 from .vae_training import VAE_CONFIG, build_vae, model_clips
 from .world import FPS, draw_scenes, render
 
 SAMPLER = {"steps": 12, "guidance": "constant", "scale": 2.0, "solver": "dpmpp_2m"}
+CLIP_FRAMES = 4  # latent frames of a clip
 _PREVIEW_SCENES = 24
 
 
-def export(folder: Path, target: Path) -> None:
-    """Read ``vae_final.pt``, ``clips.safetensors`` and the last stage's weights; write one file, weights in fp16."""
-    data = LatentSet.load(folder / "clips.safetensors")
-    frames, channels, height, width = data.latents.shape[2:]
-    trainee = Trainee(stage_config(height, width, frames, channels))
-    trainee.load_state_dict(torch.load(folder / f"{STAGES[-1].name}_final.pt", weights_only=True))
+def export(folder: Path, target: Path, curriculum: str) -> None:
+    """Read ``vae_final.pt``, the first set's moments and the last stage's weights; write one file, weights in fp16."""
+    row = CURRICULA[curriculum]
+    data = LatentSet.load(folder / f"{row.sets[0]}.safetensors")
+    trainee = Trainee(network_config(row.layout, CLIP_FRAMES, data.latents.shape[3:]))
+    trainee.load_state_dict(torch.load(folder / f"{row.stages[-1].name}_final.pt", weights_only=True))
     parametrize.remove_parametrizations(trainee.network, "position_table", leave_parametrized=True)
     vae = build_vae().eval()
     vae.load_state_dict(torch.load(folder / "vae_final.pt", weights_only=True))

@@ -16,9 +16,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from ..errors import TrainingError
+from ..training.optimisers import Rates, build_optimisers, is_block_matrix
 from ..training.trainer import warm_up_and_cosine
 
+BETAS = (0.9, 0.98)
 DRAWS_PER_STEP = 1 << 20  # room for one step's scene seeds; keeps two steps from ever sharing a scene
 
 
@@ -56,38 +57,35 @@ def run_workers(count: int, work: Callable[..., None], *arguments) -> None:
 
 def _start(rank: int, count: int, port: int, work: Callable[..., None], arguments: tuple) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=count)
+    # By these names Accelerate knows that it is one of several processes without a GPU.
+    place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    os.environ.update({name: str(value) for name, value in place.items()}, ACCELERATE_USE_CPU="true", OMP_NUM_THREADS="1")
+    dist.init_process_group("gloo")
     try:
         work(rank, *arguments)
     finally:
-        dist.destroy_process_group()
+        if dist.is_initialized():  # a trainer that came to its end has left the group
+            dist.destroy_process_group()
 
 
 class Optimisers:
-    """AdamW, and beside it Muon for the inner matrices, which learn from far fewer samples with it."""
+    """The optimisers of a model, stepped together."""
 
     def __init__(self, model: nn.Module, plan: FitPlan, is_matrix: Callable[[str], bool]) -> None:
-        matrices = [p for n, p in model.named_parameters() if is_matrix(n)]
-        others = [p for n, p in model.named_parameters() if not is_matrix(n)]
         self.plan = plan
-        self.parts = {torch.optim.AdamW(others, betas=(0.9, 0.98), weight_decay=plan.weight_decay): plan.rate}
-        if matrices:
-            if not hasattr(torch.optim, "Muon"):
-                raise TrainingError(f"torch {torch.__version__} has no Muon, expected 2.9 or newer for this training")
-            muon = torch.optim.Muon(matrices, weight_decay=plan.weight_decay, adjust_lr_fn="match_rms_adamw")
-            self.parts[muon] = plan.matrix_rate
+        self.peaks = build_optimisers(model.named_parameters(), Rates(plan.rate, plan.matrix_rate, BETAS, plan.weight_decay), is_matrix)
 
     def step(self, step: int) -> None:
-        for part, rate in self.parts.items():
+        for part, peak in self.peaks.items():
             for group in part.param_groups:
-                group["lr"] = rate * self.plan.share_at(step)
+                group["lr"] = peak * self.plan.share_at(step)
             part.step()
 
     def state_dict(self) -> list[dict]:
-        return [part.state_dict() for part in self.parts]
+        return [part.state_dict() for part in self.peaks]
 
     def load_state_dict(self, states: list[dict]) -> None:
-        for part, state in zip(self.parts, states, strict=True):
+        for part, state in zip(self.peaks, states, strict=True):
             part.load_state_dict(state)
 
 
@@ -97,7 +95,7 @@ def fit(
     plan: FitPlan,
     state_file: Path,
     name: str,
-    is_matrix: Callable[[str], bool] = lambda parameter: False,
+    is_matrix: Callable[[str], bool] = is_block_matrix,
 ) -> None:
     """Minimise ``loss_of(step, generator)["loss"]``; the further entries are only logged.
 

@@ -3,16 +3,46 @@
 from __future__ import annotations
 
 import json
+import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from .clips import COARSE, EXACT, QUALITIES
 from .vae_training import build_vae, model_clips
-from .world import FRAMES, HEIGHT, WIDTH, draw_scene, render
+from .world import FRAMES, HEIGHT, WIDTH, Scene, TrueLayers, draw_scene, render
 
 CHUNK = 16  # scenes encoded at once
+
+
+@dataclass(frozen=True)
+class Footage:
+    """What one set of latents shows.
+
+    Args:
+        scenes: how many, from ``first_seed`` on.
+        shrink: 1 for full size, 2 for half.
+        moving: whole clips; else one random moment of each.
+        quality: row of ``clips.QUALITIES``.
+    """
+
+    scenes: int
+    first_seed: int
+    shrink: int
+    moving: bool
+    quality: str = EXACT
+
+
+SETS: Mapping[str, Footage] = {
+    "clips": Footage(3200, 10**8, 1, True),
+    "stills": Footage(16000, 2 * 10**8, 2, False),
+    "small_clips": Footage(8000, 4 * 10**8, 2, True),
+    "coarse_stills": Footage(16000, 5 * 10**8, 2, False, COARSE),
+}
 
 
 @dataclass(frozen=True)
@@ -49,17 +79,16 @@ class LatentSet:
 
 
 @torch.inference_mode()
-def encode_scenes(vae, seeds: range, stills: bool) -> LatentSet:
-    """Encode training scenes: whole clips at full size, or one random moment of each at half size."""
+def encode_scenes(vae, footage: Footage, seeds: range) -> LatentSet:
+    """Encode training scenes."""
     latents, prompts = [], []
     for start in range(0, len(seeds), CHUNK):
         chunk = []
         for seed in seeds[start : start + CHUNK]:
             scene = draw_scene(seed, held_out=False)
             prompts.append(list(scene.prompts.values()))
-            times = torch.rand(1, generator=torch.Generator().manual_seed(seed)) if stills else torch.linspace(0, 1, FRAMES)
-            layers = render(scene, times, *((HEIGHT // 2, WIDTH // 2) if stills else (HEIGHT, WIDTH)))
-            chunk.append(torch.stack(model_clips(layers)))
+            times = torch.linspace(0, 1, FRAMES) if footage.moving else torch.rand(1, generator=torch.Generator().manual_seed(seed))
+            chunk.append(torch.stack(model_clips(_draw(scene, times, footage, seed))))
         pixels = torch.stack(chunk).flatten(0, 1).transpose(1, 2)
         with torch.autocast("cpu", torch.bfloat16):
             mean = vae.encode(pixels).latent_dist.mean
@@ -68,33 +97,43 @@ def encode_scenes(vae, seeds: range, stills: bool) -> LatentSet:
     return LatentSet(stacked, prompts, *_moments(stacked))
 
 
+def _draw(scene: Scene, times: Tensor, footage: Footage, seed: int) -> TrueLayers:
+    size = HEIGHT // footage.shrink, WIDTH // footage.shrink
+    if footage.quality == EXACT:
+        return render(scene, times, *size)
+    # Faults are measured in pixels of the full size.
+    layers = QUALITIES[footage.quality](render(scene, times), random.Random(seed))
+    return TrueLayers(**{name: F.interpolate(layer, size, mode="area") for name, layer in vars(layers).items()})
+
+
 def _moments(latents: Tensor) -> tuple[Tensor, Tensor]:
     per_channel = latents.float().transpose(0, 3).flatten(1)
     return per_channel.mean(1), per_channel.std(1)
 
 
-def write_latents(rank: int, folder: str, clips: int, stills: int) -> None:
-    """One process of the encoding; together they write ``clips.safetensors`` and ``stills.safetensors``."""
+def write_latents(rank: int, folder: str, sets: tuple[str, ...]) -> None:
+    """One process of the encoding; together they write ``{name}.safetensors`` of every set that is not there yet."""
     import torch.distributed as dist
 
     root, count = Path(folder), dist.get_world_size()
     vae = build_vae().eval()
     vae.load_state_dict(torch.load(root / "vae_final.pt", weights_only=True))
-    for number, (name, total, first) in enumerate((("clips", clips, 10**8), ("stills", stills, 2 * 10**8))):
-        share = total // count
-        part = encode_scenes(vae, range(first + rank * share, first + (rank + 1) * share), stills=number == 1)
-        part.save(root / f"{name}.{rank}.part")
-        dist.barrier()
-        if rank == 0:
-            _join(root, name, count)
+    for name in sets:
+        footage = SETS[name]
+        if not (root / f"{name}.safetensors").exists():
+            share = footage.scenes // count
+            first = footage.first_seed + rank * share
+            encode_scenes(vae, footage, range(first, first + share)).save(root / f"{name}.{rank}.part")
+            dist.barrier()
+            if rank == 0:
+                _join(root, name, count, sets[0])
         dist.barrier()
 
 
-def _join(root: Path, name: str, count: int) -> None:
+def _join(root: Path, name: str, count: int, first: str) -> None:
     parts = [LatentSet.load(root / f"{name}.{r}.part") for r in range(count)]
     latents = torch.cat([p.latents for p in parts])
-    # Both sets are normalised as the clips are, so that the stages share one latent space.
-    reference = LatentSet.load(root / "clips.safetensors") if name != "clips" else None
+    reference = None if name == first else LatentSet.load(root / f"{first}.safetensors")
     mean, std = (reference.mean, reference.std) if reference else _moments(latents)
     LatentSet(latents, [prompt for p in parts for prompt in p.prompts], mean, std).save(root / f"{name}.safetensors")
     for r in range(count):

@@ -13,7 +13,7 @@ import math
 import torch
 from torch import Tensor
 
-from .world import BACKGROUNDS, COLOURS, HEIGHT, MOTIONS, SHAPES, WIDTH
+from .world import BACKGROUNDS, COLOURS, MOTIONS, SHAPES, coordinates
 
 _PHASES = 16
 _MEAN_SHADE = 0.875  # shapes are shaded from 1 at the top to 0.75
@@ -60,7 +60,7 @@ def name_colour(foreground: Tensor, alpha: Tensor) -> str:
 def name_background(background: Tensor) -> str:
     """The background whose nearest phase is closest to the clip's mean picture, [T, 3, H, W]."""
     picture = background.mean(0)
-    y, x = torch.meshgrid((torch.arange(HEIGHT) + 0.5) / HEIGHT, (torch.arange(WIDTH) + 0.5) / HEIGHT, indexing="ij")
+    y, x = coordinates(*picture.shape[1:])
 
     def distance(name: str) -> float:
         return min(float((BACKGROUNDS[name](x, y, i / _PHASES) - picture).square().mean()) for i in range(_PHASES))
@@ -71,7 +71,7 @@ def name_background(background: Tensor) -> str:
 def name_shape(alpha: Tensor) -> str:
     """The shape that fits best over all frames of [T, 1, H, W], each at its best size, glass taken for solid."""
     solid = _solid(alpha)
-    templates = _templates()
+    templates = _templates(*solid.shape[2:])
     scores = torch.zeros(len(templates))
     for frame in solid[::3, 0]:
         centred = _centre(frame)
@@ -82,12 +82,12 @@ def name_shape(alpha: Tensor) -> str:
 
 
 @functools.cache
-def _templates() -> Tensor:
+def _templates(height: int, width: int) -> Tensor:
     """[shapes * radii, H, W] alphas about the picture's centre."""
-    y, x = torch.meshgrid((torch.arange(HEIGHT) + 0.5) / HEIGHT, (torch.arange(WIDTH) + 0.5) / HEIGHT, indexing="ij")
-    middle = (WIDTH / HEIGHT / 2, 0.5)
+    y, x = coordinates(height, width)
+    middle = (width / height / 2, 0.5)
     distances = (SHAPES[name](x - middle[0], y - middle[1], radius) for name in SHAPES for radius in _RADII)
-    return torch.stack([_centre((0.5 - distance * HEIGHT / 2).clamp(0, 1)) for distance in distances])
+    return torch.stack([_centre((0.5 - distance * height / 2).clamp(0, 1)) for distance in distances])
 
 
 def _solid(alpha: Tensor) -> Tensor:
@@ -102,18 +102,24 @@ def _centroids(alpha: Tensor) -> Tensor:
     total = weight.sum((1, 2)).clamp(min=1e-6)
     ys, xs = (torch.arange(size, dtype=torch.float32) for size in weight.shape[1:])
     centres = torch.stack([(weight * xs).sum((1, 2)) / total, (weight * ys[:, None]).sum((1, 2)) / total], 1)
-    return torch.where(weight.sum((1, 2))[:, None] > 1, centres, torch.tensor([(WIDTH - 1) / 2, (HEIGHT - 1) / 2]))
+    return torch.where(weight.sum((1, 2))[:, None] > 1, centres, _middle(weight))
+
+
+def _middle(frames: Tensor) -> Tensor:
+    """[2] x and y of the centre, pixels."""
+    return (torch.tensor(frames.shape[-2:]).flip(0) - 1) / 2
 
 
 def _centre(frame: Tensor) -> Tensor:
     """[H, W] rolled so that its centroid lies in the middle."""
     x, y = _centroids(frame)[0].tolist()
-    return frame.roll((round((HEIGHT - 1) / 2 - y), round((WIDTH - 1) / 2 - x)), (0, 1))
+    to_x, to_y = _middle(frame).tolist()
+    return frame.roll((round(to_y - y), round(to_x - x)), (0, 1))
 
 
 def name_motion(alpha: Tensor) -> str:
     """The motion whose path lies nearest to that of the alpha's centroid, [T, 1, H, W]."""
-    path = _centroids(_solid(alpha)) / HEIGHT
+    path = _centroids(_solid(alpha)) / alpha.shape[2]
     path = path - path.mean(0)
     return min(MOTIONS, key=lambda name: min(float((path - p).square().mean()) for p in _paths(name, len(path))))
 
@@ -131,7 +137,7 @@ def _paths(motion: str, frames: int) -> tuple[Tensor, ...]:
 
 def path_length(alpha: Tensor) -> float:
     """How far the alpha's centroid travels in [T, 1, H, W], in picture heights: the dynamic degree of a clip."""
-    path = _centroids(_solid(alpha)) / HEIGHT
+    path = _centroids(_solid(alpha)) / alpha.shape[2]
     return float((path[1:] - path[:-1]).norm(dim=1).sum())
 
 

@@ -9,8 +9,7 @@ Legend: B batch, T latent frames (four clips of F), C, H, W latent; D hidden siz
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -25,7 +24,8 @@ from ..model.text import TextEncoder, build_t5, indexed
 from ..sampling.schedule import Schedule
 from .attention import HeadByHead
 from .captions import TOKENS_PER_TEXT, tokenizer_json, vocabulary
-from .fitting import FitPlan, fit
+from .curriculum import CURRICULA, Stage
+from .fitting import fit
 from .latents import LatentSet
 
 WIDTH, HEADS, BLOCKS = 192, 3, 6
@@ -35,7 +35,6 @@ POSITION_STEP = 10.0  # patches as far apart as ten pixels of the usual table, s
 QK_GAIN = 1.4
 TEXT_DROP = 0.1  # of each segment on its own (official), and of all together, so that guidance has a base
 OBJECT_DISTANCE = 0.25  # mean difference from grey, in normalised latents, that counts as object
-NOISE_POWER = 0.7  # timesteps are drawn as u ** this: what a clip becomes is decided, and words are learnt, in high noise
 FAR = 900  # timesteps from here on are nearly pure noise: only words can help
 
 T5 = {
@@ -44,46 +43,23 @@ T5 = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Stage:
-    """One stage of the curriculum.
+def network_config(layout: str, frames: int, latent: tuple[int, int, int]) -> ModelConfig:
+    """Config of a network of the procedural world.
 
     Args:
-        data: name of the latent set: ``stills`` (half size) or ``clips``.
-        frames: latent frames per clip that are cut from it, 1 or 4.
-        batch: scenes per process and step.
-        tasks: weight of each set of given clips.
-        focus: weight of the loss where the object is, in the foreground and blended clips; 1 is the official loss. An
-            object fills a twelfth of its clip, so its colour hardly shows in the plain mean, and its word is not learnt.
+        layout: row of ``layout.LAYOUTS``.
+        frames: latent frames of a clip.
+        latent: [C, H, W] of one.
     """
-
-    name: str
-    data: str
-    frames: int
-    batch: int
-    plan: FitPlan
-    tasks: Mapping[tuple[str, ...], float]
-    focus: float = 1.0
-
-
-_TASKS = {(BLENDED,): 0.45, (): 0.33, (FOREGROUND, ALPHA): 0.11, (BACKGROUND,): 0.11}
-STAGES = (
-    Stage("stills", "stills", 1, 16, FitPlan(2400, 3e-3, 4e-3, warm_up=60), _TASKS, focus=10.0),
-    Stage("frames", "clips", 1, 8, FitPlan(800, 2e-3, 3e-3, warm_up=30), _TASKS, focus=10.0),
-    Stage("clips", "clips", 4, 4, FitPlan(2600, 2e-3, 2.5e-3, warm_up=30, decay=0.99, save_every=50), _TASKS, focus=5.0),
-)
-
-
-def stage_config(latent_height: int, latent_width: int, frames: int, channels: int) -> ModelConfig:
-    """The embedded model's config for a stage's clip size."""
-    layout = find_layout("unified_rgba")
-    layout = replace(layout, clips=tuple(replace(clip, frames=frames) for clip in layout.clips))
+    channels, height, width = latent
+    row = find_layout(layout)
+    row = replace(row, clips=tuple(replace(clip, frames=frames) for clip in row.clips))
     network = NetworkConfig(
         num_attention_heads=HEADS, attention_head_dim=WIDTH // HEADS, num_layers=BLOCKS, time_embed_dim=TIME_WIDTH,
-        text_embed_dim=TEXT_WIDTH, latent_channels=channels, latent_height=latent_height, latent_width=latent_width,
+        text_embed_dim=TEXT_WIDTH, latent_channels=channels, latent_height=height, latent_width=width,
         patch_size=2, tokens_per_text=TOKENS_PER_TEXT,
     )  # fmt: skip
-    return ModelConfig(layout=layout, network=network, unified=True, text_encoder=T5)
+    return ModelConfig(layout=row, network=network, unified=True, text_encoder=T5)
 
 
 class ClipPositions(nn.Module):
@@ -98,11 +74,12 @@ class ClipPositions(nn.Module):
         super().__init__()
         from diffusers.models.embeddings import get_3d_sincos_pos_embed
 
-        network, clips = config.network, config.layout.clips
+        network, layout = config.network, config.layout
+        frames = layout.clips[0].frames
         size = (network.latent_width // network.patch_size, network.latent_height // network.patch_size)
-        grid = torch.as_tensor(get_3d_sincos_pos_embed(network.hidden_size, size, clips[0].frames, 1 / POSITION_STEP, 1.0, output_type="pt"))
+        grid = torch.as_tensor(get_3d_sincos_pos_embed(network.hidden_size, size, frames, 1 / POSITION_STEP, 1.0, output_type="pt"))
         self.register_buffer("grid", grid.flatten(0, 1).float(), persistent=False)
-        self.clips = len(clips)
+        self.clips = layout.network_frames // frames  # one if clips lie on each other as channels
         self.text_rows = nn.Parameter(0.5 * torch.randn(config.text_length, network.hidden_size, generator=torch.Generator().manual_seed(2)))
 
     def forward(self, clip_vectors: Tensor) -> Tensor:
@@ -192,7 +169,7 @@ class LayerLoss:
         # Who takes a video apart rarely describes it as a whole: that segment is often empty then.
         blended_given = given[:, names.index(BLENDED)]
         keep[:, -1] &= ~blended_given | (torch.rand(stage.batch, generator=generator) < 0.5)
-        t = (torch.rand(stage.batch, generator=generator) ** NOISE_POWER * len(self.roots)).long()
+        t = (torch.rand(stage.batch, generator=generator) ** stage.noise_power * len(self.roots)).long()
         noise = torch.randn(clean.shape, generator=generator)
         return self._terms(clean, noise, t, given, keep, self.ids[pick])
 
@@ -230,14 +207,13 @@ class LayerLoss:
         return {f"{name}|{label}": error[row, names.index(name)].mean() for label, row in rows.items() for name in (FOREGROUND, ALPHA, BACKGROUND) if row.any()}
 
 
-def train_network(rank: int, folder: str, seed: int) -> None:
-    """One process of the training: every stage in turn, each resumable; writes ``{stage}_state.pt``."""
+def train_network(rank: int, folder: str, seed: int, curriculum: str) -> None:
+    """One process of the training: every stage of a row of ``CURRICULA`` in turn, each resumable."""
     torch.manual_seed(seed)
-    root, before = Path(folder), None
-    for stage in STAGES:
+    root, row, before = Path(folder), CURRICULA[curriculum], None
+    for stage in row.stages:
         data = LatentSet.load(root / f"{stage.data}.safetensors")
-        frames, channels, height, width = data.latents.shape[2:]
-        trainee = Trainee(stage_config(height, width, stage.frames, channels))
+        trainee = Trainee(network_config(row.layout, stage.frames, data.latents.shape[3:]))
         if before is not None:
             trainee.load_state_dict(before)
         tokens = TextEncoder.from_data(tokenizer_json().encode(), trainee.t5, TOKENS_PER_TEXT)
@@ -247,16 +223,11 @@ def train_network(rank: int, folder: str, seed: int) -> None:
         if finished.exists():
             trainee.load_state_dict(torch.load(finished, weights_only=True))
         else:
-            fit(trainee, loss, stage.plan, root / f"{stage.name}_state.pt", stage.name, is_matrix)
+            fit(trainee, loss, stage.plan, root / f"{stage.name}_state.pt", stage.name)
             if rank == 0:
                 torch.save(trainee.state_dict(), finished)
             dist.barrier()
         before = trainee.state_dict()
-
-
-def is_matrix(parameter: str) -> bool:
-    """Whether a parameter of ``Trainee`` is a matrix inside a transformer block, but for its modulation."""
-    return "transformer_blocks" in parameter and parameter.endswith("weight") and (".attn1.to_" in parameter or ".ff.net." in parameter)
 
 
 def token_ids(encoder: TextEncoder, prompts: list[list[str]]) -> Tensor:

@@ -9,6 +9,7 @@ import argparse
 import warnings
 from pathlib import Path
 
+from .curriculum import CURRICULA, SHIPPED
 from .embedded import EMBEDDED
 from .evaluation import SCENES, Plan, evaluate, write_figures
 from .fitting import run_workers
@@ -18,12 +19,11 @@ from .vae_training import train_vae
 
 PROCESSES = 2  # part of the recipe: another number draws other batches
 SEED = 0
-CLIPS, STILLS = 3200, 16000
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, help="for checkpoints and latents; about 500 MB")
+    parser.add_argument("folder", type=Path, help="for checkpoints and latents; about 700 MB")
     parser.add_argument("--target", type=Path, default=EMBEDDED, help="file to write")
     parser.add_argument("--evaluate", type=int, default=SCENES, metavar="SCENES", help="held-out scenes to measure on, 0 for none")
     options = parser.parse_args(arguments)
@@ -31,12 +31,11 @@ def main(arguments: list[str] | None = None) -> None:
     folder = str(options.folder)
     if not (options.folder / "vae_final.pt").exists():
         run_workers(PROCESSES, train_vae, folder, SEED)
-    if not (options.folder / "stills.safetensors").exists():
-        run_workers(PROCESSES, write_latents, folder, CLIPS, STILLS)
-    run_workers(PROCESSES, train_network, folder, SEED)
+    run_workers(PROCESSES, write_latents, folder, CURRICULA[SHIPPED].sets)
+    run_workers(PROCESSES, train_network, folder, SEED, SHIPPED)
     from .export import export
 
-    export(options.folder, options.target)
+    export(options.folder, options.target, SHIPPED)
     if options.evaluate:
         write_figures(evaluate(Plan(options.target, scenes=options.evaluate)), options.target.with_name("figures.json"))
 

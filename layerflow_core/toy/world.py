@@ -233,7 +233,7 @@ def render(scene: Scene, times: Tensor | None = None, height: int = HEIGHT, widt
         times: [T] moments in 0..1 of the clip; by default the 16 evenly spaced ones.
     """
     times = torch.linspace(0, 1, FRAMES) if times is None else times
-    y, x = torch.meshgrid((torch.arange(height) + 0.5) / height, (torch.arange(width) + 0.5) / height, indexing="ij")
+    y, x = coordinates(height, width)
     background = BACKGROUNDS[scene.background](x, y, scene.phase).clamp(0, 1)
     centres = [_position(scene, float(t)) for t in times]
     pixel = 1.0 / height
@@ -246,6 +246,11 @@ def render(scene: Scene, times: Tensor | None = None, height: int = HEIGHT, widt
     foreground = torch.where(distance < 2.5 * pixel, colour, torch.tensor(0.5))
     backgrounds = background.expand(len(centres), -1, -1, -1)
     return TrueLayers(foreground, alpha, backgrounds, foreground * alpha + backgrounds * (1 - alpha))
+
+
+def coordinates(height: int, width: int) -> tuple[Tensor, Tensor]:
+    """[H, W] y and x of the pixels' centres, in picture heights from the top left corner."""
+    return torch.meshgrid((torch.arange(height) + 0.5) / height, (torch.arange(width) + 0.5) / height, indexing="ij")
 
 
 def _position(scene: Scene, t: float) -> tuple[float, float]:

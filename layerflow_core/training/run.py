@@ -26,7 +26,7 @@ from .data.cache import LatentCache, build_cache
 from .memory import plan_memory
 from .objective import BatchMaker, LayerObjective, Mixture
 from .stages import Stage, choose_trainable, find_stage, task_layouts
-from .trainer import Trainer
+from .trainer import Trainer, find_processes
 
 DEFAULT_RANKS = {MOTION: 8, CONTENT: 256}  # official, for the 2B network
 
@@ -47,7 +47,8 @@ def run_training(config: TrainingConfig, check_only: bool = False) -> Path | Non
     model = load_model(config.model.checkpoint, _frozen_dtype(stage, config))
     sources = {name: section.open(model.config.layout.names) for name, section in config.data.items()}
     network = prepare_network(model, stage, config)
-    print(plan_memory(network, config.plan))
+    if find_processes().is_local_main_process:
+        print(plan_memory(network, config.plan), flush=True)
     if check_only:
         return None
     caches = {name: _cache(sources[name], stage, name, model, config) for name in stage.sources}
@@ -92,22 +93,22 @@ def prepare_network(model: LayerFlowModel, stage: Stage, config: TrainingConfig)
 
 
 def _cache(source, stage: Stage, name: str, model: LayerFlowModel, config: TrainingConfig) -> LatentCache:
-    """A source's latents; the first process makes them, the others wait for it."""
-    from accelerate import PartialState
-
-    state, parts = PartialState(), (model.require_vae().vae, model.require_text().t5)
+    """A source's latents; every process encodes its part."""
+    processes, parts = find_processes(), (model.require_vae().vae, model.require_text().t5)
 
     def report(done: int, total: int) -> None:
-        print(f"\rencode {name}: {done}/{total} shards", end="\n" if done == total else "", file=sys.stderr, flush=True)
+        if processes.is_local_main_process:
+            print(f"\rencode {name}: {done}/{total} shards", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
-    with state.main_process_first():
-        root = config.cache or config.output / "cache"
-        for part in parts:
-            part.to(state.device)
-        cache = build_cache(source, stage.sources[name].treatment, model, root, config.plan.seed, config.data[name].variants, report)
-        for part in parts:
-            part.to("cpu")
-        return cache
+    share = processes.process_index, processes.num_processes
+    root, treatment = config.cache or config.output / "cache", stage.sources[name].treatment
+    for part in parts:
+        part.to(processes.device)
+    cache = build_cache(source, treatment, model, root, config.plan.seed, config.data[name].variants, report, share)
+    for part in parts:
+        part.to("cpu")
+    processes.wait_for_everyone()
+    return cache
 
 
 def _origin(model: LayerFlowModel, caches: Mapping[str, LatentCache], config: TrainingConfig) -> dict[str, str]:
@@ -124,7 +125,7 @@ def _mix(caches: Mapping[str, LatentCache], stage: Stage) -> Mixture:
 def _sampler(model: LayerFlowModel, sources: Mapping, stage: Stage, config: TrainingConfig):
     """Draws a contact sheet of the first source's first clip's prompts, with the motion switch off as at inference."""
     clip = sources[next(iter(stage.sources))][0]
-    run = Run({name: clip.prompts[name] for name in THREE_TEXTS if name in clip.prompts}, {}, SamplerSettings(**model.config.sampler), config.plan.seed)
+    run = Run({name: clip.prompts[name] for name in THREE_TEXTS if name in clip.prompts}, {}, SamplerSettings(**model.config.sampler_for()), config.plan.seed)
 
     def draw(step: int, network) -> Tensor:
         present = adapter_names(network.backbone)

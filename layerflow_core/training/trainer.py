@@ -23,6 +23,7 @@ from ..errors import TrainingError
 from ..model.lora import motion_per_sample
 from ..model.network import LayerFlowNetwork
 from .objective import Batch, BatchMaker, LayerObjective
+from .optimisers import Rates, build_optimisers
 
 STRICT = {"extra": "forbid"}  # read by pydantic, which checks configuration files against these dataclasses
 PRECISIONS = ("no", "bf16", "fp16")
@@ -38,6 +39,7 @@ class TrainPlan:
         steps: optimiser steps.
         batch: samples per process and pass; a step has batch * accumulation * processes.
         rate: peak learning rate of AdamW, reached after ``warm_up`` steps; then constant or a half cosine to zero.
+        matrix_rate: the same of Muon, for the matrices inside the blocks; 0 trains them with AdamW too.
         clip: largest gradient norm.
         ema: decay of the averaged weights that are kept, 0 = keep the last ones.
         precision: of the computing: no (float32), bf16 or fp16.
@@ -53,6 +55,7 @@ class TrainPlan:
     batch: int = 1
     accumulation: int = 1
     rate: float = 1e-4
+    matrix_rate: float = 0.0
     warm_up: int = 100
     decay: str = "cosine"
     betas: tuple[float, float] = (0.9, 0.95)
@@ -126,8 +129,9 @@ class Trainer:
         self.network = network.train().unfold()
         if plan.checkpointing:
             network.backbone.enable_gradient_checkpointing()
-        optimiser = torch.optim.AdamW(_trained(network), lr=plan.rate, betas=plan.betas, weight_decay=plan.weight_decay)
-        self.trainee, self.optimiser = self.accelerator.prepare(Trainee(network, objective), optimiser)
+        built = build_optimisers(_named(network), Rates(plan.rate, plan.matrix_rate, plan.betas, plan.weight_decay))
+        self.trainee, *prepared = self.accelerator.prepare(Trainee(network, objective), *built)
+        self.peaks = dict(zip(prepared, built.values(), strict=True))
         self.progress = Progress(_average(network, plan) if plan.ema else None)
         self.accelerator.register_for_checkpointing(self.progress)
 
@@ -172,8 +176,9 @@ class Trainer:
     def _step(self) -> float:
         """One optimiser step; the mean loss of the whole batch."""
         plan, accelerator, losses = self.plan, self.accelerator, []
-        for group in self.optimiser.param_groups:
-            group["lr"] = plan.rate * plan.rate_share(self.progress.step)
+        for optimiser, peak in self.peaks.items():
+            for group in optimiser.param_groups:
+                group["lr"] = peak * plan.rate_share(self.progress.step)
         for part in range(plan.accumulation):
             first = (part * accelerator.num_processes + accelerator.process_index) * plan.batch
             batch = self.maker.draw(self.progress.step, range(first, first + plan.batch)).to(accelerator.device)
@@ -183,8 +188,9 @@ class Trainer:
                 accelerator.backward(per_sample.mean())
                 if accelerator.sync_gradients:
                     accelerator.clip_grad_norm_(self.trainee.parameters(), plan.clip)
-                self.optimiser.step()
-                self.optimiser.zero_grad()
+                for optimiser in self.peaks:
+                    optimiser.step()
+                    optimiser.zero_grad()
             losses.append(accelerator.gather(per_sample.detach()))
         self.progress.step += 1
         if self.progress.average is not None:
@@ -198,7 +204,7 @@ class Trainer:
         step, plan = self.progress.step, self.plan
         self.progress.losses.append(loss)
         if step % plan.log_every == 0 or step == plan.steps:
-            self.accelerator.log({"loss": loss, "rate": self.optimiser.param_groups[0]["lr"]}, step=step)
+            self.accelerator.log({"loss": loss, "rate": plan.rate * plan.rate_share(step - 1)}, step=step)
             self.accelerator.print(f"step {step}/{plan.steps}  loss {loss:.4f}", flush=True)
         if self.on_sample and plan.sample_every and step % plan.sample_every == 0:
             if self.accelerator.is_main_process:
@@ -255,14 +261,27 @@ class Progress:
             self.average.load_state_dict(state["average"])
 
 
+def find_processes():
+    """Accelerate's view of the processes of this training, the same one whoever asks first."""
+    from accelerate import PartialState
+    from accelerate.utils import parse_flag_from_env
+
+    # Without a word about the CPU a first call would settle on one process, and every later one with it.
+    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
+
+
 def _average(network: nn.Module, plan: TrainPlan):
     from diffusers.training_utils import EMAModel
 
     return EMAModel(_trained(network), decay=plan.ema)
 
 
+def _named(network: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    return [(name, p) for name, p in network.named_parameters() if p.requires_grad]
+
+
 def _trained(network: nn.Module) -> list[nn.Parameter]:
-    return [p for p in network.parameters() if p.requires_grad]
+    return [p for _, p in _named(network)]
 
 
 def _essence(plan: TrainPlan) -> dict:

@@ -11,6 +11,13 @@ def test_survives_json(row):
     assert ModelConfig.from_json(config.to_json()) == config
 
 
+def test_what_is_given_may_change_the_sampler():
+    config = ModelConfig(LAYOUTS["unified_rgba"], sampler={"steps": 12, "scale": 4.0}, sampler_given={"blended": {"scale": 1.5}})
+    assert config.sampler_for() == {"steps": 12, "scale": 4.0} == config.sampler_for(["background"])
+    assert config.sampler_for(["blended"]) == {"steps": 12, "scale": 1.5}
+    assert ModelConfig.from_json(config.to_json()) == config
+
+
 def test_official_sequence_length():
     assert ModelConfig(LAYOUTS["gen_rgba"]).sequence_length == 22278
     assert ModelConfig(LAYOUTS["fg2bg_rgba"]).sequence_length == 23628

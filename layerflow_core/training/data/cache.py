@@ -91,7 +91,7 @@ class LatentCache:
 
 
 def build_cache(source: ClipSource, treatment: str, model: LayerFlowModel, root: Path, seed: int = 0, variants: int = 1,
-                report: Callable[[int, int], None] = lambda done, total: None) -> LatentCache:  # fmt: skip
+                report: Callable[[int, int], None] = lambda done, total: None, share: tuple[int, int] = (0, 1)) -> LatentCache:  # fmt: skip
     """Encode every clip that is not encoded yet.
 
     Args:
@@ -99,6 +99,7 @@ def build_cache(source: ClipSource, treatment: str, model: LayerFlowModel, root:
         root: of all caches; this one gets a folder of its own.
         variants: treatments of each clip, with other random frames.
         report: called with (shards done, all shards).
+        share: (index, processes) of a process that encodes its part of the shards; the cache is whole when all are done.
 
     Raises:
         DatasetError: the treatment is unknown, or a clip is broken; shards that were finished stay.
@@ -109,11 +110,11 @@ def build_cache(source: ClipSource, treatment: str, model: LayerFlowModel, root:
     folder = root / _cache_key(source, treatment, model, seed, variants)[:20]
     folder.mkdir(parents=True, exist_ok=True)
     shards = -(-count // SHARD)
-    for number in range(shards):
+    for number in range(share[0], shards, share[1]):
         if not (folder / _shard_name(number)).exists():
             indices = range(number * SHARD, min(count, (number + 1) * SHARD))
             _write_shard(folder / _shard_name(number), (_treat(source[i % len(source)], treatment, model, f"{seed}:{i}") for i in indices), model)
-        report(number + 1, shards)
+        report(min(number + share[1], shards), shards)
     return LatentCache(folder, count)
 
 

@@ -6,14 +6,18 @@ import torch
 from layerflow_core.sampling.schedule import Schedule
 from layerflow_core.toy.attention import HeadByHead
 from layerflow_core.toy.captions import TOKENS_PER_TEXT
+from layerflow_core.toy.curriculum import CURRICULA, SHIPPED
 from layerflow_core.toy.latents import LatentSet
-from layerflow_core.toy.network_training import STAGES, LayerLoss, Trainee, is_matrix, stage_config
+from layerflow_core.toy.network_training import LayerLoss, Trainee, network_config
+from layerflow_core.training.optimisers import is_block_matrix
+
+STAGE = CURRICULA[SHIPPED].stages[0]
 
 
 @pytest.fixture
 def trainee():
     torch.manual_seed(0)
-    return Trainee(stage_config(8, 12, 1, 8))
+    return Trainee(network_config("unified_rgba", 1, (8, 8, 12)))
 
 
 def test_tokens_first_attend_to_their_own_place_in_all_clips(trainee):
@@ -46,7 +50,7 @@ def test_head_by_head_attention_is_attention(trainee):
 
 
 def test_muon_gets_the_matrices_of_the_blocks(trainee):
-    chosen = {name for name, _ in trainee.named_parameters() if is_matrix(name)}
+    chosen = {name for name, _ in trainee.named_parameters() if is_block_matrix(name)}
     assert len(chosen) == 6 * 6 and all(trainee.get_parameter(name).ndim == 2 for name in chosen)
 
 
@@ -69,7 +73,7 @@ class Silent:
 @pytest.mark.parametrize("focus", [1.0, 20.0])
 def test_loss_is_v_mse_of_the_generated_clips_alone(trainee, focus):
     torch.manual_seed(1)
-    stage = replace(STAGES[0], batch=3, focus=focus)
+    stage = replace(STAGE, batch=3, focus=focus)
     loss = LayerLoss(Silent(trainee.layout), torch.zeros(3, 4, 1, 8, 8, 12), torch.zeros(3, 3, TOKENS_PER_TEXT, dtype=torch.long), stage, Schedule())
     clean, noise, t = torch.randn(3, 4, 8, 8, 12), torch.randn(3, 4, 8, 8, 12), torch.tensor([999, 500, 3])
     given = torch.tensor([[False, False, False, True], [True, True, False, False], [False] * 4])
@@ -80,7 +84,7 @@ def test_loss_is_v_mse_of_the_generated_clips_alone(trainee, focus):
 
 
 def test_focus_lies_on_the_object_and_only_there(trainee):
-    loss = LayerLoss(trainee, torch.zeros(1, 4, 1, 8, 8, 12), torch.zeros(1, 3, 16, dtype=torch.long), replace(STAGES[0], focus=20.0), Schedule())
+    loss = LayerLoss(trainee, torch.zeros(1, 4, 1, 8, 8, 12), torch.zeros(1, 3, 16, dtype=torch.long), replace(STAGE, focus=20.0), Schedule())
     clean = torch.zeros(1, 4, 8, 8, 12)
     clean[0, 0, :, 2:4, 5:8] = 1
     weight = loss._focus(clean)

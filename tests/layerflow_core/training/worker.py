@@ -15,9 +15,10 @@ from layerflow_core.sampling.schedule import Schedule
 from layerflow_core.training.data.cache import CachedClip
 from layerflow_core.training.objective import BatchMaker, LayerObjective, Mixture
 from layerflow_core.training.stages import task_layouts
-from layerflow_core.training.trainer import Trainer, TrainPlan
+from layerflow_core.training.trainer import Trainer, TrainPlan, find_processes
 
 LAYOUT = find_layout("unified_rgba")
+MATRIX_RATE = 1e-2 if hasattr(torch.optim, "Muon") else 0.0
 
 
 def random_clips(count: int) -> list[CachedClip]:
@@ -33,7 +34,7 @@ def main(folder: Path, steps: int, batch: int, die_at: int) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     network = LayerFlowNetwork(ModelConfig(LAYOUT, NetworkConfig(2, 16, 2, 16, 8, 4, 4, 6, 2, tokens_per_text=5)))
-    plan = TrainPlan(steps=20, batch=batch, rate=1e-2, warm_up=2, ema=0.9, precision="no", checkpointing=False, save_every=10, sample_every=1, log_every=5)
+    plan = TrainPlan(steps=20, batch=batch, rate=1e-2, matrix_rate=MATRIX_RATE, warm_up=2, ema=0.9, precision="no", checkpointing=False, save_every=10, sample_every=1, log_every=5)
     maker = BatchMaker(Mixture([(random_clips(6), 0.0, 0.8), (random_clips(3), 1.0, 0.2)]), task_layouts(LAYOUT, "all"))
 
     def maybe_die(step, network):
@@ -42,6 +43,7 @@ def main(folder: Path, steps: int, batch: int, die_at: int) -> None:
         if step == -die_at:
             os.kill(os.getpid(), signal.SIGTERM)
 
+    assert find_processes().num_processes == int(os.environ.get("WORLD_SIZE", 1))  # before the trainer asks, as ``run`` does
     trainer = Trainer(network, LayerObjective(Schedule()), maker, plan, folder, maybe_die)
     finished = trainer.run()
     if trainer.accelerator.is_main_process:

@@ -1,0 +1,145 @@
+"""The method's three stages and their ablations trained on the procedural world: ``python -m layerflow_core.toy.proof FOLDER``.
+
+At half the embedded model's size, with its VAE. Every training leaves its result in the folder and is skipped when that
+is there; a stopped one goes on. ``proof_table`` measures the results.
+"""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ..model.loading import load_model
+from ..training.config import ModelSection, StageSection, TrainingConfig
+from ..training.run import run_training
+from ..training.stages import find_stage
+from ..training.trainer import TrainPlan
+from .attention import HeadByHead
+from .clips import COARSE, EXACT, ProceduralClips
+from .curriculum import CHANNELS_START, CURRICULA, SEQUENCE_START
+from .embedded import EMBEDDED
+from .export import export
+from .fitting import run_workers
+from .latents import write_latents
+from .network_training import train_network
+from .train import PROCESSES, SEED
+
+
+@dataclass(frozen=True)
+class Clips:
+    """A source of a stage: what ``config.DataSection`` is to files."""
+
+    count: int
+    quality: str
+    first_seed: int
+    variants: int = 1
+
+    def open(self, needed: tuple[str, ...]) -> ProceduralClips:
+        return ProceduralClips(self.count, self.quality, self.first_seed)
+
+
+# Pasted clips are what the world's exact clips are: a shape over a background.
+SOURCES: Mapping[str, Clips] = {
+    "coarse": Clips(3000, COARSE, 6 * 10**8),
+    "stills": Clips(2000, EXACT, 7 * 10**8),
+    "pasted": Clips(800, EXACT, 8 * 10**8),
+}
+BASE_STEPS, MOTION_STEPS, CONTENT_STEPS = 1200, 200, 600
+BASE_RATE, LORA_RATE = 1e-3, 5e-3
+RANKS = {"motion": 8, "content": 64}
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training of the proof.
+
+    Args:
+        stage: row of ``training.stages.STAGES``.
+        start: where the network comes from: another training, or a curriculum.
+        steps: of 16 samples.
+        motion: training whose motion LoRA takes part.
+    """
+
+    stage: str
+    start: str
+    steps: int
+    motion: str | None = None
+
+
+TRAININGS: Mapping[str, Training] = {
+    "base": Training("base", SEQUENCE_START, BASE_STEPS),
+    "motion": Training("motion", "base", MOTION_STEPS),
+    "content": Training("content", "base", CONTENT_STEPS, motion="motion"),
+    "content_alone": Training("content_alone", "base", CONTENT_STEPS),
+    "channels_base": Training("base", CHANNELS_START, BASE_STEPS),
+    "channels_motion": Training("motion", "channels_base", MOTION_STEPS),
+    "channels_content": Training("content", "channels_base", CONTENT_STEPS, motion="channels_motion"),
+    "joint": Training("joint", SEQUENCE_START, BASE_STEPS + MOTION_STEPS + CONTENT_STEPS),
+}
+
+
+def train_all(folder: Path) -> None:
+    """Every start and every training that is not finished yet."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for start in (SEQUENCE_START, CHANNELS_START):
+        prepare_start(folder, start)
+    for name in TRAININGS:
+        if not result_of(folder, name).exists():
+            print(f"train {name}", flush=True)
+            run_workers(PROCESSES, _train, str(folder), name)
+
+
+def prepare_start(folder: Path, curriculum: str) -> None:
+    """Train a curriculum on frames of coarse footage, with the embedded model's VAE."""
+    if result_of(folder, curriculum).exists():
+        return
+    vae = folder / "vae_final.pt"
+    if not vae.exists():
+        torch.save(load_model(EMBEDDED).require_vae().vae.float().state_dict(), vae)
+    run_workers(PROCESSES, write_latents, str(folder), CURRICULA[curriculum].sets)
+    run_workers(PROCESSES, train_network, str(folder), SEED, curriculum)
+    export(folder, result_of(folder, curriculum), curriculum)
+
+
+def result_of(folder: Path, name: str) -> Path:
+    """The file that a training, or a start, leaves behind."""
+    return folder / f"{name}.safetensors" if name in CURRICULA else folder / name / f"{TRAININGS[name].stage}.safetensors"
+
+
+def _train(rank: int, folder: str, name: str) -> None:
+    with HeadByHead():
+        run_training(training_config(Path(folder), name))
+
+
+def training_config(folder: Path, name: str) -> TrainingConfig:
+    training = TRAININGS[name]
+    stage = find_stage(training.stage)
+    motion = result_of(folder, training.motion) if training.motion else None
+    plan = TrainPlan(
+        training.steps, batch=8, rate=LORA_RATE if stage.adapter else BASE_RATE, matrix_rate=0.0 if stage.adapter else BASE_RATE, warm_up=30,
+        weight_decay=0.01, checkpointing=False, save_every=100, log_every=25, keep=1, seed=SEED,
+    )  # fmt: skip
+    return TrainingConfig(
+        model=ModelSection(result_of(folder, training.start), motion_lora=motion),
+        stage=StageSection(training.stage, blocks="every", tasks="all", rank=RANKS.get(stage.adapter, 0)),
+        data={source: SOURCES[source] for source in stage.sources},
+        plan=plan,
+        output=folder / name,
+        cache=folder / "cache",
+    )
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, help="for checkpoints and latents; about 1 GB")
+    train_all(parser.parse_args(arguments).folder)
+
+
+if __name__ == "__main__":
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    main()
