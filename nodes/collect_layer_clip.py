@@ -8,7 +8,6 @@ from pathlib import Path
 
 from ..layerflow_core.errors import DatasetError
 from ..layerflow_core.layout import ALPHA, BACKGROUND, BLENDED, FOREGROUND
-from ..layerflow_core.rgba import over
 from ..layerflow_core.training.data.clip_folder import LayerClip, write_clip
 from .host import CATEGORY
 from .images import ALPHA_MEANINGS, to_alpha, to_frames
@@ -50,14 +49,12 @@ class CollectLayerClip:
 
     def collect(self, foreground, alpha, background, foreground_prompt, background_prompt, blended_prompt, dataset, name, fps, alpha_is, blended=None) -> tuple:
         colour, matte = to_frames(foreground, FOREGROUND)[0], to_alpha(alpha, alpha_is)
-        behind = to_frames(background, BACKGROUND)[0]
-        behind = behind.expand(len(colour), -1, -1, -1) if len(behind) == 1 else behind
-        layers = {FOREGROUND: colour, ALPHA: matte, BACKGROUND: behind}
+        layers = {FOREGROUND: colour, ALPHA: matte, BACKGROUND: to_frames(background, BACKGROUND)[0]}
+        if blended is not None:
+            layers[BLENDED] = to_frames(blended, BLENDED)[0]
         prompts = {FOREGROUND: foreground_prompt, BACKGROUND: background_prompt, BLENDED: blended_prompt}
         rate = Fraction(fps).limit_denominator(1001)
         folder, name = _dataset_folder(dataset), _check_name(name, "clip name")
-        LayerClip(name, layers, prompts, rate).check(tuple(layers))
-        layers[BLENDED] = to_frames(blended, BLENDED)[0] if blended is not None else over(colour, matte, behind)
         clip = write_clip(folder, LayerClip(name, layers, prompts, rate))
         return {"ui": {"text": [str(clip)]}, "result": (str(clip),)}
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..layout import ALPHA, BACKGROUND, BLENDED, FOREGROUND
-from .fitting import FitPlan
+from ..training.trainer import TrainPlan
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,6 @@ class Stage:
     Args:
         data: row of ``latents.SETS``.
         frames: latent frames per clip that are cut from it, 1 or 4.
-        batch: scenes per process and step.
         tasks: weight of each set of given clips.
         focus: weight of the loss where the object is, in the foreground and blended clips; 1 is the official loss. An
             object fills a twelfth of its clip, so its colour hardly shows in the plain mean, and its word is not learnt.
@@ -27,8 +26,7 @@ class Stage:
     name: str
     data: str
     frames: int
-    batch: int
-    plan: FitPlan
+    plan: TrainPlan
     tasks: Mapping[tuple[str, ...], float]
     focus: float = 1.0
     noise_power: float = 0.7
@@ -55,21 +53,29 @@ def _tasks(apart: float, free: float) -> Mapping[tuple[str, ...], float]:
     return {(BLENDED,): apart, (): free, (FOREGROUND, ALPHA): rest, (BACKGROUND,): rest}
 
 
+def make_plan(steps: int, batch: int, rate: float, matrix_rate: float = 0.0, warm_up: int = 60, ema: float = 0.0) -> TrainPlan:
+    """What all trainings from nothing share; rates are those of AdamW and of Muon."""
+    return TrainPlan(
+        steps, batch=batch, rate=rate, matrix_rate=matrix_rate, warm_up=warm_up, ema=ema, betas=(0.9, 0.98), weight_decay=0.01,
+        checkpointing=False, save_every=100, log_every=25, keep=1,
+    )  # fmt: skip
+
+
 # Copying is learnt first, colours with it; shapes and motions take far longer, and are learnt where steps are cheap.
 _SHIPPED = (
-    Stage("stills", "stills", 1, 16, FitPlan(2400, 3e-3, 4e-3, warm_up=60), _tasks(0.45, 0.33), focus=10.0),
-    Stage("shapes", "stills", 1, 8, FitPlan(1300, 2e-3, 2.5e-3, warm_up=60), _tasks(0.25, 0.55), focus=10.0),
-    Stage("more_shapes", "stills", 1, 16, FitPlan(2100, 2e-3, 3e-3, warm_up=60), _tasks(0.3, 0.5), focus=10.0),
-    Stage("motions", "small_clips", 4, 8, FitPlan(2600, 2e-3, 3e-3, warm_up=60), _tasks(0.3, 0.5), focus=10.0),
-    Stage("more_motions", "small_clips", 4, 8, FitPlan(900, 2e-3, 3e-3, warm_up=30), _tasks(0.15, 0.75), focus=10.0, noise_power=0.3),
-    Stage("clips", "clips", 4, 4, FitPlan(2200, 2e-3, 2.5e-3, warm_up=30, decay=0.99, save_every=50), _tasks(0.4, 0.4), focus=5.0),
+    Stage("stills", "stills", 1, make_plan(2400, 16, 3e-3, 4e-3), _tasks(0.45, 0.33), focus=10.0),
+    Stage("shapes", "stills", 1, make_plan(1300, 8, 2e-3, 2.5e-3), _tasks(0.25, 0.55), focus=10.0),
+    Stage("more_shapes", "stills", 1, make_plan(2100, 16, 2e-3, 3e-3), _tasks(0.3, 0.5), focus=10.0),
+    Stage("motions", "small_clips", 4, make_plan(2600, 8, 2e-3, 3e-3), _tasks(0.3, 0.5), focus=10.0),
+    Stage("more_motions", "small_clips", 4, make_plan(900, 8, 2e-3, 3e-3, warm_up=30), _tasks(0.15, 0.75), focus=10.0, noise_power=0.3),
+    Stage("clips", "clips", 4, make_plan(1800, 4, 2e-3, 2.5e-3, warm_up=30, ema=0.99), _tasks(0.4, 0.4), focus=5.0, noise_power=0.6),
 )
 
 
 def _start(layout: str) -> Curriculum:
     """Where the proof of the three stages starts, see ``proof``: frames of coarse footage, never a true layer."""
-    plan = FitPlan(2400, 3e-3, 4e-3, warm_up=60)
-    return Curriculum(layout, ("coarse_stills",), (Stage(f"start_{layout}", "coarse_stills", 1, 16, plan, _tasks(0.4, 0.4), focus=10.0),))
+    stage = Stage(f"start_{layout}", "coarse_stills", 1, make_plan(1600, 16, 3e-3, 4e-3), _tasks(0.4, 0.4), focus=10.0)
+    return Curriculum(layout, ("coarse_stills",), (stage,))
 
 
 SHIPPED, SEQUENCE_START, CHANNELS_START = "shipped", "sequence_start", "channels_start"

@@ -15,8 +15,9 @@ from ..model.loading import network_tensors
 from .captions import tokenizer_json
 from .curriculum import CURRICULA
 from .latents import LatentSet
-from .network_training import Trainee, network_config
-from .vae_training import VAE_CONFIG, build_vae, model_clips
+from .network_training import SceneTrainee, network_config
+from .vae_training import VAE, VAE_CONFIG, build_vae, model_clips
+from .workers import final_weights
 from .world import FPS, draw_scenes, render
 
 SAMPLER = {"steps": 12, "guidance": "constant", "scale": 2.0, "solver": "dpmpp_2m"}
@@ -25,14 +26,14 @@ _PREVIEW_SCENES = 24
 
 
 def export(folder: Path, target: Path, curriculum: str) -> None:
-    """Read ``vae_final.pt``, the first set's moments and the last stage's weights; write one file, weights in fp16."""
+    """Read the VAE, the first set's moments and the last stage's weights; write one file, weights in fp16."""
     row = CURRICULA[curriculum]
     data = LatentSet.load(folder / f"{row.sets[0]}.safetensors")
-    trainee = Trainee(network_config(row.layout, CLIP_FRAMES, data.latents.shape[3:]))
-    trainee.load_state_dict(torch.load(folder / f"{row.stages[-1].name}_final.pt", weights_only=True))
+    trainee = SceneTrainee(network_config(row.layout, CLIP_FRAMES, data.latents.shape[3:]))
+    trainee.load_state_dict(torch.load(final_weights(folder, row.stages[-1].name), weights_only=True))
     parametrize.remove_parametrizations(trainee.network, "position_table", leave_parametrized=True)
     vae = build_vae().eval()
-    vae.load_state_dict(torch.load(folder / "vae_final.pt", weights_only=True))
+    vae.load_state_dict(torch.load(final_weights(folder, VAE), weights_only=True))
     vae_config = {**VAE_CONFIG, "latents_mean": data.mean.tolist(), "latents_std": data.std.tolist()}
     config = replace(trainee.network.config, vae=vae_config, fps=float(FPS), sampler=SAMPLER)
     config = replace(config, preview=fit_preview(vae, config))

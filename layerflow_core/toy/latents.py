@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .clips import COARSE, EXACT, QUALITIES
-from .vae_training import build_vae, model_clips
+from .vae_training import VAE, build_vae, model_clips
+from .workers import final_weights
 from .world import FRAMES, HEIGHT, WIDTH, Scene, TrueLayers, draw_scene, render
 
 CHUNK = 16  # scenes encoded at once
@@ -117,7 +118,7 @@ def write_latents(rank: int, folder: str, sets: tuple[str, ...]) -> None:
 
     root, count = Path(folder), dist.get_world_size()
     vae = build_vae().eval()
-    vae.load_state_dict(torch.load(root / "vae_final.pt", weights_only=True))
+    vae.load_state_dict(torch.load(final_weights(root, VAE), weights_only=True))
     for name in sets:
         footage = SETS[name]
         if not (root / f"{name}.safetensors").exists():

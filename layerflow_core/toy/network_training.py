@@ -9,11 +9,11 @@ Legend: B batch, T latent frames (four clips of F), C, H, W latent; D hidden siz
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
 import torch.nn.utils.parametrize as parametrize
 from torch import Tensor, nn
 
@@ -22,18 +22,23 @@ from ..layout import ALPHA, BACKGROUND, BLENDED, FOREGROUND, Layout, find_layout
 from ..model.network import LayerFlowNetwork
 from ..model.text import TextEncoder, build_t5, indexed
 from ..sampling.schedule import Schedule
+from ..training.objective import TEXT_DROP, LayerObjective, mix_seed
+from ..training.trainee import Trainee
+from ..training.trainer import Trainer
 from .attention import HeadByHead
 from .captions import TOKENS_PER_TEXT, tokenizer_json, vocabulary
 from .curriculum import CURRICULA, Stage
-from .fitting import fit
 from .latents import LatentSet
+from .workers import final_weights, finish
 
 WIDTH, HEADS, BLOCKS = 192, 3, 6
 TEXT_WIDTH = 64
 TIME_WIDTH = 128
-POSITION_STEP = 10.0  # patches as far apart as ten pixels of the usual table, so that neighbours differ
+# How long a picture's height is on the axis of the usual table: long, so that neighbouring patches differ, and the same at
+# every resolution, so that what a word means for a place does not change with it.
+PICTURE_HEIGHT = 40.0
 QK_GAIN = 1.4
-TEXT_DROP = 0.1  # of each segment on its own (official), and of all together, so that guidance has a base
+TIMESTEPS = 1000
 OBJECT_DISTANCE = 0.25  # mean difference from grey, in normalised latents, that counts as object
 FAR = 900  # timesteps from here on are nearly pure noise: only words can help
 
@@ -77,7 +82,7 @@ class ClipPositions(nn.Module):
         network, layout = config.network, config.layout
         frames = layout.clips[0].frames
         size = (network.latent_width // network.patch_size, network.latent_height // network.patch_size)
-        grid = torch.as_tensor(get_3d_sincos_pos_embed(network.hidden_size, size, frames, 1 / POSITION_STEP, 1.0, output_type="pt"))
+        grid = torch.as_tensor(get_3d_sincos_pos_embed(network.hidden_size, size, frames, size[1] / PICTURE_HEIGHT, 1.0, output_type="pt"))
         self.register_buffer("grid", grid.flatten(0, 1).float(), persistent=False)
         self.clips = layout.network_frames // frames  # one if clips lie on each other as channels
         self.text_rows = nn.Parameter(0.5 * torch.randn(config.text_length, network.hidden_size, generator=torch.Generator().manual_seed(2)))
@@ -91,8 +96,30 @@ class ClipPositions(nn.Module):
         return 0.5 * torch.randn(self.clips, table.shape[-1], generator=torch.Generator().manual_seed(1))
 
 
-class Trainee(nn.Module):
-    """Network and text encoder, trained together."""
+@dataclass(frozen=True)
+class SceneBatch:
+    """Scenes with all that chance decides about them.
+
+    Args:
+        clean, noise: [B, T, C, H, W].
+        given: [B, T] bool.
+        ids: [B, S, L] token ids.
+        keep_text: [B, S] bool; a dropped segment is zeros.
+        timestep: [B] int, 0..999.
+        weight: [B, T, 1, H, W] of places in the loss.
+    """
+
+    clean: Tensor
+    noise: Tensor
+    given: Tensor
+    ids: Tensor
+    keep_text: Tensor
+    timestep: Tensor
+    weight: Tensor
+
+
+class SceneTrainee(Trainee):
+    """Network and text encoder, trained together under the paper's loss."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -100,22 +127,35 @@ class Trainee(nn.Module):
         parametrize.register_parametrization(self.network, "position_table", ClipPositions(config), unsafe=True)
         start_matching_positions(self.network)
         self.t5 = build_t5(config.text_encoder)
+        self.objective, self._watched = LayerObjective(Schedule()), {}
 
     @property
     def layout(self) -> Layout:
         return self.network.config.layout
 
-    def forward(self, latents: Tensor, ids: Tensor, keep_text: Tensor, timestep: Tensor) -> Tensor:
-        """v [B, T, C, H, W].
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        drawn = SceneBatch(**batch)
+        v = self.predict(self.objective.noisy(drawn), drawn.ids, drawn.keep_text, drawn.timestep)
+        per_frame = self.objective.per_frame(v, drawn, drawn.weight)
+        self._watched = self._watch(per_frame.detach(), drawn)
+        return self.objective.per_sample(per_frame, drawn)
 
-        Args:
-            ids: [B, S, L] token ids.
-            keep_text: [B, S] bool; a dropped segment is zeros.
-        """
+    def predict(self, latents: Tensor, ids: Tensor, keep_text: Tensor, timestep: Tensor) -> Tensor:
+        """v [B, T, C, H, W]."""
         encoded = self.t5(input_ids=ids.flatten(0, 1)).last_hidden_state.unflatten(0, ids.shape[:2])
         context = (encoded * keep_text[:, :, None, None]).flatten(1, 2)
         with HeadByHead():
             return self.network(latents, context, timestep)
+
+    def watched(self) -> dict[str, float]:
+        return self._watched
+
+    def _watch(self, per_frame: Tensor, batch: SceneBatch) -> dict[str, float]:
+        """Losses with the blend given and with nothing given: copying shows as their difference, words far from the end."""
+        spans = {name: self.layout.span(name) for name in (FOREGROUND, ALPHA, BACKGROUND)}
+        apart, free = batch.given[:, self.layout.span(BLENDED)].all(1), ~batch.given.any(1)
+        rows = {"apart": apart, "free": free, "far": free & (batch.timestep >= FAR)}
+        return {f"{name}|{label}": float(per_frame[row, span].mean()) for label, row in rows.items() for name, span in spans.items() if row.any()}
 
 
 def start_matching_positions(network: LayerFlowNetwork) -> None:
@@ -141,93 +181,64 @@ def start_matching_positions(network: LayerFlowNetwork) -> None:
         network.backbone.proj_out.weight.mul_(0.1)
 
 
-class LayerLoss:
-    """v-MSE on the generated clips of randomly drawn tasks (paper section 3.2; official loss).
+class SceneBatches:
+    """Draws the batches of a stage.
 
     Args:
-        latents: [n, clips, F, C, H, W] normalised, clips in layout order.
+        latents: [n, clips, F, C, h, w] normalised, clips in layout order.
         ids: [n, S, L] token ids of the scenes' prompts.
     """
 
-    def __init__(self, trainee: Trainee, latents: Tensor, ids: Tensor, stage: Stage, schedule: Schedule) -> None:
-        self.trainee, self.latents, self.ids, self.stage = trainee, latents, ids, stage
-        self.roots = schedule.denoiser_table
+    def __init__(self, layout: Layout, latents: Tensor, ids: Tensor, stage: Stage, seed: int) -> None:
+        self.layout, self.latents, self.ids, self.stage, self.seed = layout, latents, ids, stage, seed
 
-    def __call__(self, step: int, generator: torch.Generator) -> dict[str, Tensor]:
-        names, stage = self.trainee.layout.names, self.stage
-        pick = torch.randint(len(self.latents), (stage.batch,), generator=generator)
-        clips, frames = self.latents[pick], self.latents.shape[2]
-        if stage.frames < frames:
-            moment = int(torch.randint(frames, (), generator=generator))
-            clips = clips[:, :, moment : moment + 1]
-        clean = clips.flatten(1, 2).float()
-        tasks = list(stage.tasks)
-        drawn = torch.multinomial(torch.tensor(list(stage.tasks.values())), stage.batch, replacement=True, generator=generator)
-        given = torch.tensor([[name in tasks[d] for name in names] for d in drawn.tolist()])
-        keep = torch.rand(stage.batch, len(self.trainee.layout.texts), generator=generator) >= TEXT_DROP
-        keep &= torch.rand(stage.batch, 1, generator=generator) >= TEXT_DROP
-        # Who takes a video apart rarely describes it as a whole: that segment is often empty then.
-        blended_given = given[:, names.index(BLENDED)]
-        keep[:, -1] &= ~blended_given | (torch.rand(stage.batch, generator=generator) < 0.5)
-        t = (torch.rand(stage.batch, generator=generator) ** stage.noise_power * len(self.roots)).long()
+    def draw(self, step: int, samples: range) -> SceneBatch:
+        drawn = [self._draw_one(torch.Generator().manual_seed(mix_seed(self.seed, step, number))) for number in samples]
+        return SceneBatch(*(torch.stack(column) for column in zip(*drawn)))
+
+    def _draw_one(self, generator: torch.Generator) -> tuple[Tensor, ...]:
+        stage, layout = self.stage, self.layout
+        pick = int(torch.randint(len(self.latents), (), generator=generator))
+        first = int(torch.randint(self.latents.shape[2] - stage.frames + 1, (), generator=generator))
+        clean = self.latents[pick, :, first : first + stage.frames].flatten(0, 1).float()
+        names = list(stage.tasks)[int(torch.multinomial(torch.tensor(list(stage.tasks.values())), 1, generator=generator))]
+        given = torch.zeros(layout.frames, dtype=torch.bool)
+        given[list(layout.giving(*names).given_frames)] = True
+        timestep = (torch.rand((), generator=generator) ** stage.noise_power * TIMESTEPS).long()
         noise = torch.randn(clean.shape, generator=generator)
-        return self._terms(clean, noise, t, given, keep, self.ids[pick])
+        return clean, noise, given, self.ids[pick], self._keep_text(names, generator), timestep, self._weigh(clean)
 
-    def _terms(self, clean: Tensor, noise: Tensor, t: Tensor, given: Tensor, keep: Tensor, ids: Tensor) -> dict[str, Tensor]:
-        frames = self.stage.frames
-        a = self.roots[t].view(-1, 1, 1, 1, 1)
-        b = (1 - a * a).sqrt()
-        frame_given = given.repeat_interleave(frames, 1)[:, :, None, None, None]
-        noisy = torch.where(frame_given, clean, a * clean + b * noise)
-        with torch.autocast("cpu", torch.bfloat16):
-            v = self.trainee(noisy, ids, keep, t)
-        weight = self._focus(clean)
-        squared = (v.float() - (a * noise - b * clean)).square() * weight
-        error = (squared.mean((2, 3, 4)) / weight.mean((2, 3, 4))).unflatten(1, (-1, frames)).mean(2)
-        loss = error[~given].mean()
-        return {"loss": loss, **self._watched(error.detach(), given, t)}
+    def _keep_text(self, given: Sequence[str], generator: torch.Generator) -> Tensor:
+        keep = torch.rand(len(self.layout.texts), generator=generator) >= TEXT_DROP
+        keep &= torch.rand((), generator=generator) >= TEXT_DROP  # of all together, too: guidance needs a base
+        # Who takes a video apart rarely describes it as a whole: that segment is often empty then.
+        silent = torch.rand((), generator=generator) < 0.5
+        keep[self.layout.texts.index(BLENDED)] &= not (BLENDED in given and silent)
+        return keep
 
-    def _focus(self, clean: Tensor) -> Tensor:
-        """[B, T, 1, H, W] weights: where the foreground differs from its commonest value, which is grey, the object is."""
-        names = self.trainee.layout.names
-        clips = clean.unflatten(1, (len(names), -1))
-        foreground = clips[:, names.index(FOREGROUND)]
-        grey = foreground.flatten(3).median(-1).values[..., None, None]
-        there = (foreground - grey).abs().mean(2, keepdim=True) > OBJECT_DISTANCE
-        weight = torch.ones_like(clips[:, :, :, :1])
+    def _weigh(self, clean: Tensor) -> Tensor:
+        """[T, 1, h, w]: where the foreground differs from its commonest value, which is grey, the object is."""
+        foreground = clean[self.layout.span(FOREGROUND)]
+        grey = foreground.flatten(2).median(-1).values[..., None, None]
+        there = (foreground - grey).abs().mean(1, keepdim=True) > OBJECT_DISTANCE
+        weight = torch.ones_like(clean[:, :1])
         for name in (FOREGROUND, BLENDED):
-            weight[:, names.index(name)] += (self.stage.focus - 1) * there
-        return weight.flatten(1, 2)
-
-    def _watched(self, error: Tensor, given: Tensor, t: Tensor) -> dict[str, Tensor]:
-        """Losses with the blend given and with nothing given: copying shows as their difference, words far from the end."""
-        names = self.trainee.layout.names
-        apart, free = given[:, names.index(BLENDED)], ~given.any(1)
-        rows = {"apart": apart, "free": free, "far": free & (t >= FAR)}
-        return {f"{name}|{label}": error[row, names.index(name)].mean() for label, row in rows.items() for name in (FOREGROUND, ALPHA, BACKGROUND) if row.any()}
+            weight[self.layout.span(name)] += (self.stage.focus - 1) * there
+        return weight
 
 
-def train_network(rank: int, folder: str, seed: int, curriculum: str) -> None:
-    """One process of the training: every stage of a row of ``CURRICULA`` in turn, each resumable."""
+def train_stage(rank: int, folder: str, seed: int, curriculum: str, number: int) -> None:
+    """One process of the training of a stage of ``CURRICULA``; goes on from the stage before, writes its ``final_weights``."""
     torch.manual_seed(seed)
-    root, row, before = Path(folder), CURRICULA[curriculum], None
-    for stage in row.stages:
-        data = LatentSet.load(root / f"{stage.data}.safetensors")
-        trainee = Trainee(network_config(row.layout, stage.frames, data.latents.shape[3:]))
-        if before is not None:
-            trainee.load_state_dict(before)
-        tokens = TextEncoder.from_data(tokenizer_json().encode(), trainee.t5, TOKENS_PER_TEXT)
-        ids = token_ids(tokens, data.prompts)
-        loss = LayerLoss(trainee, data.normalised(), ids, stage, Schedule())
-        finished = root / f"{stage.name}_final.pt"
-        if finished.exists():
-            trainee.load_state_dict(torch.load(finished, weights_only=True))
-        else:
-            fit(trainee, loss, stage.plan, root / f"{stage.name}_state.pt", stage.name)
-            if rank == 0:
-                torch.save(trainee.state_dict(), finished)
-            dist.barrier()
-        before = trainee.state_dict()
+    root, row = Path(folder), CURRICULA[curriculum]
+    stage = row.stages[number]
+    data = LatentSet.load(root / f"{stage.data}.safetensors")
+    trainee = SceneTrainee(network_config(row.layout, stage.frames, data.latents.shape[3:]))
+    if number:
+        trainee.load_state_dict(torch.load(final_weights(root, row.stages[number - 1].name), weights_only=True))
+    tokens = TextEncoder.from_data(tokenizer_json().encode(), trainee.t5, TOKENS_PER_TEXT)
+    batches = SceneBatches(trainee.layout, data.normalised(), token_ids(tokens, data.prompts), stage, seed)
+    finish(Trainer(trainee, batches, stage.plan, root / stage.name), trainee, final_weights(root, stage.name))
 
 
 def token_ids(encoder: TextEncoder, prompts: list[list[str]]) -> Tensor:

@@ -24,10 +24,9 @@ from .clips import COARSE, EXACT, ProceduralClips
 from .curriculum import CHANNELS_START, CURRICULA, SEQUENCE_START
 from .embedded import EMBEDDED
 from .export import export
-from .fitting import run_workers
-from .latents import write_latents
-from .network_training import train_network
-from .train import PROCESSES, SEED
+from .train import PROCESSES, SEED, require_finished, train_curriculum
+from .vae_training import VAE
+from .workers import final_weights, run_workers
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ SOURCES: Mapping[str, Clips] = {
     "stills": Clips(2000, EXACT, 7 * 10**8),
     "pasted": Clips(800, EXACT, 8 * 10**8),
 }
-BASE_STEPS, MOTION_STEPS, CONTENT_STEPS = 1200, 200, 600
+BASE_STEPS, MOTION_STEPS, CONTENT_STEPS = 1000, 200, 500
 BASE_RATE, LORA_RATE = 1e-3, 5e-3
 RANKS = {"motion": 8, "content": 64}
 
@@ -92,17 +91,17 @@ def train_all(folder: Path) -> None:
         if not result_of(folder, name).exists():
             print(f"train {name}", flush=True)
             run_workers(PROCESSES, _train, str(folder), name)
+            require_finished(result_of(folder, name))
 
 
 def prepare_start(folder: Path, curriculum: str) -> None:
     """Train a curriculum on frames of coarse footage, with the embedded model's VAE."""
     if result_of(folder, curriculum).exists():
         return
-    vae = folder / "vae_final.pt"
+    vae = final_weights(folder, VAE)
     if not vae.exists():
         torch.save(load_model(EMBEDDED).require_vae().vae.float().state_dict(), vae)
-    run_workers(PROCESSES, write_latents, str(folder), CURRICULA[curriculum].sets)
-    run_workers(PROCESSES, train_network, str(folder), SEED, curriculum)
+    train_curriculum(folder, curriculum)
     export(folder, result_of(folder, curriculum), curriculum)
 
 

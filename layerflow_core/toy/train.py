@@ -9,16 +9,34 @@ import argparse
 import warnings
 from pathlib import Path
 
+from ..errors import TrainingError
 from .curriculum import CURRICULA, SHIPPED
 from .embedded import EMBEDDED
 from .evaluation import SCENES, Plan, evaluate, write_figures
-from .fitting import run_workers
 from .latents import write_latents
-from .network_training import train_network
-from .vae_training import train_vae
+from .network_training import train_stage
+from .vae_training import VAE, train_vae
+from .workers import final_weights, run_workers
 
 PROCESSES = 2  # part of the recipe: another number draws other batches
 SEED = 0
+
+
+def train_curriculum(folder: Path, curriculum: str) -> None:
+    """Make the latents and train the stages of a row of ``CURRICULA`` that are not there yet."""
+    row = CURRICULA[curriculum]
+    run_workers(PROCESSES, write_latents, str(folder), row.sets)
+    for number, stage in enumerate(row.stages):
+        if not final_weights(folder, stage.name).exists():
+            print(f"train {stage.name}", flush=True)
+            run_workers(PROCESSES, train_stage, str(folder), SEED, curriculum, number)
+            require_finished(final_weights(folder, stage.name))
+
+
+def require_finished(result: Path) -> None:
+    """Raises TrainingError if a training was told to stop before its result was there."""
+    if not result.exists():
+        raise TrainingError(f"the training of {result.name} was stopped; start it again to go on")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -28,11 +46,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--evaluate", type=int, default=SCENES, metavar="SCENES", help="held-out scenes to measure on, 0 for none")
     options = parser.parse_args(arguments)
     options.folder.mkdir(parents=True, exist_ok=True)
-    folder = str(options.folder)
-    if not (options.folder / "vae_final.pt").exists():
-        run_workers(PROCESSES, train_vae, folder, SEED)
-    run_workers(PROCESSES, write_latents, folder, CURRICULA[SHIPPED].sets)
-    run_workers(PROCESSES, train_network, folder, SEED, SHIPPED)
+    if not final_weights(options.folder, VAE).exists():
+        run_workers(PROCESSES, train_vae, str(options.folder), SEED)
+        require_finished(final_weights(options.folder, VAE))
+    train_curriculum(options.folder, SHIPPED)
     from .export import export
 
     export(options.folder, options.target, SHIPPED)

@@ -11,7 +11,11 @@ from torch import Tensor
 
 from ..model.vae import build_vae as build_from_config
 from ..rgba import over_grey
-from .fitting import DRAWS_PER_STEP, FitPlan, fit
+from ..training.objective import mix_seed
+from ..training.trainee import Trainee
+from ..training.trainer import Trainer
+from .curriculum import make_plan
+from .workers import final_weights, finish
 from .world import FRAMES, HEIGHT, WIDTH, TrueLayers, draw_scene, render
 
 if TYPE_CHECKING:
@@ -29,13 +33,15 @@ VAE_CONFIG = {
     "sample_width": WIDTH,
     "scaling_factor": 1.0,
 }
-PLAN = FitPlan(steps=2000, rate=2e-3, warm_up=50, decay=0.99)
+VAE = "vae"  # name of its training
+PLAN = make_plan(2000, 1, 2e-3, warm_up=50, ema=0.99)
+DRAWS_PER_STEP = 1 << 20  # room for one step's scene seeds; keeps two steps from ever sharing a scene
 KL_WEIGHT = 1e-4
 START_LOG_VARIANCE = -6.0
 
 
 @dataclass(frozen=True)
-class Batch:
+class Shape:
     """Clips of one shape, so that the convolutions have work in bulk."""
 
     clips: int
@@ -45,7 +51,8 @@ class Batch:
 
 
 # Short clips teach the picture, whole clips the time axis, small stills serve the transformer's first stage.
-BATCHES = (Batch(4, 8, HEIGHT, WIDTH), Batch(2, FRAMES, HEIGHT, WIDTH), Batch(32, 1, HEIGHT // 2, WIDTH // 2))
+SHAPES = (Shape(4, 8, HEIGHT, WIDTH), Shape(2, FRAMES, HEIGHT, WIDTH), Shape(32, 1, HEIGHT // 2, WIDTH // 2))
+SHARES = (0.4, 0.4, 0.2)
 
 
 def model_clips(layers: TrueLayers) -> tuple[Tensor, ...]:
@@ -66,7 +73,7 @@ def build_vae() -> AutoencoderKLCogVideoX:
     return vae
 
 
-def draw_batch(batch: Batch, first_seed: int, generator: torch.Generator) -> Tensor:
+def draw_clips(batch: Shape, first_seed: int, generator: torch.Generator) -> Tensor:
     """[clips, 3, T, H, W] in -1..1: one randomly chosen layer of each of ``clips`` scenes."""
     clips = []
     for i in range(batch.clips):
@@ -79,28 +86,48 @@ def draw_batch(batch: Batch, first_seed: int, generator: torch.Generator) -> Ten
     return torch.stack(clips)
 
 
-def vae_loss(vae, clips: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-    """L1 plus squared error on pixels in -1..1, and a light KL term."""
-    with torch.autocast("cpu", torch.bfloat16):
-        posterior = vae.encode(clips).latent_dist
+@dataclass(frozen=True)
+class ClipBatch:
+    """Clips [clips, 3, T, H, W] in -1..1, and the seed of the posterior's noise."""
+
+    clips: Tensor
+    seed: Tensor
+
+
+class ClipBatches:
+    """Draws one batch of clips for each process; all of a step have one shape."""
+
+    def draw(self, step: int, samples: range) -> ClipBatch:
+        shape = SHAPES[int(torch.multinomial(torch.tensor(SHARES), 1, generator=torch.Generator().manual_seed(step)))]
+        seed = mix_seed(step, samples.start)
+        return ClipBatch(draw_clips(shape, step * DRAWS_PER_STEP + samples.start * 1000, torch.Generator().manual_seed(seed)), torch.tensor(seed))
+
+
+class VaeTrainee(Trainee):
+    """The VAE under L1 plus squared error on pixels in -1..1, and a light KL term."""
+
+    def __init__(self, vae: AutoencoderKLCogVideoX) -> None:
+        super().__init__()
+        self.vae, self._watched = vae, {}
+
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        """[1]: the loss of the whole batch."""
+        clips, generator = batch["clips"], torch.Generator().manual_seed(int(batch["seed"]))
+        posterior = self.vae.encode(clips).latent_dist
         mean, logvar = posterior.mean.float(), posterior.logvar.float()
         noise = torch.randn(mean.shape, generator=generator)
-        restored = vae.decode(mean + noise * (0.5 * logvar).exp()).sample.float()
-    kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
-    squared = (restored - clips).square().mean()
-    loss = (restored - clips).abs().mean() + 2 * squared + KL_WEIGHT * kl
-    return {"loss": loss, "psnr": -10 * (squared / 4).log10(), "kl": kl}
+        restored = self.vae.decode(mean + noise * (0.5 * logvar).exp()).sample.float()
+        kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
+        squared = (restored - clips).square().mean()
+        self._watched = {"psnr": float(-10 * (squared.detach() / 4).log10()), "kl": float(kl.detach())}
+        return ((restored - clips).abs().mean() + 2 * squared + KL_WEIGHT * kl)[None]
+
+    def watched(self) -> dict[str, float]:
+        return self._watched
 
 
 def train_vae(rank: int, folder: str, seed: int) -> None:
-    """One process of the training; writes ``vae_state.pt`` into ``folder`` as it goes, ``vae_final.pt`` at the end."""
+    """One process of the training; writes its ``final_weights`` into the folder."""
     torch.manual_seed(seed)
-    vae = build_vae().train()
-
-    def loss_of(step: int, generator: torch.Generator) -> dict[str, Tensor]:
-        batch = BATCHES[int(torch.multinomial(torch.tensor((0.4, 0.4, 0.2)), 1, generator=torch.Generator().manual_seed(step)))]
-        return vae_loss(vae, draw_batch(batch, step * DRAWS_PER_STEP + rank * 1000, generator), generator)
-
-    fit(vae, loss_of, PLAN, Path(folder) / "vae_state.pt", "vae")
-    if rank == 0:
-        torch.save(vae.state_dict(), Path(folder) / "vae_final.pt")
+    vae, root = build_vae(), Path(folder)
+    finish(Trainer(VaeTrainee(vae), ClipBatches(), PLAN, root / VAE), vae, final_weights(root, VAE))

@@ -10,15 +10,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from ..layout import Layout
+from ..model.lora import motion_per_sample
 from ..model.network import LayerFlowNetwork
 from ..sampling.schedule import Schedule
 from .data.cache import CachedClip
+from .trainee import Trainee
 
 TEXT_DROP = 0.1  # of each segment on its own
 
@@ -41,9 +45,6 @@ class Batch:
     context: Tensor
     timestep: Tensor
     motion: Tensor
-
-    def to(self, device: torch.device) -> Batch:
-        return Batch(**{name: value.to(device) for name, value in vars(self).items()})
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class BatchMaker:
 
     def draw(self, step: int, samples: range) -> Batch:
         """Samples of a step by their number in the whole batch of that step, over all processes."""
-        drawn = [self._draw_one(torch.Generator().manual_seed(_mix(self.seed, step, number))) for number in samples]
+        drawn = [self._draw_one(torch.Generator().manual_seed(mix_seed(self.seed, step, number))) for number in samples]
         return Batch(*(torch.stack(column) for column in zip(*drawn)))
 
     def _draw_one(self, generator: torch.Generator) -> tuple[Tensor, ...]:
@@ -94,38 +95,71 @@ class BatchMaker:
         return clean, noise, given, context, timestep, torch.tensor(float(motion))
 
 
-def _mix(*numbers: int) -> int:
+def mix_seed(*numbers: int) -> int:
     """One seed from several numbers, below 2^63."""
     return int.from_bytes(hashlib.sha256(repr(numbers).encode()).digest()[:8], "big") >> 1
 
 
+class Noisy(Protocol):
+    """The part of a batch that the objective looks at, see ``Batch``."""
+
+    clean: Tensor
+    noise: Tensor
+    given: Tensor
+    timestep: Tensor
+
+
 class LayerObjective:
-    """Squared errors of a batch."""
+    """What a network sees of a batch, and how far its answer is from the truth."""
 
     def __init__(self, schedule: Schedule) -> None:
         self.roots = schedule.denoiser_table
 
-    def noisy(self, batch: Batch) -> Tensor:
+    def noisy(self, batch: Noisy) -> Tensor:
         """What the network sees, [B, T, C, H, W]."""
         signal, noise = self._levels(batch)
         given = batch.given[:, :, None, None, None]
         return torch.where(given, batch.clean, signal * batch.clean + noise * batch.noise)
 
-    def target(self, batch: Batch) -> Tensor:
+    def target(self, batch: Noisy) -> Tensor:
         """v, [B, T, C, H, W]."""
         signal, noise = self._levels(batch)
         return signal * batch.noise - noise * batch.clean
 
-    def per_sample(self, network: LayerFlowNetwork, batch: Batch) -> Tensor:
-        """[B] mean squared error over each sample's generated frames.
+    def per_frame(self, v: Tensor, batch: Noisy, weight: Tensor | None = None) -> Tensor:
+        """[B, T] mean squared error of every frame.
 
-        The motion switch is the caller's: ``motion_per_sample`` must span the backward pass too, which may compute again.
+        Args:
+            weight: [B, T, 1, H, W] of places, official: none.
         """
-        v = network(self.noisy(batch), batch.context, batch.timestep)
-        squared = (v.float() - self.target(batch)).square().mean((2, 3, 4))
-        generated = ~batch.given
-        return (squared * generated).sum(1) / generated.sum(1)
+        squared = (v.float() - self.target(batch)).square()
+        if weight is None:
+            return squared.mean((2, 3, 4))
+        return (squared * weight).mean((2, 3, 4)) / weight.mean((2, 3, 4))
 
-    def _levels(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def per_sample(self, per_frame: Tensor, batch: Noisy) -> Tensor:
+        """[B] mean over each sample's generated frames."""
+        generated = ~batch.given
+        return (per_frame * generated).sum(1) / generated.sum(1)
+
+    def _levels(self, batch: Noisy) -> tuple[Tensor, Tensor]:
         signal = self.roots.to(batch.clean)[batch.timestep].view(-1, 1, 1, 1, 1)
         return signal, (1 - signal * signal).sqrt()
+
+
+class LayerTrainee(Trainee):
+    """A network with its LoRA under the paper's loss; the motion switch is per sample."""
+
+    def __init__(self, network: LayerFlowNetwork, objective: LayerObjective, checkpointing: bool = False) -> None:
+        super().__init__()
+        self.network, self.objective = network.unfold(), objective
+        if checkpointing:
+            network.backbone.enable_gradient_checkpointing()
+
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        drawn = Batch(**batch)
+        v = self.network(self.objective.noisy(drawn), drawn.context, drawn.timestep)
+        return self.objective.per_sample(self.objective.per_frame(v, drawn), drawn)
+
+    def switched(self, batch: dict[str, Tensor]) -> AbstractContextManager:
+        return motion_per_sample(self.network.backbone, batch["motion"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -24,7 +23,7 @@ from ..video.files import write_picture
 from .config import TrainingConfig
 from .data.cache import LatentCache, build_cache
 from .memory import plan_memory
-from .objective import BatchMaker, LayerObjective, Mixture
+from .objective import BatchMaker, LayerObjective, LayerTrainee, Mixture
 from .stages import Stage, choose_trainable, find_stage, task_layouts
 from .trainer import Trainer, find_processes
 
@@ -56,7 +55,7 @@ def run_training(config: TrainingConfig, check_only: bool = False) -> Path | Non
     objective = LayerObjective(Schedule(model.config.schedule))
     origin = _origin(model, caches, config)
     sampler = _sampler(model, sources, stage, config) if config.plan.sample_every else None
-    trainer = Trainer(network, objective, maker, config.plan, config.output, sampler, origin)
+    trainer = Trainer(LayerTrainee(network, objective, config.plan.checkpointing), maker, config.plan, config.output, sampler, origin)
     if not trainer.run():
         trainer.accelerator.print(f"stopped after step {trainer.progress.step}; start it again to go on")
         return None
@@ -127,11 +126,12 @@ def _sampler(model: LayerFlowModel, sources: Mapping, stage: Stage, config: Trai
     clip = sources[next(iter(stage.sources))][0]
     run = Run({name: clip.prompts[name] for name in THREE_TEXTS if name in clip.prompts}, {}, SamplerSettings(**model.config.sampler_for()), config.plan.seed)
 
-    def draw(step: int, network) -> Tensor:
-        present = adapter_names(network.backbone)
-        set_strengths(network.backbone, {name: float(name != MOTION) for name in present})
-        layers = make_layers(replace(model, network=network), run)
-        set_strengths(network.backbone, dict.fromkeys(present, 1.0))
+    def draw(step: int) -> Tensor:
+        backbone = model.network.backbone
+        present = adapter_names(backbone)
+        set_strengths(backbone, {name: float(name != MOTION) for name in present})
+        layers = make_layers(model, run)
+        set_strengths(backbone, dict.fromkeys(present, 1.0))
         sheet = draw_sheet(layers)
         write_picture(config.output / "samples" / f"step_{step:08d}.png", sheet)
         return sheet

@@ -15,15 +15,14 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import TrainingError
-from ..model.lora import motion_per_sample
-from ..model.network import LayerFlowNetwork
-from .objective import Batch, BatchMaker, LayerObjective
 from .optimisers import Rates, build_optimisers
+from .trainee import Trainee
 
 STRICT = {"extra": "forbid"}  # read by pydantic, which checks configuration files against these dataclasses
 PRECISIONS = ("no", "bf16", "fp16")
@@ -81,43 +80,34 @@ class TrainPlan:
             raise TrainingError(f"plan.ema = {self.ema} met, expected 0 to below 1")
 
     def rate_share(self, step: int) -> float:
-        """Share of the peak rate at a step."""
-        if self.decay == "constant" and step >= self.warm_up:
+        """Share of the peak rates at a step: linear up over ``warm_up`` steps, then 1, or a half cosine to zero."""
+        if step < self.warm_up:
+            return (step + 1) / self.warm_up
+        if self.decay == "constant":
             return 1.0
-        return warm_up_and_cosine(step, self.steps, self.warm_up)
+        return 0.5 * (1 + math.cos(math.pi * (step - self.warm_up) / max(1, self.steps - self.warm_up)))
 
 
-def warm_up_and_cosine(step: int, steps: int, warm_up: int) -> float:
-    """Share of a peak rate: linear up over ``warm_up`` steps, then a half cosine to zero at ``steps``."""
-    if step < warm_up:
-        return (step + 1) / warm_up
-    return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
+class BatchSource(Protocol):
+    """Where batches come from."""
 
-
-class Trainee(nn.Module):
-    """Network and loss in one module, so that data-parallel wrappers see one forward pass."""
-
-    def __init__(self, network: LayerFlowNetwork, objective: LayerObjective) -> None:
-        super().__init__()
-        self.network, self.objective = network, objective
-
-    def forward(self, batch: dict[str, Tensor]) -> Tensor:
-        """[B] loss of each sample."""
-        return self.objective.per_sample(self.network, Batch(**batch))
+    def draw(self, step: int, samples: range) -> Any:
+        """A dataclass of tensors: the samples of these numbers in the whole batch of a step, over all processes."""
+        ...
 
 
 class Trainer:
-    """Trains the parameters of a network that require gradients.
+    """Trains the parameters of a module that require gradients.
 
     Args:
         folder: for checkpoints and logs.
-        on_sample: called with (step, network) every ``sample_every`` steps on the main process, with the kept weights in
-            place; the picture [3, H, W] in 0..1 that it returns goes into the log.
-        origin: what network and data are, as text by name; a folder's checkpoint of another origin is refused.
+        on_sample: called with the step every ``sample_every`` steps on the main process, with the kept weights in place;
+            the picture [3, H, W] in 0..1 that it returns goes into the log.
+        origin: what module and data are, as text by name; a folder's checkpoint of another origin is refused.
     """
 
-    def __init__(self, network: LayerFlowNetwork, objective: LayerObjective, maker: BatchMaker, plan: TrainPlan, folder: Path,
-                 on_sample: Callable[[int, LayerFlowNetwork], Tensor | None] | None = None,
+    def __init__(self, trainee: Trainee, maker: BatchSource, plan: TrainPlan, folder: Path,
+                 on_sample: Callable[[int], Tensor | None] | None = None,
                  origin: Mapping[str, str] = MappingProxyType({})) -> None:  # fmt: skip
         from accelerate import Accelerator
 
@@ -126,13 +116,11 @@ class Trainer:
         self.accelerator = Accelerator(
             mixed_precision=plan.precision, gradient_accumulation_steps=plan.accumulation, log_with="tensorboard", project_dir=str(folder)
         )
-        self.network = network.train().unfold()
-        if plan.checkpointing:
-            network.backbone.enable_gradient_checkpointing()
-        built = build_optimisers(_named(network), Rates(plan.rate, plan.matrix_rate, plan.betas, plan.weight_decay))
-        self.trainee, *prepared = self.accelerator.prepare(Trainee(network, objective), *built)
-        self.peaks = dict(zip(prepared, built.values(), strict=True))
-        self.progress = Progress(_average(network, plan) if plan.ema else None)
+        self.trainee, self.watched = trainee.train(), {}
+        built = build_optimisers(_named(trainee), Rates(plan.rate, plan.matrix_rate, plan.betas, plan.weight_decay))
+        self.prepared, *optimisers = self.accelerator.prepare(trainee, *built)
+        self.peaks = dict(zip(optimisers, built.values(), strict=True))
+        self.progress = Progress(_average(trainee, plan) if plan.ema else None)
         self.accelerator.register_for_checkpointing(self.progress)
 
     def run(self) -> bool:
@@ -160,16 +148,16 @@ class Trainer:
 
     @contextmanager
     def kept_weights(self):
-        """Inside this context the network has the weights that a training keeps: the averaged ones, where there are any."""
+        """Inside this context the trainee has the weights that a training keeps: the averaged ones, where there are any."""
         average = self.progress.average
         if average is None:
-            yield self.network
+            yield
             return
-        parameters = _trained(self.network)
+        parameters = _trained(self.trainee)
         average.store(parameters)
         average.copy_to(parameters)
         try:
-            yield self.network
+            yield
         finally:
             average.restore(parameters)
 
@@ -181,20 +169,22 @@ class Trainer:
                 group["lr"] = peak * plan.rate_share(self.progress.step)
         for part in range(plan.accumulation):
             first = (part * accelerator.num_processes + accelerator.process_index) * plan.batch
-            batch = self.maker.draw(self.progress.step, range(first, first + plan.batch)).to(accelerator.device)
-            # The switch spans the backward pass too: checkpointing computes blocks again there.
-            with accelerator.accumulate(self.trainee), motion_per_sample(self.network.backbone, batch.motion):
-                per_sample = self.trainee(vars(batch))
+            drawn = self.maker.draw(self.progress.step, range(first, first + plan.batch))
+            batch = {name: value.to(accelerator.device) for name, value in vars(drawn).items()}
+            with accelerator.accumulate(self.prepared), self.trainee.switched(batch):
+                per_sample = self.prepared(batch)
                 accelerator.backward(per_sample.mean())
                 if accelerator.sync_gradients:
-                    accelerator.clip_grad_norm_(self.trainee.parameters(), plan.clip)
+                    accelerator.clip_grad_norm_(self.prepared.parameters(), plan.clip)
                 for optimiser in self.peaks:
                     optimiser.step()
                     optimiser.zero_grad()
             losses.append(accelerator.gather(per_sample.detach()))
+            for name, value in self.trainee.watched().items():
+                self.watched.setdefault(name, []).append(value)
         self.progress.step += 1
         if self.progress.average is not None:
-            self.progress.average.step(_trained(self.network))
+            self.progress.average.step(_trained(self.trainee))
         loss = float(torch.cat(losses).mean())
         if not math.isfinite(loss):
             raise TrainingError(f"the loss is {loss} at step {self.progress.step}: lower the rate, or go on from an earlier checkpoint in {self.folder}")
@@ -204,13 +194,17 @@ class Trainer:
         step, plan = self.progress.step, self.plan
         self.progress.losses.append(loss)
         if step % plan.log_every == 0 or step == plan.steps:
-            self.accelerator.log({"loss": loss, "rate": plan.rate * plan.rate_share(step - 1)}, step=step)
-            self.accelerator.print(f"step {step}/{plan.steps}  loss {loss:.4f}", flush=True)
+            watched = {name: sum(values) / len(values) for name, values in self.watched.items()}
+            self.watched = {}
+            self.accelerator.log({"loss": loss, "rate": plan.rate * plan.rate_share(step - 1), **watched}, step=step)
+            figures = "".join(f"  {name} {value:.4f}" for name, value in watched.items())
+            self.accelerator.print(f"step {step}/{plan.steps}  loss {loss:.4f}{figures}", flush=True)
         if self.on_sample and plan.sample_every and step % plan.sample_every == 0:
             if self.accelerator.is_main_process:
-                with self.kept_weights() as network:
-                    picture = self.on_sample(step, network.eval())
-                network.train()
+                with self.kept_weights():
+                    self.trainee.eval()
+                    picture = self.on_sample(step)
+                self.trainee.train()
                 if picture is not None:
                     self.accelerator.get_tracker("tensorboard").writer.add_image("layers", picture, step)
             self.accelerator.wait_for_everyone()
@@ -270,18 +264,18 @@ def find_processes():
     return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
 
 
-def _average(network: nn.Module, plan: TrainPlan):
+def _average(trainee: nn.Module, plan: TrainPlan):
     from diffusers.training_utils import EMAModel
 
-    return EMAModel(_trained(network), decay=plan.ema)
+    return EMAModel(_trained(trainee), decay=plan.ema)
 
 
-def _named(network: nn.Module) -> list[tuple[str, nn.Parameter]]:
-    return [(name, p) for name, p in network.named_parameters() if p.requires_grad]
+def _named(trainee: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    return [(name, p) for name, p in trainee.named_parameters() if p.requires_grad]
 
 
-def _trained(network: nn.Module) -> list[nn.Parameter]:
-    return [p for _, p in _named(network)]
+def _trained(trainee: nn.Module) -> list[nn.Parameter]:
+    return [p for _, p in _named(trainee)]
 
 
 def _essence(plan: TrainPlan) -> dict:

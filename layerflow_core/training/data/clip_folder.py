@@ -22,7 +22,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -36,6 +36,7 @@ from ...video.frames import check_frames
 
 RECORD = "clip.json"
 _FIELDS = {"prompts", "fps"}
+_FOR_A_BLEND = (FOREGROUND, ALPHA, BACKGROUND)
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,19 @@ class LayerClip:
         return self
 
 
+    def complete(self, needed: Sequence[str] = RGBA) -> LayerClip:
+        """The clip with every still layer held as long as the others last, and a missing blend composed if it is needed.
+
+        Raises:
+            DatasetError: as ``check``; or the blend cannot be composed, because a layer for that is missing.
+        """
+        clip = replace(self, layers=_hold_stills(self.layers))
+        if BLENDED in needed and BLENDED not in clip.layers:
+            front, alpha, behind = (clip.check(_FOR_A_BLEND).layers[name] for name in _FOR_A_BLEND)
+            clip = replace(clip, layers={**clip.layers, BLENDED: over(front, alpha, behind)})
+        return clip.check(needed)
+
+
 class ClipFolder:
     """A dataset folder; clips are read when asked for.
 
@@ -101,19 +115,18 @@ class ClipFolder:
         """Raises DatasetError if a file is damaged or the layers do not fit each other."""
         clip, (prompts, fps) = self.clips[index], self.records[index]
         layers: dict[str, Tensor] = {}
-        for name in dict.fromkeys((*self.needed, *RGBA)):
+        for name in self._read_names(clip):
             if name in layers or (path := find_layer(clip, name)) is None:
                 continue
             footage = _read(path)
             layers[name] = _as_layer(footage, name)
             if name == FOREGROUND and footage.alpha is not None and find_layer(clip, ALPHA) is None:
                 layers[ALPHA] = footage.alpha
-        layers = _hold_stills(layers)
-        whole = LayerClip(str(clip), layers, prompts, fps)
-        if BLENDED in self.needed and BLENDED not in layers:
-            whole.check([name for name in self.needed if name != BLENDED])
-            layers[BLENDED] = over(layers[FOREGROUND], layers[ALPHA], layers[BACKGROUND])
-        return whole.check(self.needed)
+        return LayerClip(str(clip), layers, prompts, fps).complete(self.needed)
+
+    def _read_names(self, clip: Path) -> Sequence[str]:
+        composed = BLENDED in self.needed and find_layer(clip, BLENDED) is None
+        return tuple(dict.fromkeys((*self.needed, *(_FOR_A_BLEND if composed else ()))))
 
     def fingerprint(self) -> str:
         """Changes whenever a file of the dataset does."""
@@ -167,7 +180,7 @@ def find_layer(clip: Path, name: str) -> Path | None:
 
 
 def write_clip(dataset: Path, clip: LayerClip, needed: Sequence[str] = RGBA) -> Path:
-    """Append a checked clip to a dataset as 8-bit PNGs; the folder appears whole or not at all.
+    """Append a clip to a dataset as 8-bit PNGs; the folder appears whole or not at all.
 
     Returns:
         The new folder, ``{clip.name}_{number}``.
@@ -175,7 +188,7 @@ def write_clip(dataset: Path, clip: LayerClip, needed: Sequence[str] = RGBA) -> 
     Raises:
         DatasetError: the clip is not as it must be, or the folder cannot be written.
     """
-    clip.check(needed)
+    clip = clip.complete(needed)
     partial = dataset / f".{clip.name}.part"
     try:
         shutil.rmtree(partial, ignore_errors=True)
@@ -211,6 +224,6 @@ def _as_layer(footage: Footage, name: str) -> Tensor:
     return footage.colour.mean(1, keepdim=True)
 
 
-def _hold_stills(layers: dict[str, Tensor]) -> dict[str, Tensor]:
+def _hold_stills(layers: Mapping[str, Tensor]) -> dict[str, Tensor]:
     longest = max((len(p) for p in layers.values()), default=1)
-    return {name: p.expand(longest, -1, -1, -1).contiguous() if len(p) == 1 else p for name, p in layers.items()}
+    return {name: p.expand(longest, -1, -1, -1).contiguous() if len(p) == 1 < longest and p.ndim == 4 else p for name, p in layers.items()}

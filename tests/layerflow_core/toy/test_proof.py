@@ -32,6 +32,7 @@ def test_no_two_sources_share_a_scene():
 
 
 def test_a_lora_of_the_proof_trains(tmp_path):
+    pytest.importorskip("accelerate")
     config = training_config(tmp_path, "content_alone")
     config = replace(
         config, model=ModelSection(EMBEDDED), plan=replace(config.plan, steps=1, batch=1), data=dict.fromkeys(config.data, Clips(1, "exact", 7 * 10**8))

@@ -2,10 +2,10 @@ import pytest
 import torch
 
 from layerflow_core.layout import find_layout
-from layerflow_core.model.lora import motion_per_sample, set_strengths
+from layerflow_core.model.lora import set_strengths
 from layerflow_core.sampling.schedule import Schedule
 from layerflow_core.training.data.cache import CachedClip
-from layerflow_core.training.objective import Batch, BatchMaker, LayerObjective, Mixture
+from layerflow_core.training.objective import Batch, BatchMaker, LayerObjective, LayerTrainee, Mixture
 from layerflow_core.training.stages import choose_trainable, task_layouts
 
 LAYOUT = find_layout("unified_rgba")
@@ -49,7 +49,7 @@ def test_given_clips_enter_clean_and_take_no_loss(make_network):
     with torch.no_grad():
         v = network(noisy, batch.context, batch.timestep)
         expected = (v - objective.target(batch))[:, :12].square().mean((1, 2, 3, 4))
-        assert torch.allclose(objective.per_sample(network, batch), expected, atol=1e-5)
+        assert torch.allclose(LayerTrainee(network, objective)(vars(batch)), expected, atol=1e-5)
 
 
 def test_v_of_the_official_schedule_gives_back_the_clean_clip(maker):
@@ -67,11 +67,12 @@ def test_the_motion_switch_acts_on_each_sample_alone(make_network):
     batch, objective = maker.draw(0, range(2)), LayerObjective(Schedule())
     mixed = Batch(**{**vars(batch), "motion": torch.tensor([1.0, 0.0])})
     with torch.no_grad():
-        on = objective.per_sample(network, batch)
-        with motion_per_sample(network.backbone, mixed.motion):
-            both = objective.per_sample(network, mixed)
+        trainee = LayerTrainee(network, objective)
+        on = trainee(vars(batch))
+        with trainee.switched(vars(mixed)):
+            both = trainee(vars(mixed))
         set_strengths(network.backbone, {"motion": 0.0})
-        off = objective.per_sample(network, mixed)
+        off = trainee(vars(mixed))
     assert both[0] == pytest.approx(float(on[0]), rel=1e-5) and both[1] == pytest.approx(float(off[1]), rel=1e-5)
     assert abs(float(on[1] - off[1])) > 1e-4
 
@@ -82,12 +83,11 @@ def test_the_motion_switch_reaches_what_is_computed_again(make_network):
     batch, objective, gradients = maker.draw(0, range(4)), LayerObjective(Schedule()), []
     assert 0 < batch.motion.sum() < 4
     for again in (False, True):
-        network = make_network("unified_rgba", motion=2).train().unfold()
+        network = make_network("unified_rgba", motion=2)
         set_strengths(network.backbone, {"motion": 1.0})
         choose_trainable(network, "motion", "every")
-        if again:
-            network.backbone.enable_gradient_checkpointing()
-        with motion_per_sample(network.backbone, batch.motion):
-            objective.per_sample(network, batch).mean().backward()
+        trainee = LayerTrainee(network, objective, checkpointing=again).train()
+        with trainee.switched(vars(batch)):
+            trainee(vars(batch)).mean().backward()
         gradients.append(torch.cat([p.grad.flatten() for p in network.parameters() if p.requires_grad]))
     assert gradients[0].abs().max() > 0 and torch.allclose(*gradients, atol=1e-6)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from layerflow_core.training.trainer import TrainPlan
+
 pytest.importorskip("accelerate")
 WORKER = Path(__file__).with_name("worker.py")
 ENVIRONMENT = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(WORKER.parents[3])}
@@ -53,3 +55,11 @@ def test_another_plan_does_not_go_on_from_a_folder(tmp_path):
     train(tmp_path, die_at=-7)
     result = subprocess.run([sys.executable, str(WORKER), str(tmp_path), "20", "2"], env=ENVIRONMENT, capture_output=True, text=True)
     assert result.returncode and "made with other batch" in result.stderr
+
+
+def test_rates_rise_and_fall():
+    falling, constant = (TrainPlan(100, warm_up=10, decay=decay) for decay in ("cosine", "constant"))
+    shares = [falling.rate_share(i) for i in range(100)]
+    assert shares[0] == 0.1 and max(shares) == 1.0 and shares[-1] < 0.01
+    assert shares[:10] == sorted(shares[:10]) and shares[10:] == sorted(shares[10:], reverse=True)
+    assert constant.rate_share(4) == 0.5 and constant.rate_share(99) == 1.0

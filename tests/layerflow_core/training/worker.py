@@ -13,7 +13,7 @@ from layerflow_core.layout import find_layout
 from layerflow_core.model.network import LayerFlowNetwork
 from layerflow_core.sampling.schedule import Schedule
 from layerflow_core.training.data.cache import CachedClip
-from layerflow_core.training.objective import BatchMaker, LayerObjective, Mixture
+from layerflow_core.training.objective import BatchMaker, LayerObjective, LayerTrainee, Mixture
 from layerflow_core.training.stages import task_layouts
 from layerflow_core.training.trainer import Trainer, TrainPlan, find_processes
 
@@ -37,14 +37,14 @@ def main(folder: Path, steps: int, batch: int, die_at: int) -> None:
     plan = TrainPlan(steps=20, batch=batch, rate=1e-2, matrix_rate=MATRIX_RATE, warm_up=2, ema=0.9, precision="no", checkpointing=False, save_every=10, sample_every=1, log_every=5)
     maker = BatchMaker(Mixture([(random_clips(6), 0.0, 0.8), (random_clips(3), 1.0, 0.2)]), task_layouts(LAYOUT, "all"))
 
-    def maybe_die(step, network):
+    def maybe_die(step):
         if step == die_at:
             os.kill(os.getpid(), signal.SIGKILL)
         if step == -die_at:
             os.kill(os.getpid(), signal.SIGTERM)
 
     assert find_processes().num_processes == int(os.environ.get("WORLD_SIZE", 1))  # before the trainer asks, as ``run`` does
-    trainer = Trainer(network, LayerObjective(Schedule()), maker, plan, folder, maybe_die)
+    trainer = Trainer(LayerTrainee(network, LayerObjective(Schedule())), maker, plan, folder, maybe_die)
     finished = trainer.run()
     if trainer.accelerator.is_main_process:
         kept = float(sum(p.abs().sum() for p in trainer.progress.average.shadow_params))

@@ -1,4 +1,5 @@
 import json
+from shutil import rmtree
 
 import pytest
 import torch
@@ -39,6 +40,24 @@ def test_only_what_is_needed_must_be_there(tmp_path, make_clip):
     assert set(ClipFolder(tmp_path, ("background",))[0].layers) == {"background"}
     with pytest.raises(DatasetError, match="layer foreground is missing"):
         ClipFolder(tmp_path)
+
+
+def test_a_library_reads_the_layers_that_it_needs_alone(tmp_path, make_clip):
+    folder = write_clip(tmp_path, make_clip())
+    (folder / "blended" / "00000.png").write_bytes(b"no picture")
+    assert set(ClipFolder(tmp_path, ("foreground", "alpha"))[0].layers) == {"foreground", "alpha"}
+    with pytest.raises(DatasetError, match="blended"):
+        ClipFolder(tmp_path)[0]
+
+
+def test_a_blend_is_composed_from_layers_that_are_not_asked_for(tmp_path, make_clip):
+    folder, rgb = write_clip(tmp_path, make_clip()), ("foreground", "background", "blended")
+    rmtree(folder / "blended")
+    whole = ClipFolder(tmp_path, rgb)[0].layers
+    assert torch.allclose(whole["blended"], make_clip().complete().layers["blended"], atol=2 / 255)
+    rmtree(folder / "alpha")
+    with pytest.raises(DatasetError, match="layer alpha is missing"):
+        ClipFolder(tmp_path, rgb)[0]
 
 
 def test_the_fingerprint_follows_the_files(tmp_path, make_clip):
