@@ -18,13 +18,12 @@ from ..model.loading import load_model
 from ..training.config import ModelSection, StageSection, TrainingConfig
 from ..training.run import run_training
 from ..training.stages import find_stage
-from ..training.trainer import TrainPlan
 from .attention import HeadByHead
 from .clips import COARSE, EXACT, ProceduralClips
-from .curriculum import CHANNELS_START, CURRICULA, SEQUENCE_START
+from .curriculum import CHANNELS_START, CURRICULA, SEQUENCE_START, make_plan
 from .embedded import EMBEDDED
 from .export import export
-from .train import PROCESSES, SEED, require_finished, train_curriculum
+from .train import PROCESSES, require_finished, train_curriculum
 from .vae_training import VAE
 from .workers import final_weights, run_workers
 
@@ -49,7 +48,6 @@ SOURCES: Mapping[str, Clips] = {
     "pasted": Clips(800, EXACT, 8 * 10**8),
 }
 BASE_STEPS, MOTION_STEPS, CONTENT_STEPS = 1000, 200, 500
-BASE_RATE, LORA_RATE = 1e-3, 5e-3
 RANKS = {"motion": 8, "content": 64}
 
 
@@ -75,19 +73,19 @@ TRAININGS: Mapping[str, Training] = {
     "motion": Training("motion", "base", MOTION_STEPS),
     "content": Training("content", "base", CONTENT_STEPS, motion="motion"),
     "content_alone": Training("content_alone", "base", CONTENT_STEPS),
+    "joint": Training("joint", SEQUENCE_START, BASE_STEPS + MOTION_STEPS + CONTENT_STEPS),
     "channels_base": Training("base", CHANNELS_START, BASE_STEPS),
     "channels_motion": Training("motion", "channels_base", MOTION_STEPS),
     "channels_content": Training("content", "channels_base", CONTENT_STEPS, motion="channels_motion"),
-    "joint": Training("joint", SEQUENCE_START, BASE_STEPS + MOTION_STEPS + CONTENT_STEPS),
 }
 
 
 def train_all(folder: Path) -> None:
     """Every start and every training that is not finished yet."""
     folder.mkdir(parents=True, exist_ok=True)
-    for start in (SEQUENCE_START, CHANNELS_START):
-        prepare_start(folder, start)
-    for name in TRAININGS:
+    for name, training in TRAININGS.items():
+        if training.start in CURRICULA:
+            prepare_start(folder, training.start)
         if not result_of(folder, name).exists():
             print(f"train {name}", flush=True)
             run_workers(PROCESSES, _train, str(folder), name)
@@ -119,15 +117,12 @@ def training_config(folder: Path, name: str) -> TrainingConfig:
     training = TRAININGS[name]
     stage = find_stage(training.stage)
     motion = result_of(folder, training.motion) if training.motion else None
-    plan = TrainPlan(
-        training.steps, batch=8, rate=LORA_RATE if stage.adapter else BASE_RATE, matrix_rate=0.0 if stage.adapter else BASE_RATE, warm_up=30,
-        weight_decay=0.01, checkpointing=False, save_every=100, log_every=25, keep=1, seed=SEED,
-    )  # fmt: skip
+    rates = (5e-3, 0.0) if stage.adapter else (2e-3, 3e-3)
     return TrainingConfig(
         model=ModelSection(result_of(folder, training.start), motion_lora=motion),
         stage=StageSection(training.stage, blocks="every", tasks="all", rank=RANKS.get(stage.adapter, 0)),
         data={source: SOURCES[source] for source in stage.sources},
-        plan=plan,
+        plan=make_plan(training.steps, 8, *rates, warm_up=30),
         output=folder / name,
         cache=folder / "cache",
     )
