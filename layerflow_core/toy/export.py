@@ -10,6 +10,7 @@ import torch.nn.utils.parametrize as parametrize
 from torch import Tensor
 
 from ..config import ModelConfig
+from ..layout import BLENDED
 from ..model.checkpoint import TOKENIZER_KEY, Checkpoint, encode_bytes, write_checkpoint
 from ..model.loading import network_tensors
 from .captions import tokenizer_json
@@ -20,7 +21,8 @@ from .vae_training import VAE, VAE_CONFIG, build_vae, model_clips
 from .workers import final_weights
 from .world import FPS, draw_scenes, render
 
-SAMPLER = {"steps": 12, "guidance": "constant", "scale": 2.0, "solver": "dpmpp_2m"}
+SAMPLER = {"steps": 12, "guidance": "constant", "scale": 3.0, "solver": "dpmpp_2m"}
+SAMPLER_GIVEN = {BLENDED: {"scale": 1.0}}  # a video to be taken apart says more than words do
 CLIP_FRAMES = 4  # latent frames of a clip
 _PREVIEW_SCENES = 24
 
@@ -35,7 +37,7 @@ def export(folder: Path, target: Path, curriculum: str) -> None:
     vae = build_vae().eval()
     vae.load_state_dict(torch.load(final_weights(folder, VAE), weights_only=True))
     vae_config = {**VAE_CONFIG, "latents_mean": data.mean.tolist(), "latents_std": data.std.tolist()}
-    config = replace(trainee.network.config, vae=vae_config, fps=float(FPS), sampler=SAMPLER)
+    config = replace(trainee.network.config, vae=vae_config, fps=float(FPS), sampler=SAMPLER, sampler_given=SAMPLER_GIVEN)
     config = replace(config, preview=fit_preview(vae, config))
     tensors = {f"network.{k}": v for k, v in network_tensors(trainee.network).items()}
     tensors |= {f"text_encoder.{k}": v for k, v in trainee.t5.state_dict().items() if k != "encoder.embed_tokens.weight"}
