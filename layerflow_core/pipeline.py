@@ -17,7 +17,7 @@ from .model.loading import LayerFlowModel
 from .model.text import check_prompts
 from .rgba import from_model, to_model
 from .sampling.noise import POSTERIOR, NoiseSource
-from .sampling.sampler import SamplerSettings, sample
+from .sampling.sampler import Predict, SamplerSettings, sample
 from .sampling.schedule import Schedule, Step
 from .video.frames import check_frames
 
@@ -200,7 +200,7 @@ def _sample(model: LayerFlowModel, layout: Layout, context: Tensor, given: Tenso
     )
 
 
-def predictor(model: LayerFlowModel, layout: Layout, context: Tensor, given: Tensor | None) -> Callable[[Tensor, int], tuple[Tensor, Tensor]]:
+def predictor(model: LayerFlowModel, layout: Layout, context: Tensor, given: Tensor | None) -> Predict:
     """The network with its conditions: generated latents and timestep in, unconditional and conditional v out.
 
     The given clips enter clean at every call and see the same timestep (official release; paper section 3.3).
@@ -214,11 +214,12 @@ def predictor(model: LayerFlowModel, layout: Layout, context: Tensor, given: Ten
     both_texts = torch.cat([torch.zeros_like(context), context]).to(device, dtype)
 
     @torch.inference_mode()
-    def predict(x: Tensor, timestep: int) -> tuple[Tensor, Tensor]:
-        full = layout.join(x, given).to(dtype).repeat(2, 1, 1, 1, 1)
-        v = network(full, both_texts, torch.full((2,), timestep, device=device))
-        uncond, cond = layout.generated_of(v).chunk(2)
-        return uncond, cond
+    def predict(x: Tensor, timestep: int, guided: bool = True) -> tuple[Tensor | None, Tensor]:
+        texts = both_texts if guided else both_texts[1:]
+        full = layout.join(x, given).to(dtype).expand(len(texts), -1, -1, -1, -1)
+        v = network(full, texts, torch.full((len(texts),), timestep, device=device))
+        *uncond, cond = layout.generated_of(v).split(1)
+        return (uncond[0] if uncond else None), cond
 
     return predict
 

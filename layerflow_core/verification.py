@@ -128,7 +128,7 @@ def _run_sampler(path: Path, description: Mapping[str, Any], recorded: Tensors) 
         return (c["gain"] + c["gain_channel"] * channel) * x + c["bias"] + c["bias_time"] * t / 1000 + c["bias_frame"] * frame
 
     sample(
-        lambda x, t: (affine(x, t, description["uncond"]), affine(x, t, description["cond"])),
+        lambda x, t, guided: (affine(x, t, description["uncond"]), affine(x, t, description["cond"])),
         recorded["init_noise"],
         lambda i: recorded[f"{i}.noise"],
         Schedule(),

@@ -14,8 +14,8 @@ from .noise import DrawNoise
 from .schedule import Schedule, Step
 from .solver import find_solver
 
-# (x [B, G, C, H, W], timestep) -> (v_uncond, v_cond), raw network outputs of x's shape
-Predict = Callable[[Tensor, int], tuple[Tensor, Tensor]]
+# (x [B, G, C, H, W], timestep, guided) -> (v_uncond, v_cond), raw network outputs of x's shape; v_uncond is None unless guided
+Predict = Callable[[Tensor, int, bool], tuple[Tensor | None, Tensor]]
 # (step, x after the step, guided x0), called after every step; may raise to stop the run
 Watch = Callable[[Step, Tensor, Tensor], None]
 
@@ -56,7 +56,7 @@ def sample(predict: Predict, initial: Tensor, noise: DrawNoise, schedule: Schedu
     """Run the official recipe, or the rows chosen instead.
 
     Args:
-        predict: the network with its conditions, both branches in one call.
+        predict: the network with its conditions, both branches in one call, or one where guidance does nothing.
         initial: [B, G, C, H, W] float32 standard normal.
         noise: standard normal of the same shape for a step's number; on the device of ``initial``; the last step draws none.
 
@@ -66,11 +66,18 @@ def sample(predict: Predict, initial: Tensor, noise: DrawNoise, schedule: Schedu
     weight, advance = find_guidance(settings.guidance), find_solver(settings.solver)
     x, previous_x0 = initial.float(), None
     for step in schedule.steps(settings.steps):
-        v_uncond, v_cond = predict(x, step.timestep)
-        x0_uncond = denoise(v_uncond, x, step.q)
-        x0 = x0_uncond + weight(step, settings.scale) * (denoise(v_cond, x, step.q) - x0_uncond)
+        x0 = _guided_x0(predict, x, step, weight(step, settings.scale))
         x = x0 if step.is_last else advance(step, x, x0, previous_x0, partial(noise, step.index))
         previous_x0 = x0
         if watch:
             watch(step, x, x0)
     return x
+
+
+def _guided_x0(predict: Predict, x: Tensor, step: Step, weight: float) -> Tensor:
+    v_uncond, v_cond = predict(x, step.timestep, weight != 1)
+    x0 = denoise(v_cond, x, step.q)
+    if v_uncond is None:
+        return x0
+    x0_uncond = denoise(v_uncond, x, step.q)
+    return x0_uncond + weight * (x0 - x0_uncond)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import TrainingError
+from ..model.checkpoint import digest
 from ..video.files import replacing
 from .evaluation import Plan, evaluate, write_figures
 from .proof import TRAININGS, result_of
@@ -115,7 +116,8 @@ def measure_proof(folder: Path, seeds: Sequence[int], scenes: int, steps: int, r
 
 
 def _measured(folder: Path, row: Row, plan: Plan) -> dict:
-    path = folder / "measured" / f"{row.name.replace(' ', '_')}_{plan.seed}_{plan.scenes}_{plan.steps}.json"
+    weights = "".join(digest(path)[:8] for path in (plan.checkpoint, *plan.loras))
+    path = folder / "measured" / f"{row.name.replace(' ', '_')}_{plan.seed}_{plan.scenes}_{plan.steps}_{weights}.json"
     if not path.exists():
         path.parent.mkdir(exist_ok=True)
         write_figures(evaluate(plan), path)

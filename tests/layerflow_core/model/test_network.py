@@ -61,6 +61,8 @@ def test_a_row_no_official_variant_has_runs(make_network, inputs_for):
     predict = predictor(LayerFlowModel(network.config, network), row, context, given)
     shape = tuple(row.generated_of(full).shape)
     noise = NoiseSource(0)
+    (none, alone), (_, together) = (predict(noise.initial(shape), 500, guided) for guided in (False, True))
+    assert none is None and torch.allclose(alone, together, atol=1e-5)
     latents = sample(predict, noise.initial(shape), noise.per_step(shape), Schedule(), SamplerSettings(3))
     assert torch.equal(row.join(latents, given)[:, :8], full[:, :8])
     assert latents.isfinite().all() and latents.shape == shape

@@ -12,7 +12,7 @@ SCHEDULE = Schedule()
 TARGET = torch.randn(SHAPE, generator=torch.Generator().manual_seed(5))
 
 
-def perfect(x, timestep):
+def perfect(x, timestep, guided):
     """A network that knows the clean latents: v from x at this timestep's level."""
     q = next(s.q for s in SCHEDULE.steps(perfect.count) if s.timestep == timestep)
     v = (q * x - TARGET) / (1 - q * q) ** 0.5
@@ -36,7 +36,7 @@ def test_ode_solver_converges_to_the_exact_flow():
     """For Gaussian data of std s the ODE's answer is known: x0 = s * initial noise."""
     s = 0.5
 
-    def gaussian(x, timestep):
+    def gaussian(x, timestep, guided):
         q = next(step.q for step in SCHEDULE.steps(gaussian.count) if step.timestep == timestep)
         sigma2 = 1 - q * q
         x0 = x * q * s * s / (q * q * s * s + sigma2)
@@ -64,8 +64,20 @@ def test_ode_draws_no_noise():
 def test_guidance_extrapolates():
     seen = []
     settings = SamplerSettings(1, "constant", 3.0)
-    x = run(settings, predict=lambda x, t: (x * 0 + 1, x * 0 + 2), watch=lambda step, x, x0: seen.append(x0))
+    x = run(settings, predict=lambda x, t, guided: (x * 0 + 1, x * 0 + 2), watch=lambda step, x, x0: seen.append(x0))
     assert torch.equal(x, seen[0]) and torch.allclose(x, torch.full(SHAPE, -1 + 3.0 * (-2 - -1)))
+
+
+def test_where_guidance_does_nothing_only_the_prompts_are_asked():
+    asked = []
+
+    def one_branch(x, t, guided):
+        asked.append(guided)
+        return (perfect(x, t, guided)[0] if guided else None), perfect(x, t, guided)[1]
+
+    assert torch.allclose(run(SamplerSettings(3, "constant", 1.0), predict=one_branch), TARGET, atol=1e-3) and asked == [False] * 3
+    run(SamplerSettings(3, "constant", 1.5), predict=one_branch)
+    assert asked[3:] == [True] * 3
 
 
 def test_same_seed_same_bits_whatever_ran_before():
