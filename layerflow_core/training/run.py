@@ -65,8 +65,11 @@ def run_training(config: TrainingConfig, check_only: bool = False) -> Path | Non
 
 def _frozen_dtype(stage: Stage, config: TrainingConfig) -> torch.dtype:
     """Weights that a LoRA stage keeps frozen need no more bits than the computing has."""
-    computing = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(config.plan.precision, torch.float32)
-    return computing if stage.adapter else torch.float32
+    return _computing_dtype(config) if stage.adapter else torch.float32
+
+
+def _computing_dtype(config: TrainingConfig) -> torch.dtype:
+    return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(config.plan.precision, torch.float32)
 
 
 def prepare_network(model: LayerFlowModel, stage: Stage, config: TrainingConfig):
@@ -99,11 +102,12 @@ def _cache(source, stage: Stage, name: str, model: LayerFlowModel, config: Train
         if processes.is_local_main_process:
             print(f"\rencode {name}: {done}/{total} shards", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
-    share = processes.process_index, processes.num_processes
-    root, treatment = config.cache or config.output / "cache", stage.sources[name].treatment
+    share, treatment = (processes.process_index, processes.num_processes), stage.sources[name].treatment
+    root, dtype = (config.cache or config.output / "cache") / config.plan.precision, _computing_dtype(config)
     for part in parts:
         part.to(processes.device)
-    cache = build_cache(source, treatment, model, root, config.plan.seed, config.data[name].variants, report, share)
+    with torch.autocast(processes.device.type, dtype, enabled=dtype != torch.float32):
+        cache = build_cache(source, treatment, model, root, config.plan.seed, config.data[name].variants, report, share)
     for part in parts:
         part.to("cpu")
     processes.wait_for_everyone()

@@ -92,7 +92,7 @@ class LatentCache:
 
 def build_cache(source: ClipSource, treatment: str, model: LayerFlowModel, root: Path, seed: int = 0, variants: int = 1,
                 report: Callable[[int, int], None] = lambda done, total: None, share: tuple[int, int] = (0, 1)) -> LatentCache:  # fmt: skip
-    """Encode every clip that is not encoded yet.
+    """Encode every clip that is not encoded yet, with autocast where the caller has it on.
 
     Args:
         treatment: row of ``TREATMENTS``.
@@ -174,4 +174,5 @@ def _write_shard(path: Path, clips: Iterator[_Treated], model: LayerFlowModel) -
                 encodings[f"text.{key}"] = text.encode(whole).to(torch.bfloat16)
             keys.append(key)
         texts.append(keys)
-    write_tensors(path, {"mean": torch.stack(means), "std": torch.stack(stds), **encodings}, {"texts": json.dumps(texts)})
+    with torch.autocast("cpu", enabled=False):  # whoever encodes with autocast could not stack halves on a CPU
+        write_tensors(path, {"mean": torch.stack(means), "std": torch.stack(stds), **encodings}, {"texts": json.dumps(texts)})
