@@ -16,7 +16,7 @@ from ..model.loading import network_tensors
 from .captions import tokenizer_json
 from .curriculum import CURRICULA
 from .latents import LatentSet
-from .network_training import SceneTrainee, network_config
+from .scene_trainee import SceneTrainee, network_config
 from .vae_training import VAE, VAE_CONFIG, build_vae, model_clips
 from .workers import final_weights
 from .world import FPS, draw_scenes, render
