@@ -179,8 +179,7 @@ def evaluate_toy(options: argparse.Namespace) -> None:
     if options.proof:
         from .toy.proof_table import SEEDS, measure_proof
 
-        measure_proof(options.proof, range(options.seed, options.seed + SEEDS), options.scenes, options.steps)
-        print((options.proof / "proof.md").read_text(), end="")
+        print(measure_proof(options.proof, range(options.seed, options.seed + SEEDS), options.scenes, options.steps), end="")
         return
     figures = evaluate(Plan(options.model, options.seed, options.scenes, options.steps), report)
     if options.json:

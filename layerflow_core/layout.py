@@ -171,6 +171,13 @@ class Layout:
         return (*lead, *(index for span in spans for index in span))
 
     @property
+    def given_mask(self) -> Tensor:
+        """[T] bool, True for the clean condition frames."""
+        mask = torch.zeros(self.frames, dtype=torch.bool)
+        mask[list(self.given_frames)] = True
+        return mask
+
+    @property
     def generated_frames(self) -> tuple[int, ...]:
         given = set(self.given_frames)
         return tuple(index for index in range(self.frames) if index not in given)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..layout import ALPHA, BACKGROUND, BLENDED, FOREGROUND
-from ..training.trainer import TrainPlan
+from ..training.plan import TrainPlan
 
 
 @dataclass(frozen=True)

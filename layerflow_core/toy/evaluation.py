@@ -22,6 +22,7 @@ from ..errors import SamplingError
 from ..footage import decompose
 from ..layers import Foreground, LayerVideo
 from ..layout import ALPHA, BACKGROUND, BLENDED, FOREGROUND
+from ..model.checkpoint import read_checkpoint
 from ..model.loading import LayerFlowModel, load_model
 from ..model.lora_file import attach_lora
 from ..pipeline import Run, make_layers
@@ -97,7 +98,7 @@ def evaluate(plan: Plan, report: Callable[[int, int], None] = lambda done, total
         for row in pool.map(_measure_in_worker, range(plan.scenes)):
             rows.append(row)
             report(len(rows), plan.scenes)
-    config = plan.load().config
+    config = read_checkpoint(plan.checkpoint).config
     guidance = {task: f"{s.guidance} {s.scale:g}" for task, s in (("decompose", _settings(config, plan, BLENDED)), ("generate", _settings(config, plan)))}
     facts = {"scenes": plan.scenes, "seed": plan.seed, "steps": plan.steps, "guidance": guidance}
     return {**facts, **_summarise(rows, _mean), "spread": _summarise(rows, _standard_error)}

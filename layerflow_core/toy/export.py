@@ -10,7 +10,7 @@ import torch.nn.utils.parametrize as parametrize
 from torch import Tensor
 
 from ..config import ModelConfig
-from ..layout import BLENDED
+from ..layout import BLENDED, PIXELS_PER_LATENT
 from ..model.checkpoint import TOKENIZER_KEY, Checkpoint, encode_bytes, write_checkpoint
 from ..model.loading import network_tensors
 from .captions import tokenizer_json
@@ -19,11 +19,11 @@ from .latents import LatentSet
 from .scene_trainee import SceneTrainee, network_config
 from .vae_training import VAE, VAE_CONFIG, build_vae, model_clips
 from .workers import final_weights
-from .world import FPS, draw_scenes, render
+from .world import FPS, FRAMES, draw_scenes, render
 
 SAMPLER = {"steps": 12, "guidance": "constant", "scale": 3.0, "solver": "dpmpp_2m"}
 SAMPLER_GIVEN = {BLENDED: {"scale": 1.0}}  # a video to be taken apart says more than words do
-CLIP_FRAMES = 4  # latent frames of a clip
+CLIP_FRAMES = FRAMES // PIXELS_PER_LATENT  # latent ones
 _PREVIEW_SCENES = 24
 
 

@@ -94,10 +94,13 @@ ORDERINGS = (
 Table = dict[str, dict[str, tuple[float, float]]]
 
 
-def measure_proof(folder: Path, seeds: Sequence[int], scenes: int, steps: int, report: Callable[[str], None] = print) -> None:
+def measure_proof(folder: Path, seeds: Sequence[int], scenes: int, steps: int, report: Callable[[str], None] = print) -> str:
     """Evaluate every row and write ``proof.json`` and ``proof.md`` into the folder.
 
     Every (row, seed) is written when it is measured and not measured again.
+
+    Returns:
+        The page.
 
     Raises:
         TrainingError: a training of the proof is not finished.
@@ -111,8 +114,10 @@ def measure_proof(folder: Path, seeds: Sequence[int], scenes: int, steps: int, r
             runs.setdefault(row.name, []).append(_measured(folder, row, row.plan(folder, seed, scenes, steps)))
     table = make_table(runs)
     write_figures({"seeds": list(seeds), "scenes": scenes, "steps": steps, "table": table, "verdicts": list(judge(table)), "runs": runs}, folder / "proof.json")
+    page = "\n".join(write_markdown(table, len(seeds) * scenes)) + "\n"
     with replacing(folder / "proof.md") as partial:
-        partial.write_text("\n".join(write_markdown(table, len(seeds) * scenes)) + "\n")
+        partial.write_text(page)
+    return page
 
 
 def _measured(folder: Path, row: Row, plan: Plan) -> dict:

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from ..layout import BLENDED, FOREGROUND, Layout
-from ..training.objective import TEXT_DROP, mix_seed
+from ..training.chance import draw_samples, pick_weighted
+from ..training.objective import TEXT_DROP, TIMESTEPS
 from .curriculum import Stage
 
-TIMESTEPS = 1000
 OBJECT_DISTANCE = 0.25  # mean difference from grey, in normalised latents, that counts as object
 
 
@@ -53,19 +53,17 @@ class SceneBatches:
         self.layout, self.latents, self.ids, self.stage, self.seed = layout, latents, ids, stage, seed
 
     def draw(self, step: int, samples: range) -> SceneBatch:
-        drawn = [self._draw_one(torch.Generator().manual_seed(mix_seed(self.seed, step, number))) for number in samples]
-        return SceneBatch(*(torch.stack(column) for column in zip(*drawn)))
+        return SceneBatch(*draw_samples(self._draw_one, self.seed, step, samples))
 
     def _draw_one(self, generator: torch.Generator) -> tuple[Tensor, ...]:
         stage, layout = self.stage, self.layout
         pick = int(torch.randint(len(self.latents), (), generator=generator))
         first = int(torch.randint(self.latents.shape[2] - stage.frames + 1, (), generator=generator))
         clean = self.latents[pick, :, first : first + stage.frames].flatten(0, 1).float()
-        names = list(stage.tasks)[int(torch.multinomial(torch.tensor(list(stage.tasks.values())), 1, generator=generator))]
-        given = torch.zeros(layout.frames, dtype=torch.bool)
-        given[list(layout.giving(*names).given_frames)] = True
+        names = list(stage.tasks)[pick_weighted(stage.tasks.values(), generator)]
         timestep = (torch.rand((), generator=generator) ** stage.noise_power * TIMESTEPS).long()
         noise = torch.randn(clean.shape, generator=generator)
+        given = layout.giving(*names).given_mask
         return clean, noise, given, self.ids[pick], self._keep_text(names, generator), timestep, self._weigh(clean)
 
     def _keep_text(self, given: Sequence[str], generator: torch.Generator) -> Tensor:

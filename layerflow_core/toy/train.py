@@ -13,6 +13,7 @@ from ..errors import TrainingError
 from .curriculum import CURRICULA, SHIPPED
 from .embedded import EMBEDDED
 from .evaluation import SCENES, Plan, evaluate, write_figures
+from .export import export
 from .latents import write_latents
 from .network_training import train_stage
 from .vae_training import VAE, train_vae
@@ -50,8 +51,6 @@ def main(arguments: list[str] | None = None) -> None:
         run_workers(PROCESSES, train_vae, str(options.folder), SEED)
         require_finished(final_weights(options.folder, VAE))
     train_curriculum(options.folder, SHIPPED)
-    from .export import export
-
     export(options.folder, options.target, SHIPPED)
     if options.evaluate:
         write_figures(evaluate(Plan(options.target, scenes=options.evaluate)), options.target.with_name("figures.json"))

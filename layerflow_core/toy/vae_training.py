@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..model.vae import build_vae as build_from_config
 from ..rgba import over_grey
-from ..training.objective import mix_seed
+from ..training.chance import mix_seed, pick_weighted
 from ..training.trainee import Trainee
 from ..training.trainer import Trainer
 from .curriculum import make_plan
@@ -73,14 +73,14 @@ def build_vae() -> AutoencoderKLCogVideoX:
     return vae
 
 
-def draw_clips(batch: Shape, first_seed: int, generator: torch.Generator) -> Tensor:
+def draw_clips(shape: Shape, first_seed: int, generator: torch.Generator) -> Tensor:
     """[clips, 3, T, H, W] in -1..1: one randomly chosen layer of each of ``clips`` scenes."""
     clips = []
-    for i in range(batch.clips):
-        spare = (FRAMES - batch.frames) / (FRAMES - 1)
-        start = torch.rand((), generator=generator) * (spare if batch.frames > 1 else 1.0)
-        times = start + torch.arange(batch.frames) / (FRAMES - 1)
-        layers = render(draw_scene(first_seed + i, held_out=False), times, batch.height, batch.width)
+    for i in range(shape.clips):
+        spare = (FRAMES - shape.frames) / (FRAMES - 1)
+        start = torch.rand((), generator=generator) * (spare if shape.frames > 1 else 1.0)
+        times = start + torch.arange(shape.frames) / (FRAMES - 1)
+        layers = render(draw_scene(first_seed + i, held_out=False), times, shape.height, shape.width)
         kind = int(torch.randint(4, (), generator=generator))
         clips.append(model_clips(layers)[kind].transpose(0, 1))
     return torch.stack(clips)
@@ -98,7 +98,7 @@ class ClipBatches:
     """Draws one batch of clips for each process; all of a step have one shape."""
 
     def draw(self, step: int, samples: range) -> ClipBatch:
-        shape = SHAPES[int(torch.multinomial(torch.tensor(SHARES), 1, generator=torch.Generator().manual_seed(step)))]
+        shape = SHAPES[pick_weighted(SHARES, torch.Generator().manual_seed(step))]
         seed = mix_seed(step, samples.start)
         return ClipBatch(draw_clips(shape, step * DRAWS_PER_STEP + samples.start * 1000, torch.Generator().manual_seed(seed)), torch.tensor(seed))
 

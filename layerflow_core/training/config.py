@@ -29,8 +29,8 @@ from ..errors import TrainingError
 from .data.clip_folder import ClipFolder
 from .data.composer import ClipSource, Freedom, PastedClips
 from .data.official_folders import FOLDER_LAYOUTS, OfficialFolder
+from .plan import STRICT, TrainPlan
 from .stages import BLOCKS, TASKS, find_stage
-from .trainer import STRICT, TrainPlan
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from ..model.network import LayerFlowNetwork
-from .trainer import TrainPlan
+from .plan import TrainPlan
 
 GIB = 1024**3
 # Numbers of hidden-size vectors that one block keeps per token for its backward pass: norms, modulation, q, k, v, their

@@ -8,7 +8,6 @@ Legend: B batch, T latent frames of the sequence, C, H, W latent; S text segment
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -21,10 +20,12 @@ from ..layout import Layout
 from ..model.lora import motion_per_sample
 from ..model.network import LayerFlowNetwork
 from ..sampling.schedule import Schedule
+from .chance import draw_samples, pick_weighted
 from .data.cache import CachedClip
 from .trainee import Trainee
 
 TEXT_DROP = 0.1  # of each segment on its own
+TIMESTEPS = 1000
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,7 @@ class Mixture:
     sources: Sequence[tuple[Sequence[CachedClip], float, float]]
 
     def draw(self, generator: torch.Generator) -> tuple[CachedClip, float]:
-        shares = torch.tensor([share for _, _, share in self.sources])
-        clips, motion, _ = self.sources[int(torch.multinomial(shares, 1, generator=generator))]
+        clips, motion, _ = self.sources[pick_weighted((share for _, _, share in self.sources), generator)]
         return clips[int(torch.randint(len(clips), (), generator=generator))], motion
 
 
@@ -75,29 +75,20 @@ class BatchMaker:
     mixture: Mixture
     tasks: Sequence[tuple[Layout, float]]
     seed: int = 0
-    timesteps: int = 1000
 
     def draw(self, step: int, samples: range) -> Batch:
         """Samples of a step by their number in the whole batch of that step, over all processes."""
-        drawn = [self._draw_one(torch.Generator().manual_seed(mix_seed(self.seed, step, number))) for number in samples]
-        return Batch(*(torch.stack(column) for column in zip(*drawn)))
+        return Batch(*draw_samples(self._draw_one, self.seed, step, samples))
 
     def _draw_one(self, generator: torch.Generator) -> tuple[Tensor, ...]:
         clip, motion = self.mixture.draw(generator)
         clean = clip.draw(generator)
-        layout = self.tasks[int(torch.multinomial(torch.tensor([weight for _, weight in self.tasks]), 1, generator=generator))][0]
-        given = torch.zeros(layout.frames, dtype=torch.bool)
-        given[list(layout.given_frames)] = True
+        layout, _ = self.tasks[pick_weighted((weight for _, weight in self.tasks), generator)]
         keep = torch.rand(len(clip.context), 1, 1, generator=generator) >= TEXT_DROP
         context = (clip.context.float() * keep).flatten(0, 1)
-        timestep = torch.randint(self.timesteps, (), generator=generator)
+        timestep = torch.randint(TIMESTEPS, (), generator=generator)
         noise = torch.randn(clean.shape, generator=generator)
-        return clean, noise, given, context, timestep, torch.tensor(float(motion))
-
-
-def mix_seed(*numbers: int) -> int:
-    """One seed from several numbers, below 2^63."""
-    return int.from_bytes(hashlib.sha256(repr(numbers).encode()).digest()[:8], "big") >> 1
+        return clean, noise, layout.given_mask, context, timestep, torch.tensor(float(motion))
 
 
 class Noisy(Protocol):

@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 import torch
 from torch import nn
 
 from ..errors import TrainingError
-
-
-@dataclass(frozen=True)
-class Rates:
-    """Peak learning rates and what else the optimisers share.
-
-    Args:
-        rate: of AdamW.
-        matrix_rate: of Muon, for the parameters that are told to be matrices; 0 leaves them to AdamW.
-    """
-
-    rate: float
-    matrix_rate: float = 0.0
-    betas: tuple[float, float] = (0.9, 0.95)
-    weight_decay: float = 1e-4
+from .plan import TrainPlan
 
 
 def is_block_matrix(parameter: str) -> bool:
@@ -32,9 +17,7 @@ def is_block_matrix(parameter: str) -> bool:
     return inner and "transformer_blocks" in parameter and parameter.endswith("weight") and ".lora_" not in parameter
 
 
-def build_optimisers(
-    parameters: Iterable[tuple[str, nn.Parameter]], rates: Rates, is_matrix: Callable[[str], bool] = is_block_matrix
-) -> dict[torch.optim.Optimizer, float]:
+def build_optimisers(parameters: Iterable[tuple[str, nn.Parameter]], plan: TrainPlan) -> dict[torch.optim.Optimizer, float]:
     """Optimisers over all named parameters, with their peak rates.
 
     Raises:
@@ -42,13 +25,13 @@ def build_optimisers(
     """
     matrices, others = [], []
     for name, parameter in parameters:
-        (matrices if rates.matrix_rate and is_matrix(name) else others).append(parameter)
+        (matrices if plan.matrix_rate and is_block_matrix(name) else others).append(parameter)
     built: dict[torch.optim.Optimizer, float] = {}
     if others:
-        built[torch.optim.AdamW(others, lr=rates.rate, betas=rates.betas, weight_decay=rates.weight_decay)] = rates.rate
+        built[torch.optim.AdamW(others, lr=plan.rate, betas=plan.betas, weight_decay=plan.weight_decay)] = plan.rate
     if matrices:
         if not hasattr(torch.optim, "Muon"):
             raise TrainingError(f"torch {torch.__version__} has no Muon, expected 2.9 or newer; matrix_rate = 0 trains with AdamW alone")
-        muon = torch.optim.Muon(matrices, lr=rates.matrix_rate, weight_decay=rates.weight_decay, adjust_lr_fn="match_rms_adamw")
-        built[muon] = rates.matrix_rate
+        muon = torch.optim.Muon(matrices, lr=plan.matrix_rate, weight_decay=plan.weight_decay, adjust_lr_fn="match_rms_adamw")
+        built[muon] = plan.matrix_rate
     return built

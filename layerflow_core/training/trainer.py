@@ -12,7 +12,7 @@ import shutil
 import signal
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -21,71 +21,11 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import TrainingError
-from .optimisers import Rates, build_optimisers
+from .optimisers import build_optimisers
+from .plan import TrainPlan
 from .trainee import Trainee
 
-STRICT = {"extra": "forbid"}  # read by pydantic, which checks configuration files against these dataclasses
-PRECISIONS = ("no", "bf16", "fp16")
-DECAYS = ("cosine", "constant")
 _CHECKPOINTS, _RECORD = "checkpoints", "plan.json"
-
-
-@dataclass(frozen=True)
-class TrainPlan:
-    """How long, how fast, how often.
-
-    Args:
-        steps: optimiser steps.
-        batch: samples per process and pass; a step has batch * accumulation * processes.
-        rate: peak learning rate of AdamW, reached after ``warm_up`` steps; then constant or a half cosine to zero.
-        matrix_rate: the same of Muon, for the matrices inside the blocks; 0 trains them with AdamW too.
-        clip: largest gradient norm.
-        ema: decay of the averaged weights that are kept, 0 = keep the last ones.
-        precision: of the computing: no (float32), bf16 or fp16.
-        checkpointing: recompute activations in the backward pass; slower, much less memory.
-        save_every, sample_every, log_every: steps; 0 samples never.
-        keep: checkpoints that stay.
-        seed: of everything random.
-    """
-
-    __pydantic_config__ = STRICT
-
-    steps: int
-    batch: int = 1
-    accumulation: int = 1
-    rate: float = 1e-4
-    matrix_rate: float = 0.0
-    warm_up: int = 100
-    decay: str = "cosine"
-    betas: tuple[float, float] = (0.9, 0.95)
-    weight_decay: float = 1e-4
-    clip: float = 1.0
-    ema: float = 0.0
-    precision: str = "bf16"
-    checkpointing: bool = True
-    save_every: int = 250
-    sample_every: int = 0
-    log_every: int = 10
-    keep: int = 2
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name, choices in (("precision", PRECISIONS), ("decay", DECAYS)):
-            if getattr(self, name) not in choices:
-                raise TrainingError(f"plan.{name} = {getattr(self, name)!r} met, expected one of {', '.join(choices)}")
-        for name in ("steps", "batch", "accumulation", "rate", "save_every", "log_every", "keep"):
-            if getattr(self, name) <= 0:
-                raise TrainingError(f"plan.{name} = {getattr(self, name)} met, expected more than 0")
-        if not 0 <= self.ema < 1:
-            raise TrainingError(f"plan.ema = {self.ema} met, expected 0 to below 1")
-
-    def rate_share(self, step: int) -> float:
-        """Share of the peak rates at a step: linear up over ``warm_up`` steps, then 1, or a half cosine to zero."""
-        if step < self.warm_up:
-            return (step + 1) / self.warm_up
-        if self.decay == "constant":
-            return 1.0
-        return 0.5 * (1 + math.cos(math.pi * (step - self.warm_up) / max(1, self.steps - self.warm_up)))
 
 
 class BatchSource(Protocol):
@@ -117,7 +57,7 @@ class Trainer:
             mixed_precision=plan.precision, gradient_accumulation_steps=plan.accumulation, log_with="tensorboard", project_dir=str(folder)
         )
         self.trainee, self.watched = trainee.train(), {}
-        built = build_optimisers(_named(trainee), Rates(plan.rate, plan.matrix_rate, plan.betas, plan.weight_decay))
+        built = build_optimisers(_named(trainee), plan)
         self.prepared, *optimisers = self.accelerator.prepare(trainee, *built)
         self.peaks = dict(zip(optimisers, built.values(), strict=True))
         self.progress = Progress(_average(trainee, plan) if plan.ema else None)

@@ -81,7 +81,8 @@ class LayerClip:
         """
         clip = replace(self, layers=_hold_stills(self.layers))
         if BLENDED in needed and BLENDED not in clip.layers:
-            front, alpha, behind = (clip.check(_FOR_A_BLEND).layers[name] for name in _FOR_A_BLEND)
+            layers = clip.check(_FOR_A_BLEND).layers
+            front, alpha, behind = (layers[name] for name in _FOR_A_BLEND)
             clip = replace(clip, layers={**clip.layers, BLENDED: over(front, alpha, behind)})
         return clip.check(needed)
 

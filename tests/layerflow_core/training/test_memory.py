@@ -3,8 +3,8 @@ from dataclasses import replace
 import torch
 
 from layerflow_core.training.memory import GIB, plan_memory
+from layerflow_core.training.plan import TrainPlan
 from layerflow_core.training.stages import choose_trainable
-from layerflow_core.training.trainer import TrainPlan
 
 PLAN = TrainPlan(steps=1, ema=0.99)
 

@@ -6,7 +6,8 @@ from layerflow_core.errors import TrainingError
 from layerflow_core.layout import find_layout
 from layerflow_core.model.lora import CONTENT, add_adapter
 from layerflow_core.model.network import LayerFlowNetwork
-from layerflow_core.training.optimisers import Rates, build_optimisers, is_block_matrix
+from layerflow_core.training.optimisers import build_optimisers, is_block_matrix
+from layerflow_core.training.plan import TrainPlan
 
 muon = pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch before 2.9 has no Muon")
 
@@ -18,14 +19,14 @@ def network():
 
 @muon
 def test_muon_gets_the_matrices_of_the_blocks_and_adamw_the_rest(network):
-    built = build_optimisers(network.named_parameters(), Rates(1e-3, 2e-3))
+    built = build_optimisers(network.named_parameters(), TrainPlan(1, rate=1e-3, matrix_rate=2e-3))
     sizes = {type(optimiser).__name__: sum(len(g["params"]) for g in optimiser.param_groups) for optimiser in built}
     assert sizes["Muon"] == 2 * 6 and sizes["AdamW"] == len(list(network.parameters())) - 2 * 6
     assert sorted(built.values()) == [1e-3, 2e-3]
 
 
 def test_without_a_matrix_rate_adamw_gets_all(network):
-    (optimiser,) = build_optimisers(network.named_parameters(), Rates(1e-3))
+    (optimiser,) = build_optimisers(network.named_parameters(), TrainPlan(1, rate=1e-3))
     assert isinstance(optimiser, torch.optim.AdamW)
 
 
@@ -38,4 +39,4 @@ def test_no_matrix_of_a_lora_is_a_block_matrix(network):
 def test_a_torch_without_muon_is_told(network, monkeypatch):
     monkeypatch.delattr(torch.optim, "Muon", raising=False)
     with pytest.raises(TrainingError, match="no Muon"):
-        build_optimisers(network.named_parameters(), Rates(1e-3, 2e-3))
+        build_optimisers(network.named_parameters(), TrainPlan(1, rate=1e-3, matrix_rate=2e-3))

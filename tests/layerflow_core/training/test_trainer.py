@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from layerflow_core.training.trainer import TrainPlan
+from layerflow_core.training.plan import TrainPlan
 
 pytest.importorskip("accelerate")
 WORKER = Path(__file__).with_name("worker.py")

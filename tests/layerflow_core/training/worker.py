@@ -14,8 +14,9 @@ from layerflow_core.model.network import LayerFlowNetwork
 from layerflow_core.sampling.schedule import Schedule
 from layerflow_core.training.data.cache import CachedClip
 from layerflow_core.training.objective import BatchMaker, LayerObjective, LayerTrainee, Mixture
+from layerflow_core.training.plan import TrainPlan
 from layerflow_core.training.stages import task_layouts
-from layerflow_core.training.trainer import Trainer, TrainPlan, find_processes
+from layerflow_core.training.trainer import Trainer, find_processes
 
 LAYOUT = find_layout("unified_rgba")
 MATRIX_RATE = 1e-2 if hasattr(torch.optim, "Muon") else 0.0
