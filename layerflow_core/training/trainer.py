@@ -49,13 +49,9 @@ class Trainer:
     def __init__(self, trainee: Trainee, maker: BatchSource, plan: TrainPlan, folder: Path,
                  on_sample: Callable[[int], Tensor | None] | None = None,
                  origin: Mapping[str, str] = MappingProxyType({})) -> None:  # fmt: skip
-        from accelerate import Accelerator
-
         self.maker, self.plan, self.folder, self.on_sample = maker, plan, folder, on_sample
         self.essence = {**_essence(plan), **origin}
-        self.accelerator = Accelerator(
-            mixed_precision=plan.precision, gradient_accumulation_steps=plan.accumulation, log_with="tensorboard", project_dir=str(folder)
-        )
+        self.accelerator = _make_accelerator(plan, folder)
         self.trainee, self.watched = trainee.train(), {}
         built = build_optimisers(_named(trainee), plan)
         self.prepared, *optimisers = self.accelerator.prepare(trainee, *built)
@@ -202,6 +198,17 @@ def find_processes():
 
     # Without a word about the CPU a first call would settle on one process, and every later one with it.
     return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
+
+
+def _make_accelerator(plan: TrainPlan, folder: Path):
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    # The precision belongs to the process there: without this a second training of another precision would be refused.
+    AcceleratorState._reset_state()
+    return Accelerator(
+        mixed_precision=plan.precision, gradient_accumulation_steps=plan.accumulation, log_with="tensorboard", project_dir=str(folder)
+    )
 
 
 def _average(trainee: nn.Module, plan: TrainPlan):

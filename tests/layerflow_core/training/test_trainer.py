@@ -4,10 +4,14 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from layerflow_core.training.plan import TrainPlan
+from layerflow_core.training.trainee import Trainee
+from layerflow_core.training.trainer import Trainer
 
 pytest.importorskip("accelerate")
 WORKER = Path(__file__).with_name("worker.py")
@@ -49,6 +53,28 @@ def test_two_processes_give_the_losses_of_one_with_twice_the_batch(whole, tmp_pa
     launcher = (sys.executable, "-m", "accelerate.commands.launch", *options.split())
     together = train(tmp_path, batch=2, launcher=launcher)
     assert together["losses"] == pytest.approx(whole["losses"], abs=1e-5)
+
+
+def test_trainings_of_one_process_may_differ_in_precision(tmp_path):
+    class Line(Trainee):
+        def __init__(self):
+            super().__init__()
+            self.inner = torch.nn.Linear(4, 1)
+            self.computed = []
+
+        def forward(self, batch):
+            answer = self.inner(batch["x"])
+            self.computed.append(answer.dtype)
+            return answer.float().square().flatten()
+
+    class Ones:
+        def draw(self, step, samples):
+            return SimpleNamespace(x=torch.ones(len(samples), 4))
+
+    for precision, expected in (("no", torch.float32), ("bf16", torch.bfloat16)):
+        line = Line()
+        assert Trainer(line, Ones(), TrainPlan(2, precision=precision), tmp_path / precision).run()
+        assert set(line.computed) == {expected}
 
 
 def test_another_plan_does_not_go_on_from_a_folder(tmp_path):
