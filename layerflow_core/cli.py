@@ -71,7 +71,7 @@ def _load(options: argparse.Namespace):
     from .model.loading import load_model
 
     device = options.device if options.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
-    model = load_model(options.model, torch.float32 if device == "cpu" else torch.bfloat16)
+    model = load_model(options.model, torch.float32 if device == "cpu" else torch.bfloat16, _base(options))
     return model, PlainDevices(device)
 
 
@@ -138,11 +138,20 @@ def composite(options: argparse.Namespace) -> None:
 
 
 def convert(options: argparse.Namespace) -> None:
-    from .model.checkpoint import digest, write_checkpoint
-    from .model.conversion import DTYPES, convert_official
+    from .model.conversion import DTYPES, Conversion, convert_official
 
-    write_checkpoint(convert_official(options.source, options.variant, options.base, DTYPES[options.dtype]), options.target)
-    print(f"{options.target}  sha256 {digest(options.target)}")
+    size = tuple(options.latent_size) if options.latent_size else None
+    how = Conversion(options.variant, DTYPES[options.dtype], options.merge, options.motion, size, base=_base(options))
+    print(f"{options.target}  sha256 {convert_official(options.source, options.target, how)}")
+
+
+def _base(options: argparse.Namespace):
+    """The parts that are named one by one, before those of ``--base``."""
+    from .model.base_parts import BaseParts
+
+    folder = BaseParts.in_folder(options.base) if options.base else BaseParts()
+    named = {name: value for name in ("text_encoder", "tokenizer", "vae") if (value := getattr(options, name))}
+    return replace(folder, **named)
 
 
 def verify(options: argparse.Namespace) -> None:
@@ -224,8 +233,15 @@ def _argument(*names: str, **options) -> tuple[tuple[str, ...], dict]:
     return names, options
 
 
+_BASE = (
+    _argument("--base", type=Path, metavar="FOLDER", help="diffusers CogVideoX-2b folder, for text encoder, tokenizer and VAE"),
+    _argument("--text-encoder", type=Path, help="T5 as a single file or a folder"),
+    _argument("--tokenizer", type=Path, help="T5's tokenizer.json, or a folder with it"),
+    _argument("--vae", type=Path, help="CogVideoX VAE as a single file or a folder"),
+)
 _MODEL = (
     _argument("--model", type=Path, default=EMBEDDED, help="checkpoint of this pack's format; default: the embedded model"),
+    *_BASE,
     _argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ..."),
     _argument("--seed", type=int, default=0, help="same seed, same result"),
     _argument("--steps", type=int, help="sampling steps, 1 to 200; default: the checkpoint's own"),
@@ -272,9 +288,12 @@ COMMANDS: Mapping[str, Command] = {
     )),
     "convert": Command("an official checkpoint to this pack's single file", convert, (
         _argument("source", type=Path, help="released folder, .pt or .safetensors"), _argument("target", type=Path),
-        _argument("--variant", choices=OFFICIAL_VARIANTS),
-        _argument("--base", type=Path, help="diffusers CogVideoX-2b folder to pack text encoder and VAE from"),
-        _argument("--dtype", default="bf16", choices=("bf16", "fp16", "fp32")),
+        _argument("--variant", choices=OFFICIAL_VARIANTS, help="which of the eight it is, where shapes and names do not tell"),
+        _argument("--dtype", default="bf16", choices=("bf16", "fp16", "fp32", "fp8"), help="fp8 stores the blocks' matrices so, the rest in bf16"),
+        _argument("--merge", action="store_true", help="add the content LoRA to the weights; its strength is fixed then"),
+        _argument("--no-motion", dest="motion", action="store_false", help="leave the motion LoRA out"),
+        _argument("--latent-size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="of a checkpoint that is not of 480 x 720's aspect ratio"),
+        *_BASE,
     )),
     "evaluate": Command("measure a model of the procedural world on held-out scenes, beside trivial answers", evaluate_toy, (
         _argument("--toy", action="store_true", help="the world whose truth is known; the only one yet"),

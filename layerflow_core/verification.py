@@ -15,11 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .config import ModelConfig
 from .errors import CheckpointError, LayoutError
-from .model.checkpoint import read_tensors
-from .model.loading import LayerFlowModel, build_network
-from .model.official import from_official, read_config, strip_prefix
+from .model.checkpoint import CONFIG_KEY
+from .model.conversion import open_official
+from .model.loading import LayerFlowModel, build_network, load_model
+from .model.official import from_official
+from .model.tensor_file import SafetensorsFile, read_tensors
+from .model.variants import read_config
 from .pipeline import predictor
 from .rgba import over_grey
 from .sampling.sampler import SamplerSettings, denoise, sample
@@ -70,16 +72,17 @@ def run_fixture(path: Path) -> tuple[Tensors, Tensors]:
         return _KINDS[kind](path, description, recorded), recorded
 
 
-def load_official_network(path: Path, description: Mapping[str, Any]) -> LayerFlowModel:
-    """A fixture's checkpoint in official key layout as a model without text encoder and VAE."""
-    tensors = strip_prefix(read_tensors(path)[0])
-    network = description["network"]
-    config: ModelConfig = read_config(tensors, description["variant"], (network["latent_height"], network["latent_width"]), network["tokens_per_text"])
-    return LayerFlowModel(config, build_network(config, from_official(tensors, config)), source=path)
+def load_fixture_model(path: Path, description: Mapping[str, Any]) -> LayerFlowModel:
+    """A fixture's checkpoint, in official key layout or in ours, as a model without text encoder and VAE."""
+    if CONFIG_KEY in SafetensorsFile(path).metadata:
+        return load_model(path)
+    file, network = open_official(path), description["network"]
+    config = read_config(file.specs, description["variant"], (network["latent_height"], network["latent_width"]), network["tokens_per_text"])
+    return LayerFlowModel(config, build_network(config, from_official(file.read(file.specs), config)), source=path)
 
 
 def _run_variant(path: Path, description: Mapping[str, Any], recorded: Tensors) -> Tensors:
-    model = load_official_network(path.with_name(f"{path.stem}.ckpt.safetensors"), description)
+    model = load_fixture_model(path.with_name(f"{path.stem}.ckpt.safetensors"), description)
     layout = model.config.layout
     if list(layout.given_frames) != description["sequence"]["condition_frames"]:
         raise LayoutError(f"{path}: condition frames {description['sequence']['condition_frames']} met, layout {layout.name!r} has {list(layout.given_frames)}")

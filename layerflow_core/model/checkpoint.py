@@ -7,9 +7,7 @@ Keys: ``network.*`` (diffusers names), ``lora.{content|motion}.*``, ``text_encod
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from torch import Tensor, nn
 
 from ..config import ModelConfig
 from ..errors import CheckpointError
+from .tensor_file import read_tensors, write_tensors
 
 CONFIG_KEY = "layerflow"
 TOKENIZER_KEY = "tokenizer.json"
@@ -37,38 +36,6 @@ class Checkpoint:
         return {k[len(start) :]: v for k, v in self.tensors.items() if k.startswith(start) and k != TOKENIZER_KEY}
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of any safetensors file.
-
-    Raises:
-        CheckpointError: the file is missing, truncated or no safetensors.
-    """
-    with _naming(path):
-        file = open_tensors(path)
-        return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}
-
-
-def open_tensors(path: Path):
-    """Any safetensors file, memory-mapped: ``safetensors.safe_open``; raises as ``read_tensors`` does."""
-    from safetensors import safe_open
-
-    if not path.is_file():
-        raise CheckpointError(f"{path} is not there; check the name, or put the file where it is expected")
-    with _naming(path):
-        return safe_open(str(path), framework="pt")
-
-
-@contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Turns what safetensors says of a damaged file into an error that names it."""
-    from safetensors import SafetensorError
-
-    try:
-        yield
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read as safetensors ({error}): the file is damaged or its copy is not complete; get it again") from error
-
-
 def read_checkpoint(path: Path) -> Checkpoint:
     """Raises CheckpointError if this is no file of our format; official files are named as such."""
     tensors, metadata = read_tensors(path)
@@ -82,29 +49,20 @@ def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     write_tensors(path, checkpoint.tensors, {CONFIG_KEY: checkpoint.config.to_json()})
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
-    """Any safetensors file, atomically: the inverse of ``read_tensors``."""
-    from safetensors.torch import save_file
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
-    try:
-        save_file({key: value.detach().contiguous().cpu() for key, value in tensors.items()}, str(partial), metadata)
-        partial.chmod(0o644)  # safetensors writes files that only their owner can read
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
+def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], what: str, file_key: Callable[[str], str] = str) -> None:
     """Load weights, refusing any key that is missing, unexpected or of another shape.
+
+    A module on the meta device takes the tensors themselves, another one copies them.
+
+    Args:
+        file_key: the module's key to the key among ``tensors``.
 
     Raises:
         CheckpointError: naming the keys.
     """
-    expected = {key: value.shape for key, value in module.state_dict().items()}
-    missing, unexpected = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
-    wrong = [f"{k} is {list(tensors[k].shape)}, expected {list(s)}" for k, s in expected.items() if k in tensors and tensors[k].shape != s]
+    own = {file_key(key): (key, value) for key, value in module.state_dict().items()}
+    missing, unexpected = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
+    wrong = [f"{k} is {list(tensors[k].shape)}, expected {list(v.shape)}" for k, (_, v) in own.items() if k in tensors and tensors[k].shape != v.shape]
     problems = [
         f"{label} {len(keys)} ({', '.join(keys[:_SHOWN])}{', ...' if len(keys) > _SHOWN else ''})"
         for label, keys in (("missing:", missing), ("unexpected:", unexpected), ("wrong shape:", wrong))
@@ -112,7 +70,8 @@ def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], what: str) -
     ]
     if problems:
         raise CheckpointError(f"the {what}'s weights do not fit its config; {'; '.join(problems)}")
-    module.load_state_dict(dict(tensors))
+    on_meta = any(value.is_meta for _, value in own.values())
+    module.load_state_dict({key: tensors[ours] for ours, (key, _) in own.items()}, assign=on_meta)
 
 
 def encode_bytes(data: bytes) -> Tensor:

@@ -1,9 +1,10 @@
-"""Official checkpoints to our single file."""
+"""Official checkpoints to our single file, a block in memory at a time."""
 
 from __future__ import annotations
 
-import re
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -11,106 +12,145 @@ from torch import Tensor
 
 from ..config import ModelConfig
 from ..errors import CheckpointError
-from .checkpoint import TOKENIZER_KEY, Checkpoint, encode_bytes, read_tensors
+from .base_parts import BaseParts, read_text_encoder, read_tokenizer, read_vae
+from .checkpoint import CONFIG_KEY, TOKENIZER_KEY, digest, encode_bytes
 from .loading import build_network
-from .lora import ADAPTERS
-from .official import OFFICIAL_LATENT_SIZE, OFFICIAL_TOKENS_PER_TEXT, detect_variant, from_official, is_official, read_config, strip_prefix
+from .lora import ADAPTERS, CONTENT, MOTION
+from .official import is_official, network_keys, official_chunks
+from .pickle_file import PickleFile
+from .tensor_file import Chunk, MemorySource, SafetensorsFile, TensorSource, View, write_chunks
+from .variants import TOKENS_PER_TEXT, choose_variant, read_config
 
-DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+FP8 = torch.float8_e4m3fn
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32, "fp8": FP8}
+_BESIDE_FP8 = torch.bfloat16
 _DEEPSPEED_FILE = "mp_rank_00_model_states.pt"
 
 
-def convert_official(source: Path, variant: str | None = None, base: Path | None = None, dtype: torch.dtype = torch.bfloat16,
-                     latent_size: tuple[int, int] = OFFICIAL_LATENT_SIZE, tokens_per_text: int = OFFICIAL_TOKENS_PER_TEXT) -> Checkpoint:  # fmt: skip
-    """Read an official checkpoint and check that every tensor fits.
+@dataclass(frozen=True)
+class Conversion:
+    """How an official checkpoint becomes one of ours.
+
+    Args:
+        variant: one of the eight rows; None where shapes and names leave no doubt.
+        dtype: a row of ``DTYPES``; in fp8 (e4m3) are the matrices inside the blocks, the rest is bf16.
+        merge: add the content LoRA to the weights instead of keeping it apart.
+        motion: keep the motion LoRA.
+        latent_size: latent height and width where they are not of 480 x 720's aspect ratio.
+        base: text encoder, tokenizer and VAE to be packed along.
+    """
+
+    variant: str | None = None
+    dtype: torch.dtype = torch.bfloat16
+    merge: bool = False
+    motion: bool = True
+    latent_size: tuple[int, int] | None = None
+    tokens_per_text: int = TOKENS_PER_TEXT
+    base: BaseParts = BaseParts()
+
+
+def convert_official(source: Path, target: Path, how: Conversion = Conversion()) -> str:
+    """Write an official checkpoint in our format, atomically; LoRA parts that change nothing are left out.
 
     Args:
         source: the released folder, its ``.pt`` file, or the same tensors as ``.safetensors``.
-        variant: one of the eight rows; may be left out where the shapes leave no doubt.
-        base: a diffusers CogVideoX-2b folder, whose text encoder, tokenizer and VAE are packed into the file.
+
+    Returns:
+        sha256 of the new file.
 
     Raises:
-        CheckpointError: unreadable, incomplete, or the variant cannot be told.
+        CheckpointError: unreadable, incomplete, or the variant cannot be told; no file is left behind.
     """
-    tensors = strip_prefix(read_official(source))
-    if not is_official(tensors):
-        raise CheckpointError(f"{source} has no LayerFlow tensors (met {sorted(tensors)[:3]}): not an official checkpoint")
-    config = read_config(tensors, variant or _only_variant(tensors, source), latent_size, tokens_per_text)
-    ours = from_official(tensors, config)
-    build_network(config, ours)  # refuses wrong shapes by name before anything is written
-    packed = {f"lora.{k}" if k.split(".")[0] in ADAPTERS else f"network.{k}": v.to(dtype) for k, v in ours.items()}
-    if base is None:
-        return Checkpoint(config, packed)
-    config, parts = read_base(base, config, dtype)
-    return Checkpoint(config, packed | parts)
+    file = open_official(source)
+    config = read_config(file.specs, how.variant or choose_variant(file.specs, source, how.tokens_per_text), how.latent_size, how.tokens_per_text)
+    chunks = official_chunks(file, config)
+    build_network(config, {key: spec for chunk in chunks for key, spec in chunk.specs().items()})  # refuses wrong shapes by name
+    finish = partial(_finish, config=config, how=how, idle=_idle_adapters(chunks))
+    finished = [replace(chunk, make=lambda tensors, make=chunk.make: finish(make(tensors))) for chunk in chunks]
+    kept = {key.split(".")[1] for chunk in finished for key in chunk.specs() if key.startswith("lora.")}
+    network = replace(config.network, content_rank=config.network.content_rank * (CONTENT in kept), motion_rank=config.network.motion_rank * (MOTION in kept))
+    config, parts = _pack_base(replace(config, network=network), how)
+    write_chunks(target, [*finished, *parts], {CONFIG_KEY: config.to_json()})
+    return digest(target)
 
 
-def _only_variant(tensors: dict[str, Tensor], source: Path) -> str:
-    fitting = detect_variant(tensors)
-    named = [v for v in fitting if v in str(source)]
-    if len(fitting) == 1 or len(named) == 1:
-        return (named or fitting)[0]
-    raise CheckpointError(f"{source} could be {', '.join(fitting) or 'no known variant'}: say which with --variant")
-
-
-def read_official(source: Path) -> dict[str, Tensor]:
-    """Raw tensors of an official file or folder, never executing anything in it.
+def open_official(source: Path) -> TensorSource:
+    """The network of an official file or folder, prefix stripped, never executing anything in it.
 
     Raises:
-        CheckpointError: nothing there, or the pickle holds more than tensors and plain data.
+        CheckpointError: nothing there, a pickle that holds more than tensors and plain data, or another kind of file.
     """
     if source.is_dir():
         found = sorted(source.rglob(_DEEPSPEED_FILE))
+        named = source / "latest"
+        newest = [path for path in found if named.is_file() and path.parent.name == named.read_text().strip()]
         if not found:
             raise CheckpointError(f"{source} holds no {_DEEPSPEED_FILE}: expected the folder of a released checkpoint")
-        source = found[-1]
-    if source.suffix == ".safetensors":
-        return read_tensors(source)[0]
-    return _read_pickle(source)
+        source = (newest or found)[-1]
+    file = SafetensorsFile(source) if source.suffix == ".safetensors" else PickleFile(source)
+    if not is_official(file.specs):
+        raise CheckpointError(f"{source} has no LayerFlow tensors (met {sorted(file.specs)[:3]}): not an official checkpoint")
+    return View(file, network_keys(file.specs))
 
 
-def _read_pickle(path: Path) -> dict[str, Tensor]:
-    import pickle
-
-    import numpy as np
-
-    try:
-        from numpy._core.multiarray import _reconstruct
-    except ImportError:  # numpy 1
-        from numpy.core.multiarray import _reconstruct
-
-    # A training run saves numpy's random state beside the weights: plain arrays, and all that is let through.
-    harmless = [_reconstruct, np.ndarray, np.dtype, type(np.dtype(np.uint32))]
-    if not path.is_file():
-        raise CheckpointError(f"{path} is not there; check the name")
-    try:
-        with torch.serialization.safe_globals(harmless):
-            data = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError) as error:
-        refused = re.search(r"GLOBAL ([\w.]+)", str(error))
-        reason = f"it wants to run {refused[1]}, which is never done" if refused else str(error).splitlines()[0]
-        raise CheckpointError(f"{path} cannot be read as weights: {reason}") from error
-    tensors = data.get("module", data) if isinstance(data, dict) else {}
-    return {k: v for k, v in tensors.items() if isinstance(v, Tensor)}
+def _idle_adapters(chunks: list[Chunk]) -> set[str]:
+    """``{adapter}.{projection path}`` of LoRA whose second matrix is zero: training never touched them."""
+    idle = set()
+    for chunk in chunks:
+        for key, value in chunk.tensors().items():
+            path, _, role = key.rpartition(".")
+            if role == "up" and key.split(".")[0] in ADAPTERS and not value.any():
+                idle.add(path)
+    return idle
 
 
-def read_base(folder: Path, config: ModelConfig, dtype: torch.dtype) -> tuple[ModelConfig, dict[str, Tensor]]:
-    """Text encoder, tokenizer and VAE of a diffusers CogVideoX-2b folder.
+def _finish(tensors: Mapping[str, Tensor], config: ModelConfig, how: Conversion, idle: set[str]) -> dict[str, Tensor]:
+    """One chunk in our network's keys to what stands in the file."""
+    unwanted = set() if how.motion else {MOTION}
+    kept = {k: v for k, v in tensors.items() if k.rpartition(".")[0] not in idle and k.split(".")[0] not in unwanted}
+    if how.merge:
+        kept = _merge_content(kept, 1 / max(config.network.content_rank, 1))
+    return {f"lora.{k}" if _is_adapter(k) else f"network.{k}": cast(k, v, how.dtype) for k, v in kept.items()}
 
-    Raises:
-        CheckpointError: a part is not there.
-    """
-    from diffusers import AutoencoderKLCogVideoX
-    from transformers import AutoTokenizer, T5EncoderModel
 
-    for part in ("text_encoder", "tokenizer", "vae"):
-        if not (folder / part).is_dir():
-            raise CheckpointError(f"{folder} has no {part} folder: expected a diffusers CogVideoX-2b folder")
-    t5 = T5EncoderModel.from_pretrained(folder / "text_encoder", local_files_only=True).to(dtype)
-    vae = AutoencoderKLCogVideoX.from_pretrained(folder / "vae", local_files_only=True).to(dtype)
-    tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
-    tensors = {f"vae.{k}": v for k, v in vae.state_dict().items()}
-    # T5's input embedding has two names and one storage, which safetensors refuses to write.
-    tensors |= {f"text_encoder.{k}": v for k, v in t5.state_dict().items() if k != "encoder.embed_tokens.weight"}
-    tensors[TOKENIZER_KEY] = encode_bytes(tokenizer.backend_tokenizer.to_str().encode())
-    return replace(config, text_encoder=t5.config.to_diff_dict(), vae=dict(vae.config)), tensors
+def _is_adapter(key: str) -> bool:
+    return key.split(".")[0] in ADAPTERS
+
+
+def _merge_content(tensors: Mapping[str, Tensor], scale: float) -> dict[str, Tensor]:
+    merged = {k: v for k, v in tensors.items() if not k.startswith(f"{CONTENT}.")}
+    for key in tensors.keys() - merged.keys():
+        path, _, role = key.removeprefix(f"{CONTENT}.").rpartition(".")
+        if role == "up":
+            weight = f"backbone.{path}.weight"
+            merged[weight] = merged[weight].float() + scale * tensors[key].float() @ tensors[f"{CONTENT}.{path}.down"].float()
+    return merged
+
+
+def cast(key: str, value: Tensor, dtype: torch.dtype) -> Tensor:
+    """A tensor in the dtype that a file is to have; fp8 is for the blocks' matrices alone."""
+    if dtype != FP8:
+        return value.to(dtype)
+    if _is_adapter(key) or "transformer_blocks" not in key or value.ndim != 2:
+        return value.to(_BESIDE_FP8)
+    most = torch.finfo(FP8).max
+    return value.clamp(-most, most).to(FP8)
+
+
+def _pack_base(config: ModelConfig, how: Conversion) -> tuple[ModelConfig, list[Chunk]]:
+    base, chunks = how.base, []
+    dtype = _BESIDE_FP8 if how.dtype == FP8 else how.dtype
+    if base.text_encoder:
+        text = read_text_encoder(base.text_encoder)
+        tokenizer = {TOKENIZER_KEY: encode_bytes(read_tokenizer(base.tokenizer))}
+        config = replace(config, text_encoder=text.config)
+        chunks += [*_repack("text_encoder", text.tensors, dtype), Chunk(MemorySource(tokenizer), list(tokenizer))]
+    if base.vae:
+        vae = read_vae(base.vae)
+        config = replace(config, vae=vae.config)
+        chunks += _repack("vae", vae.tensors, dtype)
+    return config, chunks
+
+
+def _repack(part: str, source: TensorSource, dtype: torch.dtype) -> list[Chunk]:
+    return [Chunk(source, [key], lambda found: {f"{part}.{key}": value.to(dtype) for key, value in found.items()}) for key in source.specs]

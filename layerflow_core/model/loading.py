@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..config import ModelConfig
 from ..errors import CheckpointError, MissingPartError
+from .base_parts import BaseParts, Part, read_text_encoder, read_tokenizer, read_vae
 from .checkpoint import TOKENIZER_KEY, Checkpoint, digest, load_strictly, read_checkpoint
-from .lora import CONTENT, DEFAULT_STRENGTHS, MOTION, adapter_matrices, adapter_tensors, add_adapter, base_tensors, set_strengths
+from .lora import CONTENT, DEFAULT_STRENGTHS, MOTION, adapter_paths, add_adapter, file_key, set_strengths
 from .network import LayerFlowNetwork
+from .tensor_file import MemorySource
 from .text import TextEncoder, build_t5, untie
 from .vae import LayerVAE, build_vae
 
@@ -65,60 +68,84 @@ class LayerFlowModel:
 
 
 def build_network(config: ModelConfig, tensors: Mapping[str, Tensor]) -> LayerFlowNetwork:
-    """A network with weights, adapters attached, content on and motion off, ready for inference.
+    """A network of these very tensors, adapters attached, content on and motion off, ready for inference.
 
     Args:
-        tensors: ``position_table``, ``layer_embedder.*``, ``backbone.*``, ``content.*``, ``motion.*``.
+        tensors: ``position_table``, ``layer_embedder.*``, ``backbone.*``, ``content.*``, ``motion.*``; an adapter's may
+            be left out where it changes nothing.
 
     Raises:
         CheckpointError: a key is missing, unexpected or of the wrong shape.
     """
-    network = LayerFlowNetwork(config)
-    adapters = {k: v for k, v in tensors.items() if k.split(".")[0] in DEFAULT_STRENGTHS}
-    load_strictly(network, {k: v for k, v in tensors.items() if k not in adapters}, "network")
-    for name, rank in ((CONTENT, config.network.content_rank), (MOTION, config.network.motion_rank)):
-        if rank:
-            add_adapter(network.backbone, name, rank)
-    _load_adapters(network, adapters)
-    if adapters:
-        set_strengths(network.backbone, dict(DEFAULT_STRENGTHS))
+    with torch.device("meta"):  # no random weights for two billion parameters, only to be replaced
+        network = LayerFlowNetwork(config)
+        for name, rank in ((CONTENT, config.network.content_rank), (MOTION, config.network.motion_rank)):
+            if rank and (paths := adapter_paths(tensors, name)):
+                add_adapter(network.backbone, name, rank, paths)
+    load_strictly(network, tensors, "network", file_key)
+    set_strengths(network.backbone, dict(DEFAULT_STRENGTHS))
     return network.eval().requires_grad_(False).fold()
-
-
-def _load_adapters(network: LayerFlowNetwork, tensors: Mapping[str, Tensor]) -> None:
-    left = dict(tensors)
-    for key, matrix in adapter_matrices(network.backbone):
-        if key not in left:
-            raise CheckpointError(f"the checkpoint lacks LoRA tensor {key}: the file is incomplete")
-        load_strictly(matrix, {"weight": left.pop(key)}, f"LoRA {key}")
-    if left:
-        raise CheckpointError(f"unexpected LoRA tensors {sorted(left)[:5]} met: the config's ranks do not name them")
 
 
 def network_tensors(network: LayerFlowNetwork) -> dict[str, Tensor]:
     """The inverse of ``build_network``: tensors by the same keys."""
-    base = {f"backbone.{k}": v for k, v in base_tensors(network.backbone).items()}
-    own = {k: v for k, v in network.state_dict().items() if not k.startswith("backbone.")}
-    return {**own, **base, **adapter_tensors(network.backbone)}
+    return {file_key(key): value for key, value in network.state_dict().items()}
 
 
-def assemble(checkpoint: Checkpoint, dtype: torch.dtype = torch.float32, source: Path | None = None) -> LayerFlowModel:
-    """Build every part a checkpoint has; raises CheckpointError where weights and config disagree."""
-    config = checkpoint.config
-    network = build_network(config, checkpoint.part("network") | checkpoint.part("lora")).to(dtype).fold()
-    text = vae = None
-    if config.text_encoder is not None:
-        t5 = build_t5(config.text_encoder)
-        load_strictly(t5, untie(checkpoint.part("text_encoder"), set(t5.state_dict())), "text encoder")
-        if TOKENIZER_KEY not in checkpoint.tensors:
-            raise CheckpointError("the checkpoint has a text encoder but no tokenizer: the file is incomplete")
-        tokenizer = checkpoint.tensors[TOKENIZER_KEY].numpy().tobytes()
-        text = TextEncoder.from_data(tokenizer, _cast(t5, dtype), config.network.tokens_per_text)
-    if config.vae is not None:
-        vae_module = build_vae(config.vae)
-        load_strictly(vae_module, checkpoint.part("vae"), "VAE")
-        vae = LayerVAE(_cast(vae_module, dtype))
-    return LayerFlowModel(config, network, text, vae, source)
+def assemble(checkpoint: Checkpoint, dtype: torch.dtype = torch.float32, source: Path | None = None, base: BaseParts = BaseParts()) -> LayerFlowModel:
+    """Build every part a checkpoint has, and those that lie elsewhere; raises CheckpointError where weights and config disagree."""
+    network = build_network(checkpoint.config, checkpoint.part("network") | checkpoint.part("lora")).to(dtype).fold()
+    text, vae = _text_part(checkpoint, base), _vae_part(checkpoint, base)
+    _check_fit(checkpoint.config, text and text[0].config, vae and vae.config)
+    config = replace(checkpoint.config, text_encoder=text and text[0].config, vae=vae and vae.config)
+    return LayerFlowModel(
+        config,
+        network,
+        _build_text(*text, dtype, config.network.tokens_per_text) if text else None,
+        _build_vae(vae, dtype) if vae else None,
+        source,
+    )
+
+
+def _check_fit(config: ModelConfig, text: Mapping[str, Any] | None, vae: Mapping[str, Any] | None) -> None:
+    network = config.network
+    if text and text["d_model"] != network.text_embed_dim:
+        raise CheckpointError(f"a text encoder of width {text['d_model']} met, the network expects {network.text_embed_dim}: take the one it was trained with")
+    if vae and vae["latent_channels"] != network.latent_channels:
+        raise CheckpointError(f"a VAE of {vae['latent_channels']} latent channels met, the network expects {network.latent_channels}")
+
+
+def _text_part(checkpoint: Checkpoint, base: BaseParts) -> tuple[Part, bytes] | None:
+    """The text encoder and its tokenizer, named from outside or the checkpoint's own."""
+    inside = checkpoint.tensors.get(TOKENIZER_KEY)
+    if base.text_encoder:
+        own = inside is not None and base.tokenizer is None
+        return read_text_encoder(base.text_encoder), inside.numpy().tobytes() if own else read_tokenizer(base.tokenizer)
+    if checkpoint.config.text_encoder is None:
+        return None
+    if inside is None:
+        raise CheckpointError("the checkpoint has a text encoder but no tokenizer: the file is incomplete")
+    return Part(checkpoint.config.text_encoder, MemorySource(checkpoint.part("text_encoder"))), inside.numpy().tobytes()
+
+
+def _vae_part(checkpoint: Checkpoint, base: BaseParts) -> Part | None:
+    if base.vae:
+        return read_vae(base.vae)
+    return Part(checkpoint.config.vae, MemorySource(checkpoint.part("vae"))) if checkpoint.config.vae else None
+
+
+def _build_text(part: Part, tokenizer: bytes, dtype: torch.dtype, tokens: int) -> TextEncoder:
+    with torch.device("meta"):
+        t5 = build_t5(part.config)
+    load_strictly(t5, untie(part.tensors.read(part.tensors.specs), set(t5.state_dict())), "text encoder")
+    return TextEncoder.from_data(tokenizer, _cast(t5, dtype), tokens)
+
+
+def _build_vae(part: Part, dtype: torch.dtype) -> LayerVAE:
+    with torch.device("meta"):
+        vae = build_vae(part.config)
+    load_strictly(vae, part.tensors.read(part.tensors.specs), "VAE")
+    return LayerVAE(_cast(vae, dtype))
 
 
 def _cast(module: nn.Module, dtype: torch.dtype) -> nn.Module:
@@ -126,10 +153,13 @@ def _cast(module: nn.Module, dtype: torch.dtype) -> nn.Module:
     return nn.Module.to(module, dtype).requires_grad_(False)
 
 
-def load_model(path: Path, dtype: torch.dtype = torch.float32) -> LayerFlowModel:
+def load_model(path: Path, dtype: torch.dtype = torch.float32, base: BaseParts = BaseParts()) -> LayerFlowModel:
     """Read and build a file of our format.
 
+    Args:
+        base: parts that lie elsewhere; they go before the file's own.
+
     Raises:
-        CheckpointError: the file is missing, damaged or inconsistent.
+        CheckpointError: a file is missing, damaged or inconsistent.
     """
-    return assemble(read_checkpoint(path), dtype, path)
+    return assemble(read_checkpoint(path), dtype, path, base)

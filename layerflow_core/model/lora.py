@@ -5,8 +5,9 @@ Content teaches the layers and is always on; motion belongs to training on still
 
 from __future__ import annotations
 
+import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from torch import Tensor, nn
@@ -16,6 +17,8 @@ from ..errors import CheckpointError
 CONTENT, MOTION = ADAPTERS = ("content", "motion")
 TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
 DEFAULT_STRENGTHS = {CONTENT: 1.0, MOTION: 0.0}
+_ROLES = {"A": "down", "B": "up"}
+_MATRIX = re.compile(r"(?:backbone\.)?(.+)\.lora_([AB])\.(\w+)\.weight")
 
 
 def add_adapter(backbone: nn.Module, name: str, rank: int, paths: Sequence[str] = TARGETS) -> None:
@@ -108,6 +111,14 @@ def adapter_matrices(backbone: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             yield f"{name}.{path}.up", layer.lora_B[name]
 
 
-def base_tensors(backbone: nn.Module) -> dict[str, Tensor]:
-    """The network's own weights by diffusers' keys, whether adapted or not."""
-    return {key.replace(".base_layer.", "."): value for key, value in backbone.state_dict().items() if ".lora_" not in key}
+def file_key(key: str) -> str:
+    """The key in our files for one of a network's state dict, adapted or not."""
+    if found := _MATRIX.fullmatch(key):
+        path, matrix, adapter = found.groups()
+        return f"{adapter}.{path}.{_ROLES[matrix]}"
+    return key.replace(".base_layer.", ".")
+
+
+def adapter_paths(keys: Iterable[str], name: str) -> list[str]:
+    """The projections that an adapter's keys in our files speak of."""
+    return sorted({key.removeprefix(f"{name}.").rpartition(".")[0] for key in keys if key.startswith(f"{name}.")})

@@ -11,10 +11,11 @@ from pathlib import Path
 from torch import Tensor
 
 from ..errors import CheckpointError
-from .checkpoint import load_strictly, read_tensors, write_tensors
+from .checkpoint import load_strictly
 from .loading import LayerFlowModel
 from .lora import ADAPTERS, adapted_layers, adapter_matrices, adapter_names, adapter_tensors, add_adapter
 from .network import LayerFlowNetwork
+from .tensor_file import read_tensors, write_tensors
 
 LORA_KEY = "layerflow_lora"
 _FORMAT = 1

@@ -73,7 +73,7 @@ class LatentSet:
 
     @classmethod
     def load(cls, path: Path) -> LatentSet:
-        from ..model.checkpoint import read_tensors
+        from ..model.tensor_file import read_tensors
 
         tensors, metadata = read_tensors(path)
         return cls(tensors["latents"], json.loads(metadata["prompts"]), tensors["mean"], tensors["std"])

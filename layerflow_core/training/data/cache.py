@@ -20,8 +20,8 @@ from torch import Tensor
 
 from ...errors import DatasetError
 from ...layout import Layout
-from ...model.checkpoint import open_tensors, write_tensors
 from ...model.loading import LayerFlowModel
+from ...model.tensor_file import open_tensors, write_tensors
 from ...model.text import indexed
 from ...rgba import to_model
 from ...video.frames import cover

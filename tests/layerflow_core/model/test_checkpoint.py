@@ -20,7 +20,10 @@ def test_round_trip(written, inputs_for):
     network, path = written
     model = load_model(path)
     assert model.config == network.config
-    assert torch.equal(model.network(*inputs_for(network)), network(*inputs_for(network)))
+    written_tensors, read = network_tensors(network), network_tensors(model.network)
+    assert written_tensors.keys() == read.keys() and all(torch.equal(read[k], v) for k, v in written_tensors.items())
+    # Not to the bit: mapped weights lie at other addresses, and kernels add up in another order there.
+    assert (model.network(*inputs_for(network)) - network(*inputs_for(network))).abs().max() < 1e-5
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
@@ -73,14 +76,6 @@ def test_other_safetensors_files_are_told_apart(tmp_path):
         load_model(tmp_path / "a.safetensors")
     with pytest.raises(CheckpointError, match="is not there"):
         load_model(tmp_path / "b.safetensors")
-
-
-def test_a_failed_write_leaves_nothing(tmp_path, make_network):
-    shared = torch.zeros(4)
-    config = make_network().config
-    with pytest.raises(RuntimeError):
-        write_checkpoint(Checkpoint(config, {"a": shared, "b": shared[:2]}), tmp_path / "x.safetensors")
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_digest_tells_files_apart(written, tmp_path):

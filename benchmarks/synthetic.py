@@ -1,0 +1,46 @@
+"""Checkpoints of random weights in the official layout, for measuring and for tests: nobody's weights are needed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from layerflow_core.config import ModelConfig, NetworkConfig
+from layerflow_core.layout import find_layout
+from layerflow_core.model.loading import network_tensors
+from layerflow_core.model.lora import CONTENT, MOTION, add_adapter
+from layerflow_core.model.network import LayerFlowNetwork
+from layerflow_core.model.official import to_official
+
+_STD = 0.02
+
+
+def official_config(variant: str = "gen_rgba", width: int = 1920, blocks: int = 30) -> ModelConfig:
+    """CogVideoX-2B's dimensions but for width and blocks, with both LoRA."""
+    network = NetworkConfig(num_attention_heads=width // 64, num_layers=blocks, content_rank=min(256, width // 4), motion_rank=8)
+    return ModelConfig(find_layout(variant), network)
+
+
+def random_tensors(config: ModelConfig, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """By our keys, as ``build_network`` takes them."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.device("meta"):
+        network = LayerFlowNetwork(config)
+        for name, rank in ((CONTENT, config.network.content_rank), (MOTION, config.network.motion_rank)):
+            if rank:
+                add_adapter(network.backbone, name, rank)
+    shapes = {key: spec.shape for key, spec in network_tensors(network).items()}
+    return {key: (torch.randn(shape, generator=generator, dtype=torch.float32) * _STD).to(dtype) for key, shape in shapes.items()}
+
+
+def write_official(path: Path, variant: str = "gen_rgba", width: int = 1920, blocks: int = 30, dtype: torch.dtype = torch.bfloat16) -> Path:
+    """A ``.pt`` file as the official training writes it."""
+    config = official_config(variant, width, blocks)
+    if width != NetworkConfig().hidden_size:
+        config = replace(config, network=replace(config.network, latent_height=12, latent_width=18))
+    tensors = to_official(random_tensors(config, dtype), config)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save({"module": tensors, "iteration": 1000}, path)
+    return path
