@@ -68,10 +68,12 @@ class PlainDevices:
 
 
 def _load(options: argparse.Namespace):
-    from .model.loading import load_model
+    from .model.conversion import read_any
+    from .model.loading import assemble
 
     device = options.device if options.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
-    model = load_model(options.model, torch.float32 if device == "cpu" else torch.bfloat16, _base(options))
+    dtype = torch.float32 if device == "cpu" else torch.bfloat16
+    model = assemble(read_any(options.model), dtype, options.model, _base(options))
     return model, PlainDevices(device)
 
 
@@ -240,7 +242,7 @@ _BASE = (
     _argument("--vae", type=Path, help="CogVideoX VAE as a single file or a folder"),
 )
 _MODEL = (
-    _argument("--model", type=Path, default=EMBEDDED, help="checkpoint of this pack's format; default: the embedded model"),
+    _argument("--model", type=Path, default=EMBEDDED, help="checkpoint, of this pack's format or an official one; default: the embedded model"),
     *_BASE,
     _argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ..."),
     _argument("--seed", type=int, default=0, help="same seed, same result"),

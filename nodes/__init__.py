@@ -7,7 +7,8 @@ from .decompose_video import DecomposeVideo
 from .layer_prompts import LayerPrompts
 from .layer_sampler import LayerSampler
 from .layerflow_lora import LayerFlowLoRA
-from .load_layerflow import LoadLayerFlow, register_model_folder
+from .load_layerflow import LoadLayerFlow
+from .model_files import register_model_folder
 from .sample_clip import LayerFlowSampleClip
 
 register_model_folder()

@@ -60,7 +60,8 @@ def host(tmp_path_factory) -> types.SimpleNamespace:
     comfy.model_management, comfy.utils = management, utils
     paths = types.ModuleType("folder_paths")
     paths.models_dir, paths.folder_names_and_paths = str(state.models), {}
-    paths.get_filename_list = lambda name: sorted(p.name for p in (state.models / name).glob("*.safetensors"))
+    paths.__file__ = str(state.models.parent / "comfyui" / "folder_paths.py")
+    paths.get_filename_list = lambda name: sorted(str(p.relative_to(state.models / name)) for p in (state.models / name).rglob("*") if p.suffix in (".safetensors", ".pt"))
     paths.get_full_path_or_raise = lambda folder, name: str(state.models / folder / name)
     paths.get_output_directory = lambda: str(state.models.parent / "output")
     state.interrupted = InterruptProcessingException

@@ -13,10 +13,10 @@ from torch import Tensor
 from ..config import ModelConfig
 from ..errors import CheckpointError
 from .base_parts import BaseParts, read_text_encoder, read_tokenizer, read_vae
-from .checkpoint import CONFIG_KEY, TOKENIZER_KEY, digest, encode_bytes
+from .checkpoint import CONFIG_KEY, TOKENIZER_KEY, Checkpoint, digest, encode_bytes, read_checkpoint
 from .loading import build_network
 from .lora import ADAPTERS, CONTENT, MOTION
-from .official import is_official, network_keys, official_chunks
+from .official import from_official, is_official, network_keys, official_chunks
 from .pickle_file import PickleFile
 from .tensor_file import Chunk, MemorySource, SafetensorsFile, TensorSource, View, write_chunks
 from .variants import TOKENS_PER_TEXT, choose_variant, read_config
@@ -74,6 +74,19 @@ def convert_official(source: Path, target: Path, how: Conversion = Conversion())
     return digest(target)
 
 
+def read_any(path: Path) -> Checkpoint:
+    """A checkpoint of our format, or an official one as it was released; tensors are mapped, not read.
+
+    Raises:
+        CheckpointError: neither, damaged, or its shapes and name do not tell which of the eight it is.
+    """
+    if path.suffix == ".safetensors" and CONFIG_KEY in SafetensorsFile(path).metadata:
+        return read_checkpoint(path)
+    file = open_official(path)
+    config = read_config(file.specs, choose_variant(file.specs, path))
+    return Checkpoint(config, _file_keys(from_official(file.read(file.specs), config)))
+
+
 def open_official(source: Path) -> TensorSource:
     """The network of an official file or folder, prefix stripped, never executing anything in it.
 
@@ -110,7 +123,11 @@ def _finish(tensors: Mapping[str, Tensor], config: ModelConfig, how: Conversion,
     kept = {k: v for k, v in tensors.items() if k.rpartition(".")[0] not in idle and k.split(".")[0] not in unwanted}
     if how.merge:
         kept = _merge_content(kept, 1 / max(config.network.content_rank, 1))
-    return {f"lora.{k}" if _is_adapter(k) else f"network.{k}": cast(k, v, how.dtype) for k, v in kept.items()}
+    return _file_keys({k: cast(k, v, how.dtype) for k, v in kept.items()})
+
+
+def _file_keys(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"lora.{k}" if _is_adapter(k) else f"network.{k}": v for k, v in tensors.items()}
 
 
 def _is_adapter(key: str) -> bool:

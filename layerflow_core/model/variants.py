@@ -32,7 +32,8 @@ def choose_variant(specs: Mapping[str, Tensor], source: Path, tokens_per_text: i
     named = [variant for variant in fitting if _is_named(variant, source)]
     if len(fitting) == 1 or len(named) == 1:
         return (named or fitting)[0]
-    raise CheckpointError(f"{source} could be {', '.join(fitting) or 'no known variant'}: say which with --variant")
+    known = ", ".join(fitting) or "no known variant"
+    raise CheckpointError(f"{source} could be {known}: say which with `layerflow convert --variant`, or name the file after it")
 
 
 def detect_variant(specs: Mapping[str, Tensor], tokens_per_text: int = TOKENS_PER_TEXT) -> tuple[str, ...]:

@@ -75,13 +75,6 @@ print(sorted(paths.folder_names_and_paths))
     assert result == ["[]", "['layerflow']"]
 
 
-def test_configured_model_paths_are_kept(pack, host):
-    sys.modules["folder_paths"].folder_names_and_paths["layerflow"] = (["/mine"], set())
-    module = sys.modules[pack.NODE_CLASS_MAPPINGS["LoadLayerFlow"].__module__]
-    module.register_model_folder()
-    assert sys.modules["folder_paths"].folder_names_and_paths["layerflow"][0][1:] == ["/mine"]
-
-
 def test_alpha_and_transparency_cannot_be_mistaken(clip):
     foreground, alpha, background, blended, rgba, transparency, fps, _ = clip
     assert foreground.shape == (16, 64, 96, 3) and alpha.shape == (16, 64, 96) and rgba.shape == (16, 64, 96, 4)
