@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -74,7 +74,17 @@ def _load(options: argparse.Namespace):
     device = options.device if options.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
     model = assemble(read_any(options.model), dtype, options.model, _base(options))
-    return model, PlainDevices(device)
+    return _with_lora(model, [(Path(name), float(strength)) for name, strength in options.lora]), PlainDevices(device)
+
+
+def _with_lora(model, named: Sequence[tuple[Path, float]]):
+    from .model.lora_file import attach_lora, is_own_lora, read_lora
+    from .model.plain_lora import add_plain_lora
+
+    own = {path: strength for path, strength in named if is_own_lora(path)}
+    for path, strength in named:
+        model = model if path in own else add_plain_lora(model, path, strength)
+    return attach_lora(model, own, **{read_lora(path).adapter: strength for path, strength in own.items()}) if own else model
 
 
 def _settings(options: argparse.Namespace, model, *given: str) -> SamplerSettings:
@@ -244,6 +254,8 @@ _BASE = (
 _MODEL = (
     _argument("--model", type=Path, default=EMBEDDED, help="checkpoint, of this pack's format or an official one; default: the embedded model"),
     *_BASE,
+    _argument("--lora", nargs=2, action="append", default=[], metavar=("FILE", "STRENGTH"),
+              help="a LoRA of `layerflow train` or one made for CogVideoX-2B; may be given again"),
     _argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ..."),
     _argument("--seed", type=int, default=0, help="same seed, same result"),
     _argument("--steps", type=int, help="sampling steps, 1 to 200; default: the checkpoint's own"),

@@ -1,4 +1,4 @@
-"""LayerFlowLoRA: content and motion LoRA on a model."""
+"""LayerFlowLoRA: content and motion LoRA, and LoRA made for CogVideoX, on a model."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ NONE = "none"
 
 
 class LayerFlowLoRA:
-    """Puts LoRA that `layerflow train` wrote onto a model."""
+    """Puts LoRA that `layerflow train` or CogVideoX trainers wrote onto a model."""
 
     CATEGORY = CATEGORY
-    DESCRIPTION = "Puts a content and a motion LoRA trained with `layerflow train` onto a model. The model that comes in stays as it is."
+    DESCRIPTION = "Puts LoRA onto a model: content and motion LoRA trained with `layerflow train`, and one made for CogVideoX-2B by other trainers. The model that comes in stays as it is; chain nodes for more."
     RETURN_TYPES = ("LAYERFLOW_MODEL",)
     RETURN_NAMES = ("model",)
     OUTPUT_TOOLTIPS = ("The model with the LoRA, for LayerSampler and DecomposeVideo.",)
@@ -33,13 +33,24 @@ class LayerFlowLoRA:
                 "content_strength": ("FLOAT", {"default": 1.0, **strength, "tooltip": "1 = as trained."}),
                 "motion": (files, {"tooltip": "Motion LoRA, a file in models/loras."}),
                 "motion_strength": ("FLOAT", {"default": 0.0, **strength, "tooltip": "0 at inference, as in the paper; 1 makes the layers stand still."}),
-            }
+            },
+            "optional": {
+                "cogvideox": (files, {"default": NONE, "tooltip": "LoRA of another trainer for CogVideoX-2B (diffusers, PEFT or kohya keys), a file in models/loras. What of it does not fit is named in the log."}),
+                "cogvideox_strength": ("FLOAT", {"default": 1.0, **strength, "tooltip": "1 = as trained."}),
+            },
         }
 
-    def attach(self, model, content: str, content_strength: float, motion: str, motion_strength: float) -> tuple:
-        import folder_paths
-
+    def attach(self, model, content: str, content_strength: float, motion: str, motion_strength: float, cogvideox: str = NONE, cogvideox_strength: float = 1.0) -> tuple:
         from ..layerflow_core.model.lora_file import attach_lora
+        from ..layerflow_core.model.plain_lora import add_plain_lora
 
-        chosen = [Path(folder_paths.get_full_path_or_raise(FOLDER, name)) for name in (content, motion) if name != NONE]
+        if cogvideox != NONE and cogvideox_strength:
+            model = add_plain_lora(model, _find(cogvideox), cogvideox_strength)
+        chosen = [_find(name) for name in (content, motion) if name != NONE]
         return (attach_lora(model, chosen, content_strength, motion_strength) if chosen else model,)
+
+
+def _find(name: str) -> Path:
+    import folder_paths
+
+    return Path(folder_paths.get_full_path_or_raise(FOLDER, name))

@@ -15,7 +15,7 @@ from .checkpoint import load_strictly
 from .loading import LayerFlowModel
 from .lora import ADAPTERS, adapted_layers, adapter_matrices, adapter_names, adapter_tensors, add_adapter
 from .network import LayerFlowNetwork
-from .tensor_file import read_tensors, write_tensors
+from .tensor_file import SafetensorsFile, read_tensors, write_tensors
 
 LORA_KEY = "layerflow_lora"
 _FORMAT = 1
@@ -70,6 +70,11 @@ def read_lora(path: Path) -> LoraFile:
         return LoraFile(tensors={key.removeprefix(prefix): value for key, value in tensors.items()}, **facts)
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} is no LoRA of this pack ({error!r}); expected a file that `layerflow train` wrote") from error
+
+
+def is_own_lora(path: Path) -> bool:
+    """Whether ``read_lora`` is for it; raises CheckpointError if it is no safetensors file."""
+    return LORA_KEY in SafetensorsFile(path).metadata
 
 
 def attach_lora(model: LayerFlowModel, paths: Iterable[Path], content: float = 1.0, motion: float = 0.0) -> LayerFlowModel:

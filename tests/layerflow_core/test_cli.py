@@ -35,6 +35,31 @@ def test_same_seed_same_files(tmp_path):
     assert torch.equal(first.colour, second.colour) and torch.equal(first.alpha, second.alpha)
 
 
+def test_lora_of_both_kinds_change_the_layers(tmp_path, embedded):
+    from safetensors.torch import save_file
+
+    from layerflow_core.model.lora import add_adapter
+    from layerflow_core.model.lora_file import share_weights, write_lora
+
+    network = share_weights(embedded.network)
+    add_adapter(network.backbone, "content", 2)
+    for name, parameter in network.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.2)
+    write_lora(tmp_path / "own.safetensors", network, "content")
+    width = embedded.config.network.hidden_size
+    pair = {f"transformer.transformer_blocks.0.attn1.to_v.lora_{m}.weight": torch.randn(s) * 0.3 for m, s in (("A", (2, width)), ("B", (width, 2)))}
+    save_file(pair, tmp_path / "plain.safetensors")
+    layers = {}
+    for chosen in ((), ("own",), ("plain",), ("own", "plain")):
+        options = [part for name in chosen for part in ("--lora", str(tmp_path / f"{name}.safetensors"), "0.8")]
+        assert main(["generate", *WORDS, *options, "--seed", "4", "--out", str(tmp_path / "out"), *FAST]) == 0
+        layers[chosen] = read_video(tmp_path / "out" / "foreground").colour
+    pairs = [(a, b) for a in layers for b in layers if a < b]
+    assert all((layers[a] - layers[b]).abs().max() > 0.02 for a, b in pairs)
+    assert main(["generate", *WORDS, "--lora", str(tmp_path / "none.safetensors"), "1", "--out", str(tmp_path / "x"), *FAST]) == 1
+
+
 def test_decompose_keeps_frames_size_and_rate(tmp_path):
     video = torch.nn.functional.interpolate(TRUE.blended, (50, 70))[:11]
     write_h264(tmp_path / "in.mp4", video, 24)

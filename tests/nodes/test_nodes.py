@@ -212,6 +212,8 @@ def test_broken_clips_are_not_collected(collected, host, changes, message):
 
 
 def test_lora_changes_the_output_and_not_the_model_it_came_from(call, model, clip, host, embedded):
+    from safetensors.torch import save_file
+
     from layerflow_core.model.lora import add_adapter
     from layerflow_core.model.lora_file import share_weights, write_lora
 
@@ -228,3 +230,8 @@ def test_lora_changes_the_output_and_not_the_model_it_came_from(call, model, cli
     (off,) = call("LayerFlowLoRA", model=model, content="trained.safetensors", content_strength=0.0)
     assert torch.allclose(call("LayerSampler", model=off, prompts=clip[7], **SAMPLING)[0], plain, atol=1e-5)
     assert call("LayerFlowLoRA", model=model)[0] is model
+    width = embedded.config.network.hidden_size
+    pair = {f"transformer.transformer_blocks.0.attn1.to_v.lora_{m}.weight": torch.randn(s) * 0.3 for m, s in (("A", (2, width)), ("B", (width, 2)))}
+    save_file(pair, host.models / "loras" / "plain.safetensors")
+    (plain_too,) = call("LayerFlowLoRA", model=changed, content="none", cogvideox="plain.safetensors")
+    assert not torch.allclose(call("LayerSampler", model=plain_too, prompts=clip[7], **SAMPLING)[0], with_lora, atol=0.01)
