@@ -5,29 +5,74 @@ Legend: N pixel frames, T latent frames, C latent channels; pixels -1..1 in the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from einops import rearrange
 from torch import Tensor
 
-from ..layout import CLIP, Layout
+from ..layout import CLIP, PIXELS_PER_LATENT, Layout
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLCogVideoX
 
-# More frames than any stack has: group norm must see the whole of it, or results differ from the official code.
-WHOLE_STACK = 1 << 20
+_WHOLE_STACK = 1 << 20  # more frames than any stack has
+# diffusers' blending of tiles needs sizes that these shares of overlap divide: a sixth of the height, a fifth of the width.
+_TILE_HEIGHT, _TILE_WIDTH = 6, 5
+
+
+@dataclass(frozen=True)
+class VaeMode:
+    """How much of a stack the VAE has in work at a time.
+
+    Args:
+        latent_frames: at a time, 0 for the whole stack, which is the official way. Else the causal convolutions hand
+            their cache on, but group norm sees only what is in work, so results differ a little.
+        tiles: along height and width each, blended where they overlap.
+    """
+
+    name: str
+    latent_frames: int = 0
+    tiles: int = 1
+
+
+# From the largest need of memory to the smallest.
+WHOLE = VaeMode("whole stack")
+STREAMED = VaeMode("streamed", 2)
+TILED = VaeMode("streamed in tiles", 2, 2)
+VAE_MODES = (WHOLE, STREAMED, TILED)
 
 
 def build_vae(config: Mapping[str, Any]) -> AutoencoderKLCogVideoX:
     """A VAE of this config with random weights, set to work on whole stacks."""
     from diffusers import AutoencoderKLCogVideoX
 
-    vae = AutoencoderKLCogVideoX.from_config(dict(config)).eval()
-    vae.num_sample_frames_batch_size = vae.num_latent_frames_batch_size = WHOLE_STACK
+    return set_mode(AutoencoderKLCogVideoX.from_config(dict(config)).eval(), WHOLE)
+
+
+def set_mode(vae: AutoencoderKLCogVideoX, mode: VaeMode, latent_size: tuple[int, int] = (0, 0)) -> AutoencoderKLCogVideoX:
+    """The same module, set to work in this mode.
+
+    Args:
+        latent_size: height and width, which decide how large tiles are.
+    """
+    factor = spatial_factor(vae)
+    vae.num_latent_frames_batch_size = mode.latent_frames or _WHOLE_STACK
+    vae.num_sample_frames_batch_size = PIXELS_PER_LATENT * mode.latent_frames or _WHOLE_STACK
+    if mode.tiles == 1:
+        vae.disable_tiling()
+        return vae
+    height, width = (unit * math.ceil(size / mode.tiles / unit) for size, unit in zip(latent_size, (_TILE_HEIGHT, _TILE_WIDTH)))
+    vae.enable_tiling(height * factor, width * factor, 1 / _TILE_HEIGHT, 1 / _TILE_WIDTH)
     return vae
+
+
+def spatial_factor(vae: AutoencoderKLCogVideoX) -> int:
+    """Pixels per latent, in height and width."""
+    return 2 ** (len(vae.config.block_out_channels) - 1)
 
 
 class LayerVAE:
@@ -46,7 +91,12 @@ class LayerVAE:
     @property
     def spatial_factor(self) -> int:
         """Pixels per latent, in height and width."""
-        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+        return spatial_factor(self.vae)
+
+    def use(self, mode: VaeMode, latent_size: tuple[int, int]) -> LayerVAE:
+        """The same VAE, working in this mode from now on; see ``set_mode``."""
+        set_mode(self.vae, mode, latent_size)
+        return self
 
     @torch.inference_mode()
     def encode(self, clips: Mapping[str, Tensor], layout: Layout, generator: torch.Generator) -> Tensor:
