@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from .composite import LENGTHS, RESIZES, Placement, composite_over
+from .devices import PlainDevices
 from .errors import LayerFlowError, SamplingError, VideoFileError
 from .footage import TIMINGS, as_given, fit_given
 from .footage import decompose as take_apart
@@ -51,20 +52,6 @@ class BarObserver:
         self._bar.update(done - self._bar.n)
         if done == total:
             self._bar.close()
-
-
-class PlainDevices:
-    """One torch device: a part is there while it works and on the CPU otherwise."""
-
-    def __init__(self, device: str) -> None:
-        self._device = torch.device(device)
-
-    def use(self, part: torch.nn.Module) -> None:
-        part.to(self._device)
-
-    def release(self, part: torch.nn.Module) -> None:
-        if self._device.type != "cpu":
-            part.to("cpu")
 
 
 def _load(options: argparse.Namespace):

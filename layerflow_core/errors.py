@@ -41,5 +41,9 @@ class TrainingError(LayerFlowError):
     """A training is configured in a way that cannot run, or its state does not fit its configuration."""
 
 
+class OutOfMemoryError(LayerFlowError):
+    """Not even the plan that needs least fits into memory."""
+
+
 class Cancelled(LayerFlowError):
     """The user asked to stop; raised between two sampling steps."""

@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from .devices import Devices, StayDevices
 from .errors import FrameError
 from .layers import LayerVideo
 from .layout import ALPHA, BLENDED, FOREGROUND, Layout
 from .model.loading import LayerFlowModel
-from .pipeline import Devices, Observer, Run, SilentObserver, StayDevices, check_run, layout_for, make_layers
+from .pipeline import Observer, Run, SilentObserver, check_run, layout_for, make_layers
 from .rgba import from_grey, over_grey
 from .video.frames import Fit, Windows, check_frames, check_matte, first_frames, pick_frames, spread_frames
 

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from . import workplace
+from .devices import Devices, StayDevices
 from .errors import FrameError, LayoutError
 from .layers import LayerVideo, assemble_layers
 from .layout import ALPHA, BACKGROUND, BLENDED, FOREGROUND, Layout
 from .model.loading import LayerFlowModel
 from .model.text import check_prompts
+from .model.vae import WHOLE, VaeMode
 from .rgba import from_model, to_model
 from .sampling.noise import POSTERIOR, NoiseSource
-from .sampling.sampler import Predict, SamplerSettings, sample
+from .sampling.sampler import SamplerSettings, sample
 from .sampling.schedule import Schedule, Step
 from .video.frames import check_frames
+from .workplace import Workplace
+
+# (x, timestep, guided, both branches in one call) -> (v_uncond, v_cond); otherwise a ``sampling.sampler.Predict``
+PredictBranches = Callable[..., tuple[Tensor | None, Tensor]]
 
 # What stands in for a clip that is neither given nor made yet, while the stack is encoded around the given ones. The
 # official data does the same: its background is the footage where no clean one is known. Else a constant in -1..1.
@@ -48,26 +54,6 @@ class SilentObserver:
         pass
 
     def step(self, done: int, total: int, preview: Callable[[], Tensor]) -> None:
-        pass
-
-
-class Devices(Protocol):
-    """Who puts which part where; the host's memory management stands behind it."""
-
-    def use(self, part: torch.nn.Module) -> None:
-        """Bring a part to the computing device."""
-
-    def release(self, part: torch.nn.Module) -> None:
-        """The run does not need the part any more."""
-
-
-class StayDevices:
-    """Leaves every part where it is."""
-
-    def use(self, part: torch.nn.Module) -> None:
-        pass
-
-    def release(self, part: torch.nn.Module) -> None:
         pass
 
 
@@ -115,36 +101,29 @@ def make_layers(model: LayerFlowModel, run: Run, observer: Observer = SilentObse
         LayerFlowError: something does not fit; before any long work starts.
     """
     layout = check_run(model, run)
-    text, vae, network = model.require_text(), model.require_vae(), model.network
+    text, vae = model.require_text(), model.require_vae()
     noise = NoiseSource(run.seed, run.window)
 
     observer.stage("text")
-    with _at_work(devices, text.t5):
-        context = text.encode_layers(run.prompts, layout)
+    with workplace.for_text(devices, text) as place:
+        context = place.run(lambda plan: text.encode_layers(run.prompts, layout))
 
     observer.stage("encode")
-    with _at_work(devices, vae.vae):
-        given = encode_given(model, layout, run.given, noise.generator(POSTERIOR))
+    given = None
+    if run.given:
+        with workplace.for_vae(devices, model, layout) as place:
+            given = place.run(lambda mode: encode_given(model, layout, run.given, noise.generator(POSTERIOR), mode))
 
     observer.stage("sample")
-    with _at_work(devices, network):
-        latents = _sample(model, layout, context, given, run, noise, observer)
+    with workplace.for_network(devices, model) as place:
+        latents = _sample(model, layout, context, given, run, noise, observer, place)
 
     observer.stage("decode")
-    with _at_work(devices, vae.vae):
-        clips = from_model(vae.decode(layout.join(latents, given), layout), layout)
+    with workplace.for_vae(devices, model, layout) as place:
+        decoded = place.run(lambda mode: vae.decode(layout.join(latents, given), layout, mode))
+    clips = from_model(decoded, layout)
     # A given layer comes back as it was given, not as the VAE remembers it.
     return assemble_layers(clips | {k: v.float() for k, v in run.given.items()}, layout, model.config.fps)
-
-
-@contextmanager
-def _at_work(devices: Devices, part: torch.nn.Module) -> Iterator[None]:
-    # Also a cancelled run gives its memory back.
-    devices.use(part)
-    try:
-        yield
-    finally:
-        devices.release(part)
 
 
 def check_run(model: LayerFlowModel, run: Run) -> Layout:
@@ -164,14 +143,14 @@ def check_run(model: LayerFlowModel, run: Run) -> Layout:
     return layout
 
 
-def encode_given(model: LayerFlowModel, layout: Layout, given: Mapping[str, Tensor], generator: torch.Generator) -> Tensor | None:
+def encode_given(model: LayerFlowModel, layout: Layout, given: Mapping[str, Tensor], generator: torch.Generator, mode: VaeMode = WHOLE) -> Tensor | None:
     """Clean latents of the given frames, [1, K, C, h, w]; None where nothing is given."""
     if not given:
         return None
     known = to_model(given, layout)
     height, width = model.frame_size
     stack = {clip.name: known.get(clip.name, _stand_in(clip.kind, known, layout, (clip.pixel_frames, 3, height, width))) for clip in layout.clips}
-    return layout.given_of(model.require_vae().encode(stack, layout, generator))
+    return layout.given_of(model.require_vae().encode(stack, layout, generator, mode))
 
 
 def _stand_in(kind: str, known: Mapping[str, Tensor], layout: Layout, shape: tuple[int, ...]) -> Tensor:
@@ -182,16 +161,19 @@ def _stand_in(kind: str, known: Mapping[str, Tensor], layout: Layout, shape: tup
     return torch.full(shape, _CONSTANTS.get(kind, 0.0))
 
 
-def _sample(model: LayerFlowModel, layout: Layout, context: Tensor, given: Tensor | None, run: Run, noise: NoiseSource, observer: Observer) -> Tensor:
+def _sample(model: LayerFlowModel, layout: Layout, context: Tensor, given: Tensor | None, run: Run, noise: NoiseSource, observer: Observer,
+            place: Workplace) -> Tensor:  # fmt: skip
     network = model.config.network
     shape = (1, len(layout.generated_frames), network.latent_channels, network.latent_height, network.latent_width)
-    device, draw = model.network.position_table.device, noise.per_step(shape)
+    device, draw = place.device, noise.per_step(shape)
+    given = None if given is None else given.to(device)
+    predict = predictor(model, layout, context, given, device)
 
     def watch(step: Step, x: Tensor, x0: Tensor) -> None:
         observer.step(step.index + 1, step.count, lambda: preview_layers(model, layout, layout.join(x0, given)))
 
     return sample(
-        predictor(model, layout, context, given),
+        lambda x, timestep, guided: place.run(lambda plan: predict(x, timestep, guided, plan.branches_together)),
         noise.initial(shape).to(device),
         lambda step: draw(step).to(device),
         Schedule(model.config.schedule),
@@ -200,7 +182,7 @@ def _sample(model: LayerFlowModel, layout: Layout, context: Tensor, given: Tenso
     )
 
 
-def predictor(model: LayerFlowModel, layout: Layout, context: Tensor, given: Tensor | None) -> Predict:
+def predictor(model: LayerFlowModel, layout: Layout, context: Tensor, given: Tensor | None, device: torch.device | None = None) -> PredictBranches:
     """The network with its conditions: generated latents and timestep in, unconditional and conditional v out.
 
     The given clips enter clean at every call and see the same timestep (official release; paper section 3.3).
@@ -208,17 +190,21 @@ def predictor(model: LayerFlowModel, layout: Layout, context: Tensor, given: Ten
     Args:
         context: [1, S*L, width] of the prompts; the unconditional branch sees zeros.
         given: [1, K, C, h, w] clean latents or None.
+        device: where the network computes; None: where its weights are.
     """
     network = model.network
-    device, dtype = network.position_table.device, network.position_table.dtype
+    device, dtype = device or network.position_table.device, network.position_table.dtype
     both_texts = torch.cat([torch.zeros_like(context), context]).to(device, dtype)
 
-    @torch.inference_mode()
-    def predict(x: Tensor, timestep: int, guided: bool = True) -> tuple[Tensor | None, Tensor]:
-        texts = both_texts if guided else both_texts[1:]
+    def call(x: Tensor, timestep: int, texts: Tensor) -> Tensor:
         full = layout.join(x, given).to(dtype).expand(len(texts), -1, -1, -1, -1)
-        v = network(full, texts, torch.full((len(texts),), timestep, device=device))
-        *uncond, cond = layout.generated_of(v).split(1)
+        return layout.generated_of(network(full, texts, torch.full((len(texts),), timestep, device=device)))
+
+    @torch.inference_mode()
+    def predict(x: Tensor, timestep: int, guided: bool = True, together: bool = True) -> tuple[Tensor | None, Tensor]:
+        texts = both_texts if guided else both_texts[1:]
+        parts = [texts] if together else texts.split(1)
+        *uncond, cond = torch.cat([call(x, timestep, part) for part in parts]).split(1)
         return (uncond[0] if uncond else None), cond
 
     return predict

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ..layerflow_core.memory import size_of
+
 CATEGORY = "LayerFlow"
 PREVIEW_SIZE = 512  # longest side in the browser, pixels
 
@@ -47,20 +49,50 @@ def _to_pil(picture: Tensor):
 
 
 class ComfyDevices:
-    """Each part is on ComfyUI's device while it works and back in RAM afterwards; other models make room."""
+    """Parts under ComfyUI's own memory management: other models make room for them, and they for others."""
 
-    def use(self, part: torch.nn.Module) -> None:
+    def device(self, part: torch.nn.Module) -> torch.device:
+        from comfy import model_management
+
+        return model_management.get_torch_device()
+
+    def free(self, part: torch.nn.Module) -> int | None:
         from comfy import model_management
 
         device = model_management.get_torch_device()
-        if device.type != "cpu":
-            size = sum(p.numel() * p.element_size() for p in part.parameters())
-            model_management.free_memory(size * 1.2, device)
-        part.to(device)
+        if device.type == "cpu":  # the weights are in RAM already
+            return model_management.get_free_memory(device) + size_of(part)
+        others = sum(loaded.model_loaded_memory() for loaded in model_management.current_loaded_models if loaded.device == device)
+        return model_management.get_free_memory(device) + others
+
+    def use(self, part: torch.nn.Module, beside: int) -> None:
+        from comfy import model_management
+        from comfy.model_patcher import ModelPatcher
+
+        patcher = ModelPatcher(_Held(part), model_management.get_torch_device(), torch.device("cpu"))
+        part._layerflow_patcher = patcher  # ComfyUI itself remembers it weakly only
+        model_management.load_models_gpu([patcher], memory_required=beside)
+
+    def make_room(self, part: torch.nn.Module, size: int) -> None:
+        from comfy import model_management
+
+        self.release(part)
+        model_management.free_memory(size, model_management.get_torch_device())
 
     def release(self, part: torch.nn.Module) -> None:
         from comfy import model_management
 
-        if model_management.get_torch_device().type != "cpu":
-            part.to("cpu")
-            model_management.soft_empty_cache()
+        patcher = part.__dict__.pop("_layerflow_patcher", None)
+        loaded = model_management.current_loaded_models
+        for entry in [entry for entry in loaded if patcher is not None and entry.model is patcher]:
+            entry.model_unload()
+            loaded.remove(entry)
+        model_management.soft_empty_cache()
+
+
+class _Held(torch.nn.Module):
+    """Takes the notes that ComfyUI writes onto a model, some under names that diffusers and transformers keep for themselves."""
+
+    def __init__(self, part: torch.nn.Module) -> None:
+        super().__init__()
+        self.part = part

@@ -34,7 +34,7 @@ def quick():
 @pytest.fixture(scope="session")
 def host(tmp_path_factory) -> types.SimpleNamespace:
     """Stand-ins for the modules of ComfyUI that the nodes use; ``progress`` records, ``interrupt`` cancels."""
-    state = types.SimpleNamespace(progress=[], interrupt=False, models=tmp_path_factory.mktemp("models"))
+    state = types.SimpleNamespace(progress=[], interrupt=False, free=64 * 1024**3, unloaded=[], models=tmp_path_factory.mktemp("models"))
 
     class InterruptProcessingException(Exception):  # noqa: N818 - ComfyUI's name
         pass
@@ -46,6 +46,20 @@ def host(tmp_path_factory) -> types.SimpleNamespace:
         def update_absolute(self, value, total=None, preview=None):
             state.progress.append((value, total, preview))
 
+    class ModelPatcher:
+        def __init__(self, model, load_device, offload_device):
+            self.model, self.load_device = model, load_device
+
+    class LoadedModel:
+        def __init__(self, patcher):
+            self.model, self.device = patcher, patcher.load_device
+
+        def model_loaded_memory(self):
+            return 0
+
+        def model_unload(self):
+            state.unloaded.append(type(self.model.model.part).__name__)
+
     def stop_if_interrupted():
         if state.interrupt:
             raise InterruptProcessingException
@@ -53,11 +67,17 @@ def host(tmp_path_factory) -> types.SimpleNamespace:
     management = types.ModuleType("comfy.model_management")
     management.get_torch_device = lambda: torch.device("cpu")
     management.soft_empty_cache = lambda: None
+    management.get_free_memory = lambda device=None: state.free
+    management.current_loaded_models = []
+    management.free_memory = lambda size, device: None
+    management.load_models_gpu = lambda models, memory_required=0: management.current_loaded_models.extend(map(LoadedModel, models))
     management.throw_exception_if_processing_interrupted = stop_if_interrupted
     utils = types.ModuleType("comfy.utils")
     utils.ProgressBar = ProgressBar
+    patching = types.ModuleType("comfy.model_patcher")
+    patching.ModelPatcher = ModelPatcher
     comfy = types.ModuleType("comfy")
-    comfy.model_management, comfy.utils = management, utils
+    comfy.model_management, comfy.utils, comfy.model_patcher = management, utils, patching
     paths = types.ModuleType("folder_paths")
     paths.models_dir, paths.folder_names_and_paths = str(state.models), {}
     paths.__file__ = str(state.models.parent / "comfyui" / "folder_paths.py")
@@ -65,9 +85,10 @@ def host(tmp_path_factory) -> types.SimpleNamespace:
     paths.get_full_path_or_raise = lambda folder, name: str(state.models / folder / name)
     paths.get_output_directory = lambda: str(state.models.parent / "output")
     state.interrupted = InterruptProcessingException
-    sys.modules.update({"comfy": comfy, "comfy.model_management": management, "comfy.utils": utils, "folder_paths": paths})
+    fakes = {"comfy": comfy, "comfy.model_management": management, "comfy.model_patcher": patching, "comfy.utils": utils, "folder_paths": paths}
+    sys.modules.update(fakes)
     yield state
-    for name in ("comfy", "comfy.model_management", "comfy.utils", "folder_paths"):
+    for name in fakes:
         sys.modules.pop(name)
 
 

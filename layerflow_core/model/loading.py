@@ -29,6 +29,7 @@ class LayerFlowModel:
     Args:
         text, vae: None where the file has none; ``require_text`` and ``require_vae`` say what to do then.
         source: file it came from.
+        peaks: memory needs that were counted before, see ``workplace``.
     """
 
     config: ModelConfig
@@ -37,6 +38,7 @@ class LayerFlowModel:
     vae: LayerVAE | None = None
     source: Path | None = None
     strengths: Mapping[str, float] = field(default_factory=lambda: dict(DEFAULT_STRENGTHS))
+    peaks: dict[tuple, int] = field(default_factory=dict)
 
     @cached_property
     def digest(self) -> str:

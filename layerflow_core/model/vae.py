@@ -8,11 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from einops import rearrange
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..layout import CLIP, PIXELS_PER_LATENT, Layout
 
@@ -37,6 +37,7 @@ class VaeMode:
     name: str
     latent_frames: int = 0
     tiles: int = 1
+    by_block: ClassVar[bool] = False  # its weights are small, only its activations are not
 
 
 # From the largest need of memory to the smallest.
@@ -75,6 +76,18 @@ def spatial_factor(vae: AutoencoderKLCogVideoX) -> int:
     return 2 ** (len(vae.config.block_out_channels) - 1)
 
 
+class Decoder(nn.Module):
+    """Decoding as the forward pass of a module, for whoever wants to count its memory."""
+
+    def __init__(self, vae: AutoencoderKLCogVideoX) -> None:
+        super().__init__()
+        self.vae = vae
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """[1, C, T, h, w] -> [1, 3, N, H, W]."""
+        return self.vae.decode(latents).sample
+
+
 class LayerVAE:
     """``AutoencoderKLCogVideoX`` with the layout's rule on what is coded together.
 
@@ -93,13 +106,8 @@ class LayerVAE:
         """Pixels per latent, in height and width."""
         return spatial_factor(self.vae)
 
-    def use(self, mode: VaeMode, latent_size: tuple[int, int]) -> LayerVAE:
-        """The same VAE, working in this mode from now on; see ``set_mode``."""
-        set_mode(self.vae, mode, latent_size)
-        return self
-
     @torch.inference_mode()
-    def encode(self, clips: Mapping[str, Tensor], layout: Layout, generator: torch.Generator) -> Tensor:
+    def encode(self, clips: Mapping[str, Tensor], layout: Layout, generator: torch.Generator, mode: VaeMode = WHOLE) -> Tensor:
         """Sample the posterior of all clips.
 
         Args:
@@ -109,13 +117,13 @@ class LayerVAE:
         Returns:
             [1, T, C, H/f, W/f] float32.
         """
-        parts = [self._encode_part(part, generator) for part in self._parts(clips, layout)]
+        parts = [self._encode_part(part, generator, mode) for part in self._parts(clips, layout)]
         return torch.cat(parts)[None]
 
     @torch.inference_mode()
     def posterior(self, clips: Mapping[str, Tensor], layout: Layout) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation that ``encode`` draws from, [T, C, H/f, W/f] each, float32 on the CPU."""
-        means, stds = zip(*(self._moments(part) for part in self._parts(clips, layout)))
+        means, stds = zip(*(self._moments(part, WHOLE) for part in self._parts(clips, layout)))
         mean, std = (rearrange(torch.cat(p, 2), "1 c t h w -> t c h w").cpu() for p in (means, stds))
         return (mean - self.mean) / self.std, std / self.std
 
@@ -123,20 +131,22 @@ class LayerVAE:
         stack = layout.stack(clips)
         return [stack[layout.pixel_span(name)] for name in layout.names] if layout.encoding == CLIP else [stack]
 
-    def _moments(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    def _moments(self, pixels: Tensor, mode: VaeMode) -> tuple[Tensor, Tensor]:
+        set_mode(self.vae, mode, tuple(size // self.spatial_factor for size in pixels.shape[-2:]))
         video = rearrange(pixels.to(self.vae.device, self.vae.dtype), "n c h w -> 1 c n h w")
         posterior = self.vae.encode(video).latent_dist
         return posterior.mean.float(), posterior.std.float()
 
-    def _encode_part(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
-        mean, std = self._moments(pixels)
+    def _encode_part(self, pixels: Tensor, generator: torch.Generator, mode: VaeMode) -> Tensor:
+        mean, std = self._moments(pixels, mode)
         noise = torch.randn(mean.shape, generator=generator).to(mean.device)
         latents = rearrange(mean + std * noise, "1 c t h w -> t c h w")
         return (latents - self.mean.to(latents)) / self.std.to(latents)
 
     @torch.inference_mode()
-    def decode(self, latents: Tensor, layout: Layout) -> dict[str, Tensor]:
+    def decode(self, latents: Tensor, layout: Layout, mode: VaeMode = WHOLE) -> dict[str, Tensor]:
         """[1, T, C, h, w] to clips by name, each [N, 3, H, W] float32 in about -1..1, on the CPU."""
+        set_mode(self.vae, mode, tuple(latents.shape[-2:]))
         if layout.encoding == CLIP:
             return {name: self._decode_part(latents[0, layout.span(name)]) for name in layout.names}
         return layout.cut(self._decode_part(latents[0]))

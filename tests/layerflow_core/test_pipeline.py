@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from layerflow_core.devices import StayDevices
 from layerflow_core.errors import Cancelled, FrameError, LayoutError, PromptError, SamplingError
 from layerflow_core.pipeline import Run, SilentObserver, check_run, encode_given, make_layers
 from layerflow_core.sampling.noise import POSTERIOR, NoiseSource
@@ -110,11 +111,11 @@ def test_cancel_stops_within_the_step(embedded):
 
 
 def test_every_part_is_released_also_when_cancelled(embedded):
-    class Ledger:
+    class Ledger(StayDevices):
         def __init__(self):
             self.out, self.used = [], []
 
-        def use(self, part):
+        def use(self, part, beside):
             self.out.append(part)
             self.used.append(part)
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from layerflow_core.layout import CLIP, STACK, find_layout
-from layerflow_core.model.vae import STREAMED, TILED, VAE_MODES, WHOLE, LayerVAE, build_vae
+from layerflow_core.model.vae import STREAMED, TILED, VAE_MODES, LayerVAE, build_vae
 from layerflow_core.sampling.noise import POSTERIOR, NoiseSource
 
 CONFIG = {
@@ -88,11 +88,9 @@ def test_every_mode_gives_all_frames(vae, mode, variant):
     layout = find_layout(variant)
     torch.manual_seed(1)
     clips = {name: torch.rand(16, 3, 56, 44) * 2 - 1 for name in layout.names}
-    vae.use(mode, (14, 11))
-    latents = vae.encode(clips, layout, NoiseSource(0).generator(POSTERIOR))
+    latents = vae.encode(clips, layout, NoiseSource(0).generator(POSTERIOR), mode)
     assert latents.shape == (1, layout.frames, 4, 14, 11)
-    assert {tuple(clip.shape) for clip in vae.decode(latents, layout).values()} == {(16, 3, 56, 44)}
-    vae.use(WHOLE, (14, 11))
+    assert {tuple(clip.shape) for clip in vae.decode(latents, layout, mode).values()} == {(16, 3, 56, 44)}
 
 
 def test_modes_are_close_on_a_trained_vae(embedded):
@@ -100,13 +98,12 @@ def test_modes_are_close_on_a_trained_vae(embedded):
     from layerflow_core.rgba import to_model
     from layerflow_core.toy.world import draw_scene, render
 
-    truth, layout, vae, size = render(draw_scene(5)), embedded.config.layout, embedded.vae, (16, 24)
+    truth, layout, vae = render(draw_scene(5)), embedded.config.layout, embedded.vae
     layers = {"foreground": truth.foreground, "alpha": truth.alpha, "background": truth.background, "blended": truth.blended}
     clips = to_model(layers, layout)
     latents = vae.encode(clips, layout, NoiseSource(0).generator(POSTERIOR))
     whole = vae.decode(latents, layout)
     for mode, most in ((STREAMED, 0.1), (TILED, 0.2)):
-        other = vae.use(mode, size).decode(latents, layout)
-        vae.use(WHOLE, size)
+        other = vae.decode(latents, layout, mode)
         assert 0 < max((other[name] - whole[name]).abs().mean() for name in layout.names) < most
     assert all(torch.equal(clip, whole[name]) for name, clip in vae.decode(latents, layout).items())

@@ -1,0 +1,144 @@
+"""Parts at work: on their device under the plan that fits, and out of the way afterwards."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from .devices import Devices
+from .layout import CLIP, Layout
+from .memory import NETWORK_PLANS, TEXT_PLANS, Ladder, PartPlan, count_peak, size_at_work
+from .model.loading import LayerFlowModel
+from .model.text import TextEncoder
+from .model.vae import VAE_MODES, Decoder, VaeMode, set_mode
+
+T = TypeVar("T")
+_SPARE = 1.1  # memory is never in one piece
+_TEXT_PEAK = 256 * 1024**2  # a few hundred tokens: small beside T5's weights
+
+
+def for_text(devices: Devices, text: TextEncoder) -> Workplace:
+    return Workplace("text encoder", text.t5, text.t5.encoder, devices, TEXT_PLANS, lambda plan: _TEXT_PEAK)
+
+
+def for_network(devices: Devices, model: LayerFlowModel) -> Workplace:
+    device, network = devices.device(model.network), model.network
+    return Workplace("transformer", network, network.backbone, devices, NETWORK_PLANS, lambda plan: network_peak(model, 1 + plan.branches_together, device))
+
+
+def for_vae(devices: Devices, model: LayerFlowModel, layout: Layout) -> Workplace:
+    vae = model.require_vae().vae
+    return Workplace("VAE", vae, vae, devices, VAE_MODES, lambda mode: vae_peak(model, layout, mode, devices.device(vae)))
+
+
+def network_peak(model: LayerFlowModel, batch: int, device: torch.device) -> int:
+    """Bytes that one call allocates beside the weights."""
+    return _remembered(model, ("network", batch, device), lambda: _network_peak(model, batch, device))
+
+
+def vae_peak(model: LayerFlowModel, layout: Layout, mode: VaeMode, device: torch.device) -> int:
+    """Bytes that decoding allocates beside the weights; encoding takes less."""
+    return _remembered(model, ("vae", layout.name, mode, device), lambda: _vae_peak(model, layout, mode, device))
+
+
+def _remembered(model: LayerFlowModel, key: tuple, count: Callable[[], int]) -> int:
+    if key not in model.peaks:
+        model.peaks[key] = count()
+    return model.peaks[key]
+
+
+def _network_peak(model: LayerFlowModel, batch: int, device: torch.device) -> int:
+    config, dtype = model.config, model.network.position_table.dtype
+    size = config.network
+    latents = (batch, config.layout.frames, size.latent_channels, size.latent_height, size.latent_width)
+    text = (batch, config.text_length, size.text_embed_dim)
+    return count_peak(model.network, lambda network: network(torch.zeros(latents, dtype=dtype), torch.zeros(text, dtype=dtype), torch.zeros(batch)), device)
+
+
+def _vae_peak(model: LayerFlowModel, layout: Layout, mode: VaeMode, device: torch.device) -> int:
+    vae, size = model.require_vae().vae, model.config.network
+    frames = max(len(range(layout.frames)[layout.span(name)]) for name in layout.names) if layout.encoding == CLIP else layout.frames
+    shape = (1, size.latent_channels, frames, size.latent_height, size.latent_width)
+    set_mode(vae, mode, (size.latent_height, size.latent_width))
+    return count_peak(Decoder(vae), lambda decoder: decoder(torch.zeros(shape, dtype=vae.dtype)), device)
+
+
+class Workplace:
+    """A part at work under one of its plans; leaving it gives the memory back, also after an error or a cancel.
+
+    Args:
+        blocks: the list of blocks that can be fetched one by one.
+        holder: the module that has them as a direct child.
+        peak: bytes that the work of a plan takes beside the weights.
+    """
+
+    def __init__(self, name: str, part: nn.Module, holder: nn.Module, devices: Devices,
+                 plans: Sequence[PartPlan | VaeMode],
+                 peak: Callable[[Any], int] = lambda plan: 0) -> None:  # fmt: skip
+        self._part, self._holder, self._devices = part, holder, devices
+        self._peak, self._stack, self._placed = peak, ExitStack(), None
+        self._blocks = [block for child in holder.children() if isinstance(child, nn.ModuleList) for block in child]
+        free = devices.free(part)
+        self._ladder = Ladder(name, plans, self._need, free)
+        self._beside = (lambda plan: 0) if free is None else peak
+        self.device = devices.device(part)
+
+    def run(self, work: Callable[[Any], T]) -> T:
+        """Work under the plan in use; out of memory goes on with the next. Raises OutOfMemoryError."""
+        return self._ladder.run(lambda plan: self._under(plan, work))
+
+    def __enter__(self) -> Workplace:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._stack.close()
+
+    def _need(self, plan: PartPlan | VaeMode) -> int:
+        return math.ceil((size_at_work(self._part, self._blocks, plan) + self._peak(plan)) * _SPARE)
+
+    def _under(self, plan: PartPlan | VaeMode, work: Callable[[Any], T]) -> T:
+        if self._placed != plan.by_block:
+            self._stack.close()
+            self._stack.enter_context(self._standing(plan))
+            self._placed = plan.by_block
+        return work(plan)
+
+    @contextmanager
+    def _standing(self, plan: PartPlan | VaeMode) -> Iterator[None]:
+        if plan.by_block:
+            self._devices.make_room(self._part, self._need(plan))
+            with fetched_by_block(self._part, self._holder, self.device):
+                yield
+            return
+        self._devices.use(self._part, self._beside(plan))
+        try:
+            yield
+        finally:
+            self._devices.release(self._part)
+
+
+@contextmanager
+def fetched_by_block(part: nn.Module, holder: nn.Module, device: torch.device) -> Iterator[None]:
+    """Inside this context the holder's blocks come to the device one by one as they are called; the rest stands there."""
+    from diffusers.hooks import apply_group_offloading
+
+    ram = torch.device("cpu")
+    apply_group_offloading(holder, device, ram, offload_type="block_level", num_blocks_per_group=1, use_stream=device.type == "cuda")
+    inside = {id(t) for t in (*holder.parameters(), *holder.buffers())}
+    outside = [t for t in (*part.parameters(), *part.buffers()) if id(t) not in inside]
+    try:
+        for tensor in outside:
+            tensor.data = tensor.data.to(device)
+        yield
+    finally:
+        for module in holder.modules():
+            if registry := module.__dict__.pop("_diffusers_hook", None):
+                for name in reversed(list(registry.hooks)):
+                    registry.remove_hook(name, recurse=False)
+                del module.forward  # what the hooks put before the class's own
+        part.to(ram)
