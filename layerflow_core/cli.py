@@ -21,9 +21,10 @@ from .devices import PlainDevices
 from .errors import LayerFlowError, SamplingError, VideoFileError
 from .footage import TIMINGS, as_given, fit_given
 from .footage import decompose as take_apart
+from .latent_store import LatentStore
 from .layers import LayerVideo
 from .layout import BACKGROUND, BLENDED, FOREGROUND, OFFICIAL_VARIANTS
-from .pipeline import Run, make_layers
+from .pipeline import Host, Run, make_layers
 from .sampling.guidance import GUIDANCES
 from .sampling.sampler import SamplerSettings
 from .sampling.solver import SOLVERS
@@ -74,6 +75,10 @@ def _with_lora(model, named: Sequence[tuple[Path, float]]):
     return attach_lora(model, own, **{read_lora(path).adapter: strength for path, strength in own.items()}) if own else model
 
 
+def _host(options: argparse.Namespace, devices: PlainDevices) -> Host:
+    return Host(BarObserver(), devices, LatentStore(options.out / ".latents"))
+
+
 def _settings(options: argparse.Namespace, model, *given: str) -> SamplerSettings:
     chosen = {k: v for k in ("steps", "guidance", "scale", "solver") if (v := getattr(options, k)) is not None}
     return replace(SamplerSettings(**model.config.sampler_for(given)), **chosen)
@@ -94,7 +99,7 @@ def _finish(options: argparse.Namespace, model, run: Run, layers: LayerVideo, ta
 def generate(options: argparse.Namespace) -> None:
     model, devices = _load(options)
     run = Run(_prompts(options), {}, _settings(options, model), options.seed)
-    _finish(options, model, run, make_layers(model, run, BarObserver(), devices), "generate")
+    _finish(options, model, run, make_layers(model, run, _host(options, devices)), "generate")
 
 
 def decompose(options: argparse.Namespace) -> None:
@@ -103,7 +108,7 @@ def decompose(options: argparse.Namespace) -> None:
     footage = read_video(options.video)
     model, devices = _load(options)
     run = Run(_prompts(options), {}, _settings(options, model, BLENDED), options.seed)
-    layers = take_apart(model, footage.colour, run, float(footage.fps), options.fit, options.overlap, BarObserver(), devices)
+    layers = take_apart(model, footage.colour, run, float(footage.fps), options.fit, options.overlap, _host(options, devices))
     _finish(options, model, run, layers, "decompose", footage.fps)
 
 
@@ -116,7 +121,7 @@ def condition(options: argparse.Namespace) -> None:
     layers = as_given(model.config.layout, options.layer, footage.colour, alpha)
     given = fit_given(model, layers, options.fit, options.timing)
     run = Run(_prompts(options), given, _settings(options, model, *given), options.seed)
-    _finish(options, model, run, make_layers(model, run, BarObserver(), devices), f"condition on {options.layer}", footage.fps)
+    _finish(options, model, run, make_layers(model, run, _host(options, devices)), f"condition on {options.layer}", footage.fps)
 
 
 def _matte(footage) -> Tensor:
@@ -170,11 +175,11 @@ def demo(options: argparse.Namespace) -> None:
     print(f"generate: {scene.blended_prompt}")
     run = Run(scene.prompts, {}, _settings(options, model), options.seed)
     options.out = out / "generate"
-    _finish(options, model, run, make_layers(model, run, BarObserver(), devices), "generate")
+    _finish(options, model, run, make_layers(model, run, _host(options, devices)), "generate")
     print(f"decompose: {footage.blended_prompt}")
     run = Run({k: v for k, v in footage.prompts.items() if k != BLENDED}, {}, _settings(options, model, BLENDED), options.seed)
     options.out = out / "decompose"
-    layers = take_apart(model, render(footage).blended, run, observer=BarObserver(), devices=devices)
+    layers = take_apart(model, render(footage).blended, run, host=_host(options, devices))
     _finish(options, model, run, layers, "decompose")
 
 

@@ -10,12 +10,11 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from .devices import Devices, StayDevices
 from .errors import FrameError
 from .layers import LayerVideo
 from .layout import ALPHA, BLENDED, FOREGROUND, Layout
 from .model.loading import LayerFlowModel
-from .pipeline import Observer, Run, SilentObserver, check_run, layout_for, make_layers
+from .pipeline import Host, Observer, Run, check_run, layout_for, make_layers
 from .rgba import from_grey, over_grey
 from .video.frames import Fit, Windows, check_frames, check_matte, first_frames, pick_frames, spread_frames
 
@@ -29,7 +28,7 @@ TIMINGS: Mapping[str, Callable[[int, int], list[int]]] = {
 
 
 def decompose(model: LayerFlowModel, frames: Tensor, run: Run, fps: float | None = None, fit: str = "pad", overlap: int = 4,
-              observer: Observer = SilentObserver(), devices: Devices = StayDevices()) -> LayerVideo:  # fmt: skip
+              host: Host = Host()) -> LayerVideo:  # fmt: skip
     """Take a video apart.
 
     Long videos run window by window and are cross-faded where windows overlap; the blended layer that comes back is
@@ -55,7 +54,8 @@ def decompose(model: LayerFlowModel, frames: Tensor, run: Run, fps: float | None
     pieces = [replace(run, given={BLENDED: size.apply(piece)}, window=number) for number, piece in enumerate(windows.cut(frames))]
     for piece in pieces:
         check_run(model, piece)
-    made = [make_layers(model, piece, WindowObserver(observer, number, len(pieces)), devices) for number, piece in enumerate(pieces)]
+    hosts = (replace(host, observer=WindowObserver(host.observer, number, len(pieces))) for number in range(len(pieces)))
+    made = [make_layers(model, piece, one) for piece, one in zip(pieces, hosts)]
     merged = _resample(made, windows.merge if len(made) > 1 else lambda parts: parts[0][: len(frames)])
     restored = _resample([merged], lambda parts: size.undo(parts[0])) if size.met != (size.height, size.width) else merged
     return replace(restored, blended=frames, fps=fps or model.config.fps)

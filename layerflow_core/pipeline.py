@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,17 +13,17 @@ from torch import Tensor
 from . import workplace
 from .devices import Devices, StayDevices
 from .errors import FrameError, LayoutError
+from .latent_store import LatentStore, name_run
 from .layers import LayerVideo, assemble_layers
 from .layout import ALPHA, BACKGROUND, BLENDED, FOREGROUND, Layout
 from .model.loading import LayerFlowModel
-from .model.text import check_prompts
+from .model.text import TextEncoder, check_prompts
 from .model.vae import WHOLE, VaeMode
 from .rgba import from_model, to_model
 from .sampling.noise import POSTERIOR, NoiseSource
 from .sampling.sampler import SamplerSettings, sample
 from .sampling.schedule import Schedule, Step
 from .video.frames import check_frames
-from .workplace import Workplace
 
 # (x, timestep, guided, both branches in one call) -> (v_uncond, v_cond); otherwise a ``sampling.sampler.Predict``
 PredictBranches = Callable[..., tuple[Tensor | None, Tensor]]
@@ -55,6 +56,19 @@ class SilentObserver:
 
     def step(self, done: int, total: int, preview: Callable[[], Tensor]) -> None:
         pass
+
+
+@dataclass(frozen=True)
+class Host:
+    """What a run needs of whoever runs it.
+
+    Args:
+        latents: where sampled latents wait for their decoding; None keeps them in memory alone.
+    """
+
+    observer: Observer = SilentObserver()
+    devices: Devices = StayDevices()
+    latents: LatentStore | None = None
 
 
 @dataclass(frozen=True)
@@ -94,36 +108,47 @@ def layout_for(model: LayerFlowModel, given: Mapping[str, Tensor]) -> Layout:
     return layout
 
 
-def make_layers(model: LayerFlowModel, run: Run, observer: Observer = SilentObserver(), devices: Devices = StayDevices()) -> LayerVideo:
+def make_layers(model: LayerFlowModel, run: Run, host: Host = Host()) -> LayerVideo:
     """Run the model. A pure function of model, run and seed.
 
     Raises:
         LayerFlowError: something does not fit; before any long work starts.
     """
     layout = check_run(model, run)
-    text, vae = model.require_text(), model.require_vae()
-    noise = NoiseSource(run.seed, run.window)
+    vae, devices, noise = model.require_vae(), host.devices, NoiseSource(run.seed, run.window)
+    model.require_text()
 
-    observer.stage("text")
-    with workplace.for_text(devices, text) as place:
-        context = place.run(lambda plan: text.encode_layers(run.prompts, layout))
-
-    observer.stage("encode")
+    host.observer.stage("encode")
     given = None
     if run.given:
         with workplace.for_vae(devices, model, layout) as place:
             given = place.run(lambda mode: encode_given(model, layout, run.given, noise.generator(POSTERIOR), mode))
 
-    observer.stage("sample")
-    with workplace.for_network(devices, model) as place:
-        latents = _sample(model, layout, context, given, run, noise, observer, place)
-
-    observer.stage("decode")
-    with workplace.for_vae(devices, model, layout) as place:
-        decoded = place.run(lambda mode: vae.decode(layout.join(latents, given), layout, mode))
+    with _kept_until_decoded(model, layout, run, host) as (found, keep):
+        latents = found if found is not None else keep(_sample(model, layout, run, given, noise, host))
+        host.observer.stage("decode")
+        with workplace.for_vae(devices, model, layout) as place:
+            decoded = place.run(lambda mode: vae.decode(layout.join(latents, given), layout, mode))
     clips = from_model(decoded, layout)
     # A given layer comes back as it was given, not as the VAE remembers it.
     return assemble_layers(clips | {k: v.float() for k, v in run.given.items()}, layout, model.config.fps)
+
+
+@contextmanager
+def _kept_until_decoded(model: LayerFlowModel, layout: Layout, run: Run, host: Host) -> Iterator[tuple[Tensor | None, Callable[[Tensor], Tensor]]]:
+    """Latents of the same run that was sampled before, and what keeps new ones; leaving without an error forgets them."""
+    store = host.latents
+    key = name_run(model, layout, run.prompts, run.given, run.settings, run.seed, run.window) if store else ""
+    if not key:
+        yield None, lambda latents: latents
+        return
+
+    def keep(latents: Tensor) -> Tensor:
+        store.keep(key, latents)
+        return latents
+
+    yield store.find(key), keep
+    store.forget(key)
 
 
 def check_run(model: LayerFlowModel, run: Run) -> Layout:
@@ -161,25 +186,37 @@ def _stand_in(kind: str, known: Mapping[str, Tensor], layout: Layout, shape: tup
     return torch.full(shape, _CONSTANTS.get(kind, 0.0))
 
 
-def _sample(model: LayerFlowModel, layout: Layout, context: Tensor, given: Tensor | None, run: Run, noise: NoiseSource, observer: Observer,
-            place: Workplace) -> Tensor:  # fmt: skip
+def _sample(model: LayerFlowModel, layout: Layout, run: Run, given: Tensor | None, noise: NoiseSource, host: Host) -> Tensor:
+    """Latents of the generated frames, [1, G, C, h, w] float32 on the CPU."""
+    host.observer.stage("text")
+    context = _encode_prompts(model.require_text(), layout, run, host)
+
+    host.observer.stage("sample")
     network = model.config.network
     shape = (1, len(layout.generated_frames), network.latent_channels, network.latent_height, network.latent_width)
-    device, draw = place.device, noise.per_step(shape)
-    given = None if given is None else given.to(device)
-    predict = predictor(model, layout, context, given, device)
+    draw = noise.per_step(shape)
+    with workplace.for_network(host.devices, model) as place:
+        clean = None if given is None else given.to(place.device)
+        predict = predictor(model, layout, context, clean, place.device)
 
-    def watch(step: Step, x: Tensor, x0: Tensor) -> None:
-        observer.step(step.index + 1, step.count, lambda: preview_layers(model, layout, layout.join(x0, given)))
+        def watch(step: Step, x: Tensor, x0: Tensor) -> None:
+            host.observer.step(step.index + 1, step.count, lambda: preview_layers(model, layout, layout.join(x0, clean)))
 
-    return sample(
-        lambda x, timestep, guided: place.run(lambda plan: predict(x, timestep, guided, plan.branches_together)),
-        noise.initial(shape).to(device),
-        lambda step: draw(step).to(device),
-        Schedule(model.config.schedule),
-        run.settings,
-        watch,
-    )
+        return sample(
+            lambda x, timestep, guided: place.run(lambda plan: predict(x, timestep, guided, plan.branches_together)),
+            noise.initial(shape).to(place.device),
+            lambda step: draw(step).to(place.device),
+            Schedule(model.config.schedule),
+            run.settings,
+            watch,
+        ).cpu()
+
+
+def _encode_prompts(text: TextEncoder, layout: Layout, run: Run, host: Host) -> Tensor:
+    if text.knows(run.prompts, layout):
+        return text.encode_layers(run.prompts, layout)
+    with workplace.for_text(host.devices, text) as place:
+        return place.run(lambda plan: text.encode_layers(run.prompts, layout))
 
 
 def predictor(model: LayerFlowModel, layout: Layout, context: Tensor, given: Tensor | None, device: torch.device | None = None) -> PredictBranches:

@@ -6,7 +6,7 @@ from ..layerflow_core.footage import decompose
 from ..layerflow_core.layout import BLENDED
 from ..layerflow_core.pipeline import Run
 from ..layerflow_core.video.frames import FITS
-from .host import CATEGORY, ComfyDevices, ComfyObserver
+from .host import CATEGORY, comfy_host
 from .images import LAYER_NAMES, LAYER_TOOLTIPS, LAYER_TYPES, to_frames, to_outputs
 from .sampling_inputs import SAMPLING_INPUTS, read_settings
 
@@ -37,4 +37,4 @@ class DecomposeVideo:
     def decompose(self, model, images, prompts, seed, steps, guidance, scale, solver, fit, overlap, fps, node_id=None) -> tuple:
         run = Run(prompts, {}, read_settings(model, (BLENDED,), steps, guidance, scale, solver), seed)
         frames, _ = to_frames(images)
-        return to_outputs(decompose(model, frames, run, fps, fit, overlap, ComfyObserver(node_id), ComfyDevices()))
+        return to_outputs(decompose(model, frames, run, fps, fit, overlap, comfy_host(node_id)))

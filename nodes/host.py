@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from ..layerflow_core.latent_store import LatentStore
 from ..layerflow_core.memory import size_of
+from ..layerflow_core.pipeline import Host
 
 CATEGORY = "LayerFlow"
 PREVIEW_SIZE = 512  # longest side in the browser, pixels
+
+
+def comfy_host(node_id: str | None) -> Host:
+    """Latents wait for their decoding in ComfyUI's temporary folder: queue a run again whose decoding failed, and it is not sampled anew."""
+    import folder_paths
+
+    return Host(ComfyObserver(node_id), ComfyDevices(), LatentStore(Path(folder_paths.get_temp_directory(), "layerflow")))
 
 
 class ComfyObserver:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..layerflow_core.footage import fit_given
 from ..layerflow_core.pipeline import Run, make_layers
-from .host import CATEGORY, ComfyDevices, ComfyObserver
+from .host import CATEGORY, comfy_host
 from .images import LAYER_NAMES, LAYER_TOOLTIPS, LAYER_TYPES, to_outputs
 from .sampling_inputs import SAMPLING_INPUTS, read_settings
 
@@ -32,4 +32,4 @@ class LayerSampler:
     def sample(self, model, prompts, seed, steps, guidance, scale, solver, given=None, node_id=None) -> tuple:
         layers = {} if given is None else fit_given(model, given.layers_for(model.config.layout), given.fit, given.timing)
         run = Run(prompts, layers, read_settings(model, layers, steps, guidance, scale, solver), seed)
-        return to_outputs(make_layers(model, run, ComfyObserver(node_id), ComfyDevices()))
+        return to_outputs(make_layers(model, run, comfy_host(node_id)))

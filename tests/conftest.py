@@ -84,6 +84,7 @@ def host(tmp_path_factory) -> types.SimpleNamespace:
     paths.get_filename_list = lambda name: sorted(str(p.relative_to(state.models / name)) for p in (state.models / name).rglob("*") if p.suffix in (".safetensors", ".pt"))
     paths.get_full_path_or_raise = lambda folder, name: str(state.models / folder / name)
     paths.get_output_directory = lambda: str(state.models.parent / "output")
+    paths.get_temp_directory = lambda: str(state.models.parent / "temp")
     state.interrupted = InterruptProcessingException
     fakes = {"comfy": comfy, "comfy.model_management": management, "comfy.model_patcher": patching, "comfy.utils": utils, "folder_paths": paths}
     sys.modules.update(fakes)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..config import ModelConfig
 from ..errors import CheckpointError, MissingPartError
 from .base_parts import BaseParts, Part, read_text_encoder, read_tokenizer, read_vae
-from .checkpoint import TOKENIZER_KEY, Checkpoint, digest, load_strictly, read_checkpoint
+from .checkpoint import TOKENIZER_KEY, Checkpoint, describe_file, digest, load_strictly, read_checkpoint
 from .lora import CONTENT, DEFAULT_STRENGTHS, MOTION, adapter_paths, add_adapter, file_key, set_strengths
 from .network import LayerFlowNetwork
 from .tensor_file import MemorySource
@@ -29,6 +29,7 @@ class LayerFlowModel:
     Args:
         text, vae: None where the file has none; ``require_text`` and ``require_vae`` say what to do then.
         source: file it came from.
+        origin: all that its weights were made of, as text; empty for a model that was built in memory.
         peaks: memory needs that were counted before, see ``workplace``.
     """
 
@@ -38,6 +39,7 @@ class LayerFlowModel:
     vae: LayerVAE | None = None
     source: Path | None = None
     strengths: Mapping[str, float] = field(default_factory=lambda: dict(DEFAULT_STRENGTHS))
+    origin: tuple[str, ...] = ()
     peaks: dict[tuple, int] = field(default_factory=dict)
 
     @cached_property
@@ -106,6 +108,7 @@ def assemble(checkpoint: Checkpoint, dtype: torch.dtype = torch.float32, source:
         _build_text(*text, dtype, config.network.tokens_per_text) if text else None,
         _build_vae(vae, dtype) if vae else None,
         source,
+        origin=(str(dtype), *(describe_file(path) for path in (source, base.text_encoder, base.tokenizer, base.vae) if path)) if source else (),
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ..errors import CheckpointError
-from .checkpoint import load_strictly
+from .checkpoint import describe_file, load_strictly
 from .loading import LayerFlowModel
 from .lora import ADAPTERS, adapted_layers, adapter_matrices, adapter_names, adapter_tensors, add_adapter
 from .network import LayerFlowNetwork
@@ -83,10 +83,10 @@ def attach_lora(model: LayerFlowModel, paths: Iterable[Path], content: float = 1
     Raises:
         CheckpointError: a LoRA does not fit, or the model already has one of its kind.
     """
-    network = share_weights(model.network)
+    network, paths = share_weights(model.network), list(paths)
     for path in paths:
         add_lora(network, read_lora(path), path)
-    attached = replace(model, network=network.eval().requires_grad_(False).fold())
+    attached = with_network(model, network, *paths)
     attached.set_strengths(content, motion)
     return attached
 
@@ -112,3 +112,13 @@ def share_weights(network: LayerFlowNetwork) -> LayerFlowNetwork:
     """A second network of the same tensors, so that adapters on it do not touch the first."""
     tensors = (*network.parameters(), *network.buffers())
     return copy.deepcopy(network, {id(t): t for t in tensors})
+
+
+def with_network(model: LayerFlowModel, network: LayerFlowNetwork, *made_of: Path | float) -> LayerFlowModel:
+    """The model with another network, ready for inference.
+
+    Args:
+        made_of: LoRA files and strengths that went into it.
+    """
+    made = [describe_file(part) if isinstance(part, Path) else str(part) for part in made_of]
+    return replace(model, network=network.eval().requires_grad_(False).fold(), origin=(*model.origin, *made) if model.origin else (), peaks={})

@@ -6,7 +6,7 @@ import json
 import logging
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..errors import CheckpointError
 from .loading import LayerFlowModel
-from .lora_file import share_weights
+from .lora_file import share_weights, with_network
 from .tensor_file import SafetensorsFile
 
 _PREFIXES = re.compile(r"^(?:base_model\.model\.)?(?:transformer\.|diffusion_model\.)?")
@@ -63,7 +63,7 @@ def add_plain_lora(model: LayerFlowModel, path: Path, strength: float = 1.0) -> 
         weight = _weight(network.backbone, name)
         change = strength * delta.scale * (delta.up.float() @ delta.down.float())
         _owner(network.backbone, name).weight = nn.Parameter((weight.float() + change.to(weight.device)).to(weight.dtype), requires_grad=False)
-    return replace(model, network=network.eval().requires_grad_(False).fold())
+    return with_network(model, network, path, strength)
 
 
 def read_deltas(path: Path) -> dict[str, Delta]:

@@ -90,6 +90,11 @@ class TextEncoder:
             self._cache.popitem(last=False)
         return encoding
 
+    def knows(self, prompts: Mapping[str, str], layout: Layout) -> bool:
+        """Whether all encodings are in the cache, so that the encoder need not go to its device."""
+        texts = (indexed(index, prompts.get(name, "")) for index, name in enumerate(layout.texts) if prompts.get(name, "").strip())
+        return all(text in self._cache for text in texts)
+
     def encode_layers(self, prompts: Mapping[str, str], layout: Layout) -> Tensor:
         """One context [1, S * tokens, width] for all segments of a layout.
 

@@ -4,7 +4,7 @@ import torch
 from layerflow_core.errors import FrameError, PromptError
 from layerflow_core.footage import as_given, decompose, fit_given
 from layerflow_core.layout import find_layout
-from layerflow_core.pipeline import Run, SilentObserver
+from layerflow_core.pipeline import Host, Run, SilentObserver
 from layerflow_core.toy.world import draw_scene, render
 
 SCENE = draw_scene(11, held_out=True)
@@ -32,7 +32,7 @@ def test_any_size_and_length_comes_back_as_it_went_in(embedded, quick, frames, h
 
 def test_windows_are_counted_as_one_run(embedded, quick):
     seen = Recorder()
-    decompose(embedded, torch.rand(20, 3, 64, 96), Run(SCENE.prompts, {}, quick, 0), observer=seen)
+    decompose(embedded, torch.rand(20, 3, 64, 96), Run(SCENE.prompts, {}, quick, 0), host=Host(seen))
     assert seen.steps == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 

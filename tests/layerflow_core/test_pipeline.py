@@ -8,7 +8,7 @@ import torch
 
 from layerflow_core.devices import StayDevices
 from layerflow_core.errors import Cancelled, FrameError, LayoutError, PromptError, SamplingError
-from layerflow_core.pipeline import Run, SilentObserver, check_run, encode_given, make_layers
+from layerflow_core.pipeline import Host, Run, SilentObserver, check_run, encode_given, make_layers
 from layerflow_core.sampling.noise import POSTERIOR, NoiseSource
 from layerflow_core.sampling.sampler import SamplerSettings
 from layerflow_core.toy.world import draw_scene, render
@@ -61,7 +61,7 @@ def test_same_seed_same_bits_also_after_a_cancelled_run(embedded):
     run = Run(SCENE.prompts, {}, SDE, 5)
     first = fingerprint(make_layers(embedded, run))
     with pytest.raises(Cancelled):
-        make_layers(embedded, run, Recorder(stop_after=2))
+        make_layers(embedded, run, Host(Recorder(stop_after=2)))
     make_layers(embedded, replace(run, seed=6, settings=SamplerSettings(2)))
     assert fingerprint(make_layers(embedded, run)) == first
     assert fingerprint(make_layers(embedded, replace(run, seed=6))) != first
@@ -72,7 +72,7 @@ def test_same_seed_same_bits_in_a_new_process(embedded):
 import hashlib, torch
 torch.set_num_threads(2)
 from layerflow_core.model.loading import load_model
-from layerflow_core.pipeline import Run, make_layers
+from layerflow_core.pipeline import Host, Run, make_layers
 from layerflow_core.sampling.sampler import SamplerSettings
 from layerflow_core.toy.embedded import EMBEDDED
 from layerflow_core.toy.world import draw_scene, render
@@ -88,8 +88,8 @@ print(hashlib.sha256(b"".join(c.numpy().tobytes() for c in layers.clips().values
 
 def test_observer_sees_stages_steps_and_previews(embedded):
     seen = Recorder()
-    make_layers(embedded, Run(SCENE.prompts, {}, SDE, 0), seen)
-    assert seen.stages == ["text", "encode", "sample", "decode"]
+    make_layers(embedded, Run(SCENE.prompts, {}, SDE, 0), Host(seen))
+    assert seen.stages == ["encode", "text", "sample", "decode"]
     assert seen.steps == [(1, 3), (2, 3), (3, 3)]
     assert all(p.shape == (3, 16, 4 * 24) and 0 <= p.min() and p.max() <= 1 for p in seen.previews)
 
@@ -97,7 +97,7 @@ def test_observer_sees_stages_steps_and_previews(embedded):
 def test_preview_looks_like_the_layers(embedded):
     """Given layers stand in the preview; their places must show their colours."""
     seen = Recorder()
-    make_layers(embedded, Run(SCENE.prompts, GIVEN["decompose"], SamplerSettings(1), 0), seen)
+    make_layers(embedded, Run(SCENE.prompts, GIVEN["decompose"], SamplerSettings(1), 0), Host(seen))
     shown = seen.previews[-1][:, :, 72:]
     true = torch.nn.functional.adaptive_avg_pool2d(TRUE.blended[8:12].mean(0), (16, 24))
     assert (shown - true).abs().mean() < 0.1
@@ -106,7 +106,7 @@ def test_preview_looks_like_the_layers(embedded):
 def test_cancel_stops_within_the_step(embedded):
     seen = Recorder(stop_after=1)
     with pytest.raises(Cancelled):
-        make_layers(embedded, Run(SCENE.prompts, {}, SDE, 0), seen)
+        make_layers(embedded, Run(SCENE.prompts, {}, SDE, 0), Host(seen))
     assert seen.steps == [(1, 3)] and "decode" not in seen.stages
 
 
@@ -124,9 +124,9 @@ def test_every_part_is_released_also_when_cancelled(embedded):
 
     ledger = Ledger()
     with pytest.raises(Cancelled):
-        make_layers(embedded, Run(SCENE.prompts, {}, SDE, 0), Recorder(stop_after=1), ledger)
+        make_layers(embedded, Run({"foreground": "a text that nobody encoded yet"}, {}, SDE, 0), Host(Recorder(stop_after=1), ledger))
     assert ledger.out == [] and embedded.network in ledger.used
-    make_layers(embedded, Run(SCENE.prompts, {}, SamplerSettings(1), 0), devices=ledger)
+    make_layers(embedded, Run(SCENE.prompts, {}, SamplerSettings(1), 0), Host(devices=ledger))
     assert ledger.out == [] and {id(p) for p in ledger.used} == {id(embedded.text.t5), id(embedded.vae.vae), id(embedded.network)}
 
 
@@ -155,7 +155,7 @@ def test_given_latents_are_those_of_the_true_stack(embedded):
 def test_bad_input_is_refused_before_any_work(embedded, change, error, message):
     seen = Recorder()
     with pytest.raises(error, match=message):
-        make_layers(embedded, replace(Run(SCENE.prompts, {}, SDE, 0), **change), seen)
+        make_layers(embedded, replace(Run(SCENE.prompts, {}, SDE, 0), **change), Host(seen))
     assert seen.stages == []
 
 
