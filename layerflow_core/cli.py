@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from .composite import LENGTHS, RESIZES, Placement, composite_over
 from .devices import PlainDevices
+from .download import SOURCES
 from .errors import LayerFlowError, SamplingError, VideoFileError
 from .footage import TIMINGS, as_given, fit_given
 from .footage import decompose as take_apart
@@ -156,6 +158,12 @@ def _base(options: argparse.Namespace):
     folder = BaseParts.in_folder(options.base) if options.base else BaseParts()
     named = {name: value for name in ("text_encoder", "tokenizer", "vae") if (value := getattr(options, name))}
     return replace(folder, **named)
+
+
+def fetch(options: argparse.Namespace) -> None:
+    from .download import download
+
+    print("\n".join(str(path) for path in download(options.name, options.models, options.revision, lambda file, size: print(f"{file}, {size / 1e9:.1f} GB"))))
 
 
 def verify(options: argparse.Namespace) -> None:
@@ -301,6 +309,11 @@ COMMANDS: Mapping[str, Command] = {
         _argument("--latent-size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="of a checkpoint that is not of 480 x 720's aspect ratio"),
         *_BASE,
     )),
+    "download": Command("released files from Hugging Face, resumed, pinned and checked", fetch, (
+        _argument("name", choices=tuple(SOURCES)),
+        _argument("models", type=Path, help="ComfyUI's models folder"),
+        _argument("--revision", default="", help="commit, tag or branch; default: the commit of the last time, or the newest"),
+    )),
     "evaluate": Command("measure a model of the procedural world on held-out scenes, beside trivial answers", evaluate_toy, (
         _argument("--toy", action="store_true", help="the world whose truth is known; the only one yet"),
         _argument("--model", type=Path, default=EMBEDDED, help="checkpoint of this pack's format; default: the embedded model"),
@@ -340,6 +353,8 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Exit status 0, 1 for a LayerFlowError (its message on stderr), 130 for Ctrl-C."""
     options = build_parser().parse_args(arguments)
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("layerflow").setLevel(logging.INFO)
     try:
         COMMANDS[options.command].run(options)
     except LayerFlowError as error:

@@ -41,6 +41,10 @@ class TrainingError(LayerFlowError):
     """A training is configured in a way that cannot run, or its state does not fit its configuration."""
 
 
+class DownloadError(LayerFlowError):
+    """A released file cannot be fetched, or is not what its repository says."""
+
+
 class OutOfMemoryError(LayerFlowError):
     """Not even the plan that needs least fits into memory."""
 

@@ -10,7 +10,6 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from . import workplace
 from .devices import Devices, StayDevices
 from .errors import FrameError, LayoutError
 from .latent_store import LatentStore, name_run
@@ -24,6 +23,7 @@ from .sampling.noise import POSTERIOR, NoiseSource
 from .sampling.sampler import SamplerSettings, sample
 from .sampling.schedule import Schedule, Step
 from .video.frames import check_frames
+from .workplace import for_network, for_text, for_vae
 
 # (x, timestep, guided, both branches in one call) -> (v_uncond, v_cond); otherwise a ``sampling.sampler.Predict``
 PredictBranches = Callable[..., tuple[Tensor | None, Tensor]]
@@ -121,13 +121,13 @@ def make_layers(model: LayerFlowModel, run: Run, host: Host = Host()) -> LayerVi
     host.observer.stage("encode")
     given = None
     if run.given:
-        with workplace.for_vae(devices, model, layout) as place:
+        with for_vae(devices, model, layout) as place:
             given = place.run(lambda mode: encode_given(model, layout, run.given, noise.generator(POSTERIOR), mode))
 
     with _kept_until_decoded(model, layout, run, host) as (found, keep):
         latents = found if found is not None else keep(_sample(model, layout, run, given, noise, host))
         host.observer.stage("decode")
-        with workplace.for_vae(devices, model, layout) as place:
+        with for_vae(devices, model, layout) as place:
             decoded = place.run(lambda mode: vae.decode(layout.join(latents, given), layout, mode))
     clips = from_model(decoded, layout)
     # A given layer comes back as it was given, not as the VAE remembers it.
@@ -195,7 +195,7 @@ def _sample(model: LayerFlowModel, layout: Layout, run: Run, given: Tensor | Non
     network = model.config.network
     shape = (1, len(layout.generated_frames), network.latent_channels, network.latent_height, network.latent_width)
     draw = noise.per_step(shape)
-    with workplace.for_network(host.devices, model) as place:
+    with for_network(host.devices, model) as place:
         clean = None if given is None else given.to(place.device)
         predict = predictor(model, layout, context, clean, place.device)
 
@@ -215,7 +215,7 @@ def _sample(model: LayerFlowModel, layout: Layout, run: Run, given: Tensor | Non
 def _encode_prompts(text: TextEncoder, layout: Layout, run: Run, host: Host) -> Tensor:
     if text.knows(run.prompts, layout):
         return text.encode_layers(run.prompts, layout)
-    with workplace.for_text(host.devices, text) as place:
+    with for_text(host.devices, text) as place:
         return place.run(lambda plan: text.encode_layers(run.prompts, layout))
 
 

@@ -4,6 +4,7 @@ from .collect_layer_clip import CollectLayerClip
 from .composite_rgba import CompositeRGBA
 from .condition_layer import ConditionLayer
 from .decompose_video import DecomposeVideo
+from .download_layerflow import DownloadLayerFlow
 from .layer_prompts import LayerPrompts
 from .layer_sampler import LayerSampler
 from .layerflow_lora import LayerFlowLoRA
@@ -25,6 +26,7 @@ NODE_CLASS_MAPPINGS = {
         CompositeRGBA,
         LayerFlowSampleClip,
         CollectLayerClip,
+        DownloadLayerFlow,
     )
 }
 NODE_DISPLAY_NAME_MAPPINGS = {
@@ -37,4 +39,5 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "CompositeRGBA": "LayerFlow Composite RGBA",
     "LayerFlowSampleClip": "LayerFlow Sample Clip",
     "CollectLayerClip": "LayerFlow Collect Layer Clip",
+    "DownloadLayerFlow": "LayerFlow Download",
 }

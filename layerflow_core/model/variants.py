@@ -16,8 +16,13 @@ from .lora import CONTENT, MOTION
 from .official import LORA_MATRICES, POSITIONS, PREFIX
 
 TOKENS_PER_TEXT = 226
-# How the released folders begin; they end in -rgb or -rgba.
-_FOLDERS = {"gen": "multi-layer-generation", "seg": "multi-layer-decomposition", "fg2bg": "foreground-conditioned", "bg2fg": "background-conditioned"}
+# The released folders, by task; they end in -rgb or -rgba.
+_FOLDERS = {
+    "gen": "multi-layer-generation",
+    "seg": "multi-layer-decomposition",
+    "fg2bg": "foreground-conditioned-generation",
+    "bg2fg": "background-conditioned-generation",
+}
 _BLOCK_NUMBER = re.compile(r"(?:transformer\.layers|mixins\.adaln_layer\.\w+)\.(\d+)\.")
 _ASPECT = NetworkConfig().latent_height / NetworkConfig().latent_width
 
@@ -49,10 +54,15 @@ def detect_variant(specs: Mapping[str, Tensor], tokens_per_text: int = TOKENS_PE
     return released or tuple(name for name, tokens in sizes.items() if tokens)
 
 
-def _is_named(variant: str, source: Path) -> bool:
+def released_folder(variant: str) -> str:
+    """The folder of a variant in the released repository."""
     task, _, kind = variant.partition("_")
+    return f"{_FOLDERS[task]}-{kind}"
+
+
+def _is_named(variant: str, source: Path) -> bool:
     inside = re.compile(rf"(?<![a-z0-9]){variant}(?![a-z0-9])", re.IGNORECASE)
-    return any(inside.search(name) or (name.startswith(_FOLDERS[task]) and name.endswith(f"-{kind}")) for name in source.parts)
+    return any(inside.search(name) or name == released_folder(variant) for name in source.parts)
 
 
 def _tokens_per_frame(layout: Layout, rows: int, tokens_per_text: int) -> int:

@@ -40,6 +40,7 @@ def test_nodes_are_there_with_tooltips(server):
         "LayerFlowSampleClip",
         "CollectLayerClip",
         "LayerFlowLoRA",
+        "DownloadLayerFlow",
     ):
         assert info[name]["category"] == "LayerFlow" and info[name]["output_tooltips"]
 

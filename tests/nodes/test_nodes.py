@@ -6,7 +6,7 @@ import pytest
 import torch
 
 PACK = Path(__file__).parents[2]
-IDS = {"LoadLayerFlow", "LayerPrompts", "LayerSampler", "DecomposeVideo", "ConditionLayer", "CompositeRGBA", "LayerFlowSampleClip", "LayerFlowLoRA", "CollectLayerClip"}
+IDS = {"LoadLayerFlow", "LayerPrompts", "LayerSampler", "DecomposeVideo", "ConditionLayer", "CompositeRGBA", "LayerFlowSampleClip", "LayerFlowLoRA", "CollectLayerClip", "DownloadLayerFlow"}
 SAMPLING = {"seed": 1, "steps": 2, "guidance": "model default", "scale": 6.0, "solver": "model default"}
 
 

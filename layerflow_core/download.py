@@ -1,0 +1,125 @@
+"""Released files from Hugging Face, when somebody asks for them: resumed where they stopped, pinned, and checked.
+
+The first download writes down the commit it came from; later ones of the same thing take that commit again, unless
+another one is named.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+from .errors import DownloadError, LayerFlowError
+from .layout import OFFICIAL_VARIANTS
+from .model.checkpoint import digest
+from .model.variants import released_folder
+from .video.files import replacing
+
+
+@dataclass(frozen=True)
+class Source:
+    """Something that can be downloaded.
+
+    Args:
+        patterns: of the files within the repository.
+        place: folder below ComfyUI's ``models``.
+        size: roughly, for people.
+    """
+
+    repo: str
+    patterns: tuple[str, ...]
+    place: str
+    size: str
+
+
+_LAYERFLOW = "zjuJish/LayerFlow"
+SOURCES: Mapping[str, Source] = {
+    **{variant: Source(_LAYERFLOW, (f"{released_folder(variant)}/*",), "layerflow", "4 to 14 GB") for variant in OFFICIAL_VARIANTS},
+    "CogVideoX-2b": Source("THUDM/CogVideoX-2b", ("text_encoder/*", "tokenizer/*", "vae/*"), "CogVideo/CogVideoX-2b", "10 GB"),
+}
+
+
+def download(name: str, models: Path, revision: str = "", report: Callable[[str, int], None] = lambda file, size: None,
+             endpoint: str | None = None) -> list[Path]:  # fmt: skip
+    """Fetch what is not there yet; a stopped download goes on where it was.
+
+    Args:
+        name: row of ``SOURCES``.
+        models: ComfyUI's models folder, or one like it.
+        revision: a commit, tag or branch; '' takes the commit of the last time, or the newest.
+        report: called with every file's name and size in bytes before it is fetched.
+
+    Raises:
+        DownloadError: unknown name, no connection, or a file that is not what the repository says.
+    """
+    from huggingface_hub import HfApi, hf_hub_download
+
+    source = find_source(name)
+    folder, record = models / source.place, models / source.place / f"{name}.source.json"
+    with _naming(source.repo):
+        info = HfApi(endpoint=endpoint).model_info(source.repo, revision=revision or _pinned(record), files_metadata=True)
+    files = [file for file in info.siblings or [] if any(fnmatch(file.rfilename, pattern) for pattern in source.patterns)]
+    if not files:
+        raise DownloadError(f"{source.repo} at {info.sha} has no {' or '.join(source.patterns)}; expected the released files, name another revision")
+    paths = []
+    for file in files:
+        report(file.rfilename, file.size or 0)
+        with _naming(source.repo):
+            paths.append(Path(hf_hub_download(source.repo, file.rfilename, revision=info.sha, local_dir=folder, endpoint=endpoint)))
+        _check(paths[-1], file.lfs.sha256 if file.lfs else None)
+    with replacing(record) as partial:
+        hashes = {file.rfilename: file.lfs.sha256 for file in files if file.lfs}
+        partial.write_text(json.dumps({"repo": source.repo, "revision": info.sha, "sha256": hashes}, indent=2))
+    return paths
+
+
+def find_source(name: str) -> Source:
+    """Raises DownloadError if there is no such row."""
+    if name not in SOURCES:
+        raise DownloadError(f"{name!r} met, expected one of {', '.join(SOURCES)}")
+    return SOURCES[name]
+
+
+def _pinned(record: Path) -> str | None:
+    return json.loads(record.read_text())["revision"] if record.is_file() else None
+
+
+def _check(path: Path, expected: str | None) -> None:
+    if expected and (met := digest(path)) != expected:
+        path.unlink()
+        raise DownloadError(f"{path} has sha256 {met}, the repository says {expected}: it is removed; download it again")
+
+
+@contextmanager
+def _naming(repo: str) -> Iterator[None]:
+    """Turns what the network says into an error that names the repository."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    # What newer versions of the hub's library use for the network, by whichever name they have loaded it.
+    networks = [sys.modules[name] for name in ("httpx", "httpx2") if name in sys.modules]
+    known = (OSError, HfHubHTTPError, *(network.HTTPError for network in networks))
+    try:
+        yield
+    except known as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DownloadError(f"{repo} cannot be fetched ({reason}); check the connection and start it again, it goes on where it was") from error
+
+
+def main(arguments: list[str]) -> int:
+    """``NAME MODELS [REVISION [ENDPOINT]]``: what the node runs in a process of its own, so that it can be cancelled."""
+    name, models, revision, endpoint, *_ = [*arguments, "", ""][:4]
+    try:
+        download(name, Path(models), revision, endpoint=endpoint or None)
+    except LayerFlowError as error:
+        print(error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
