@@ -60,10 +60,12 @@ class BarObserver:
 def _load(options: argparse.Namespace):
     from .model.conversion import read_any
     from .model.loading import assemble
+    from .model.lora import merge
 
     device = options.device if options.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
     model = assemble(read_any(options.model), dtype, options.model, _base(options))
+    merge(model.network.backbone)
     return _with_lora(model, [(Path(name), float(strength)) for name, strength in options.lora]), PlainDevices(device)
 
 

@@ -57,6 +57,7 @@ class LoadLayerFlow:
         from ..layerflow_core.model.base_parts import BaseParts
         from ..layerflow_core.model.conversion import read_any
         from ..layerflow_core.model.loading import assemble
+        from ..layerflow_core.model.lora import merge
 
         path = _find_checkpoint(checkpoint)
         data = read_any(path)
@@ -66,4 +67,5 @@ class LoadLayerFlow:
         dtypes = {"auto": torch.float32 if on_cpu else torch.bfloat16, "fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
         model = assemble(data, dtypes[precision], path, base)
         model.set_strengths(content_strength, motion_strength)
+        merge(model.network.backbone)  # strengths are fixed here, and what is merged costs no step anything
         return (model,)

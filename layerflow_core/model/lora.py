@@ -89,13 +89,17 @@ def motion_per_sample(backbone: nn.Module, strengths: Tensor) -> Iterator[None]:
 
 
 def merge(backbone: nn.Module) -> None:
-    """Add the active adapters to the weights at their strengths and take the adapters off."""
+    """Add the active adapters to the weights at their strengths, in float32, and take the adapters off.
+
+    Weights that other networks share stay as they are: this one gets new ones.
+    """
     for path, layer in list(adapted_layers(backbone)):
-        active = list(layer.active_adapters)
+        base, active = layer.get_base_layer(), list(layer.active_adapters)
         if active:
-            layer.merge(adapter_names=active)
+            change = sum(layer.scaling[name] * (layer.lora_B[name].weight.float() @ layer.lora_A[name].weight.float()) for name in active)
+            base.weight = nn.Parameter((base.weight.float() + change).to(base.weight.dtype), requires_grad=False)
         parent, _, leaf = path.rpartition(".")
-        setattr(backbone.get_submodule(parent), leaf, layer.get_base_layer())
+        setattr(backbone.get_submodule(parent), leaf, base)
 
 
 def adapter_tensors(backbone: nn.Module) -> dict[str, Tensor]:

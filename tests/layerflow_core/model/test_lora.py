@@ -41,6 +41,16 @@ def test_merging_changes_nothing_but_removes_the_adapters(network, inputs_for, s
     assert torch.allclose(network(*inputs), before, atol=1e-4)
 
 
+def test_merging_spares_weights_that_are_shared(network, inputs_for):
+    from layerflow_core.model.lora_file import share_weights
+
+    inputs = inputs_for(network)
+    set_strengths(network.backbone, {"content": 1.0})
+    before = network(*inputs)
+    merge(share_weights(network).backbone)
+    assert torch.equal(network(*inputs), before)
+
+
 def test_scale_is_one_over_rank(make_network):
     network = make_network("gen_rgb", content=4)
     layer = network.backbone.transformer_blocks[0].attn1.to_q
