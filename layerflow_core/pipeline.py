@@ -122,7 +122,7 @@ def make_layers(model: LayerFlowModel, run: Run, host: Host = Host()) -> LayerVi
     given = None
     if run.given:
         with for_vae(devices, model, layout) as place:
-            given = place.run(lambda mode: encode_given(model, layout, run.given, noise.generator(POSTERIOR), mode))
+            given = place.run(lambda mode: encode_given(model, layout, run.given, noise.generator(POSTERIOR), mode)).cpu()
 
     with _kept_until_decoded(model, layout, run, host) as (found, keep):
         latents = found if found is not None else keep(_sample(model, layout, run, given, noise, host))

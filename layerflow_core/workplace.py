@@ -72,13 +72,12 @@ class Workplace:
     """A part at work under one of its plans; leaving it gives the memory back, also after an error or a cancel.
 
     Args:
-        blocks: the list of blocks that can be fetched one by one.
-        holder: the module that has them as a direct child.
+        name: for messages.
+        holder: the module within the part that has the list of blocks, which can be fetched one by one, as a direct child.
         peak: bytes that the work of a plan takes beside the weights.
     """
 
-    def __init__(self, name: str, part: nn.Module, holder: nn.Module, devices: Devices,
-                 plans: Sequence[PartPlan | VaeMode],
+    def __init__(self, name: str, part: nn.Module, holder: nn.Module, devices: Devices, plans: Sequence[PartPlan | VaeMode],
                  peak: Callable[[Any], int] = lambda plan: 0) -> None:  # fmt: skip
         self._part, self._holder, self._devices = part, holder, devices
         self._peak, self._stack, self._placed = peak, ExitStack(), None
