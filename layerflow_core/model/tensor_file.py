@@ -145,12 +145,16 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
 
 
 def write_chunks(path: Path, chunks: Iterable[Chunk], metadata: Mapping[str, str]) -> None:
-    """A safetensors file, atomically, one chunk in memory at a time; the library itself writes only what is in memory whole."""
+    """A safetensors file, atomically, one chunk in memory at a time; the library itself writes only what is in memory whole.
+
+    Raises:
+        CheckpointError: the folder cannot be written to, or the disk is full.
+    """
     chunks = list(chunks)
     header, places = _lay_out([chunk.specs() for chunk in chunks], metadata)
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("wb") as file:
             file.write(len(header).to_bytes(8, "little") + header)
             for chunk in chunks:
@@ -158,8 +162,11 @@ def write_chunks(path: Path, chunks: Iterable[Chunk], metadata: Mapping[str, str
                     file.seek(8 + len(header) + places[key])
                     file.write(_bytes_of(value))
         os.replace(partial, path)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be written ({error}); name another place, or make room there") from error
     finally:
-        partial.unlink(missing_ok=True)
+        if partial.exists():  # unlink would complain where the folder itself is none
+            partial.unlink()
 
 
 def _lay_out(parts: Sequence[Mapping[str, Tensor]], metadata: Mapping[str, str]) -> tuple[bytes, dict[str, int]]:

@@ -77,3 +77,9 @@ def test_damaged_files_are_named(tmp_path):
         SafetensorsFile(tmp_path / "a.safetensors")
     with pytest.raises(CheckpointError, match="is not there"):
         SafetensorsFile(tmp_path / "b.safetensors")
+
+
+def test_a_place_that_cannot_be_written_to_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointError, match="cannot be written"):
+        write_tensors(tmp_path / "file" / "a.safetensors", {"a": torch.ones(2)}, {})
