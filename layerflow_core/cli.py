@@ -59,13 +59,17 @@ class BarObserver:
 
 def _load(options: argparse.Namespace):
     from .model.conversion import read_any
+    from .model.fp8 import store_in_fp8
     from .model.loading import assemble
     from .model.lora import merge
+    from .model.lora_file import with_network
 
     device = options.device if options.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
-    dtype = torch.float32 if device == "cpu" else torch.bfloat16
+    dtype = torch.float32 if device == "cpu" and not options.fp8 else torch.bfloat16
     model = assemble(read_any(options.model), dtype, options.model, _base(options))
     merge(model.network.backbone)
+    if options.fp8:
+        model = with_network(model, store_in_fp8(model.network), "fp8")
     return _with_lora(model, [(Path(name), float(strength)) for name, strength in options.lora]), PlainDevices(device)
 
 
@@ -259,6 +263,7 @@ _MODEL = (
     _argument("--lora", nargs=2, action="append", default=[], metavar=("FILE", "STRENGTH"),
               help="a LoRA of `layerflow train` or one made for CogVideoX-2B; may be given again"),
     _argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ..."),
+    _argument("--fp8", action="store_true", help="the transformer's matrices in 8 bits, computing in bf16: half the memory, some precision"),
     _argument("--seed", type=int, default=0, help="same seed, same result"),
     _argument("--steps", type=int, help="sampling steps, 1 to 200; default: the checkpoint's own"),
     _argument("--guidance", choices=list(GUIDANCES)),

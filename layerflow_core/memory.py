@@ -134,10 +134,15 @@ def count_peak(module: nn.Module, call: Callable[[nn.Module], object], device: t
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     with FakeTensorMode(allow_non_fake_inputs=True), torch.inference_mode(), torch.device(device):
-        state = {name: torch.empty_like(t, device=device) for name, t in (*module.named_parameters(), *module.named_buffers())}
+        state = {name: _as_computed(t, device) for name, t in (*module.named_parameters(), *module.named_buffers())}
         with _Counter() as counter:
             call(_Substitute(module, state))
     return counter.peak + WORKSPACE
+
+
+def _as_computed(tensor: Tensor, device: torch.device) -> Tensor:
+    """Of the same shape; matrices in 8 bits are 16 wide while they are used."""
+    return torch.empty_like(tensor, device=device, dtype=torch.bfloat16 if tensor.element_size() == 1 else tensor.dtype)
 
 
 class _Substitute(nn.Module):

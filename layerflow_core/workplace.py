@@ -13,6 +13,7 @@ from torch import nn
 from .devices import Devices
 from .layout import CLIP, Layout
 from .memory import NETWORK_PLANS, TEXT_PLANS, Ladder, PartPlan, count_peak, size_at_work
+from .model.fp8 import computing
 from .model.loading import LayerFlowModel
 from .model.text import TextEncoder
 from .model.vae import VAE_MODES, Decoder, VaeMode, set_mode
@@ -104,6 +105,7 @@ class Workplace:
         if self._placed != plan.by_block:
             self._stack.close()
             self._stack.enter_context(self._standing(plan))
+            self._stack.enter_context(computing(self._part))
             self._placed = plan.by_block
         return work(plan)
 

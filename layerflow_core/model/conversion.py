@@ -14,6 +14,7 @@ from ..config import ModelConfig
 from ..errors import CheckpointError
 from .base_parts import BaseParts, read_text_encoder, read_tokenizer, read_vae
 from .checkpoint import CONFIG_KEY, TOKENIZER_KEY, Checkpoint, digest, encode_bytes, read_checkpoint
+from .fp8 import FP8, to_fp8
 from .loading import build_network
 from .lora import ADAPTERS, CONTENT, MOTION
 from .official import from_official, is_official, network_keys, official_chunks
@@ -21,7 +22,6 @@ from .pickle_file import PickleFile
 from .tensor_file import Chunk, MemorySource, SafetensorsFile, TensorSource, View, write_chunks
 from .variants import TOKENS_PER_TEXT, choose_variant, read_config
 
-FP8 = torch.float8_e4m3fn
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32, "fp8": FP8}
 _BESIDE_FP8 = torch.bfloat16
 _DEEPSPEED_FILE = "mp_rank_00_model_states.pt"
@@ -150,8 +150,7 @@ def cast(key: str, value: Tensor, dtype: torch.dtype) -> Tensor:
         return value.to(dtype)
     if _is_adapter(key) or "transformer_blocks" not in key or value.ndim != 2:
         return value.to(_BESIDE_FP8)
-    most = torch.finfo(FP8).max
-    return value.clamp(-most, most).to(FP8)
+    return to_fp8(value)
 
 
 def _pack_base(config: ModelConfig, how: Conversion) -> tuple[ModelConfig, list[Chunk]]:

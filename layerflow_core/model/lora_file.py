@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..errors import CheckpointError
 from .checkpoint import describe_file, load_strictly
+from .fp8 import FP8
 from .loading import LayerFlowModel
 from .lora import ADAPTERS, adapted_layers, adapter_matrices, adapter_names, adapter_tensors, add_adapter
 from .network import LayerFlowNetwork
@@ -103,6 +104,8 @@ def add_lora(network: LayerFlowNetwork, lora: LoraFile, source: Path) -> None:
     for key, matrix in adapter_matrices(network.backbone):
         adapter, _, name = key.partition(".")
         if adapter == lora.adapter:
+            if matrix.weight.dtype == FP8:  # PEFT takes over the dtype of the weight beneath
+                matrix.to(network.position_table.dtype)
             if name not in lora.tensors:
                 raise CheckpointError(f"{source} lacks LoRA tensor {key}: the file is incomplete")
             load_strictly(matrix, {"weight": lora.tensors[name].float()}, f"LoRA {key}")
@@ -114,11 +117,11 @@ def share_weights(network: LayerFlowNetwork) -> LayerFlowNetwork:
     return copy.deepcopy(network, {id(t): t for t in tensors})
 
 
-def with_network(model: LayerFlowModel, network: LayerFlowNetwork, *made_of: Path | float) -> LayerFlowModel:
+def with_network(model: LayerFlowModel, network: LayerFlowNetwork, *made_of: Path | float | str) -> LayerFlowModel:
     """The model with another network, ready for inference.
 
     Args:
-        made_of: LoRA files and strengths that went into it.
+        made_of: LoRA files, strengths, and whatever else went into it.
     """
     made = [describe_file(part) if isinstance(part, Path) else str(part) for part in made_of]
     return replace(model, network=network.eval().requires_grad_(False).fold(), origin=(*model.origin, *made) if model.origin else (), peaks={})

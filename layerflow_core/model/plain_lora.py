@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import CheckpointError
+from .fp8 import FP8, to_fp8
 from .loading import LayerFlowModel
 from .lora_file import share_weights, with_network
 from .tensor_file import SafetensorsFile
@@ -62,7 +63,9 @@ def add_plain_lora(model: LayerFlowModel, path: Path, strength: float = 1.0) -> 
     for name, delta in fitting.items():
         weight = _weight(network.backbone, name)
         change = strength * delta.scale * (delta.up.float() @ delta.down.float())
-        _owner(network.backbone, name).weight = nn.Parameter((weight.float() + change.to(weight.device)).to(weight.dtype), requires_grad=False)
+        changed = weight.float() + change.to(weight.device)
+        changed = to_fp8(changed) if weight.dtype == FP8 else changed.to(weight.dtype)
+        _owner(network.backbone, name).weight = nn.Parameter(changed, requires_grad=False)
     return with_network(model, network, path, strength)
 
 
