@@ -23,9 +23,9 @@ class LayerPrompts:
 
         return {
             "required": {
-                "foreground": text("a red solid star moving right", "What the transparent layer shows, alone. Embedded model: '<colour> solid|glass <shape> <motion>'."),
-                "background": text("a night sky", "The scene without the foreground. May stay empty."),
-                "blended": text("a red solid star moving right in front of a night sky", "Both together. May stay empty; decomposition by official checkpoints does not use it."),
+                "foreground": text("a blue solid circle moving right", "What the transparent layer shows, alone. Embedded model: '<colour> solid|glass <shape> <motion>'."),
+                "background": text("a sunset", "The scene without the foreground. May stay empty."),
+                "blended": text("a blue solid circle moving right in front of a sunset", "Both together. May stay empty; decomposition by official checkpoints does not use it."),
             }
         }
 
