@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from benchmarks.plans import TRUE_VAE
 from benchmarks.synthetic import official_config, random_tensors
 from layerflow_core.memory import count_peak, size_of
 from layerflow_core.model.loading import build_network
@@ -39,10 +40,7 @@ def _network(height: int, width: int, blocks: int) -> tuple[nn.Module, Callable]
 
 
 def _vae(mode, frames: int, size: tuple[int, int]) -> tuple[nn.Module, Callable]:
-    widths = (128, 256, 256, 512)
-    config = {"block_out_channels": widths, "layers_per_block": 3, "latent_channels": 16,
-              "down_block_types": ("CogVideoXDownBlock3D",) * 4, "up_block_types": ("CogVideoXUpBlock3D",) * 4}  # fmt: skip
-    vae = set_mode(build_vae(config), mode, size).requires_grad_(False)
+    vae = set_mode(build_vae(TRUE_VAE), mode, size).requires_grad_(False)
     return Decoder(vae), lambda module: module(torch.zeros(1, 16, frames, *size))
 
 

@@ -14,8 +14,8 @@ from layerflow_core.model.network import LayerFlowNetwork
 from layerflow_core.model.vae import VAE_MODES, LayerVAE, build_vae
 from layerflow_core.workplace import network_peak, vae_peak
 
-_VAE = {"block_out_channels": (128, 256, 256, 512), "layers_per_block": 3, "latent_channels": 16,
-        "down_block_types": ("CogVideoXDownBlock3D",) * 4, "up_block_types": ("CogVideoXUpBlock3D",) * 4}  # fmt: skip
+TRUE_VAE = {"block_out_channels": (128, 256, 256, 512), "layers_per_block": 3, "latent_channels": 16,
+            "down_block_types": ("CogVideoXDownBlock3D",) * 4, "up_block_types": ("CogVideoXUpBlock3D",) * 4}  # fmt: skip
 _CPU = torch.device("cpu")
 
 
@@ -24,7 +24,7 @@ def true_model(variant: str) -> LayerFlowModel:
     config = official_config(variant)
     with torch.device("meta"):
         network = LayerFlowNetwork(config).bfloat16().eval().requires_grad_(False).fold()
-        vae = build_vae(_VAE).bfloat16().requires_grad_(False)
+        vae = build_vae(TRUE_VAE).bfloat16().requires_grad_(False)
     return LayerFlowModel(config, network, vae=LayerVAE(vae))
 
 
