@@ -17,7 +17,7 @@ ROUNDS = 2
 
 
 def main() -> None:
-    frames, height, width = (int(number) for number in (sys.argv[1:] or ("8", "18", "24")))
+    frames, height, width = (int(number) for number in (sys.argv[1:] or ("8", "6", "10")))
     device, dtype = ("cuda", torch.bfloat16) if torch.cuda.is_available() else ("cpu", torch.float32)
     vae = build_vae(TRUE_VAE).to(device, dtype).requires_grad_(False)
     latents = torch.randn(1, 16, frames, height, width, device=device, dtype=dtype)
