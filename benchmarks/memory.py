@@ -10,7 +10,6 @@ import gc
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -32,8 +31,7 @@ _VAES = {
 
 
 def _network(height: int, width: int, blocks: int) -> tuple[nn.Module, Callable]:
-    config = official_config(blocks=blocks)
-    config = replace(config, network=replace(config.network, latent_height=height, latent_width=width))
+    config = official_config(blocks=blocks, latent_size=(height, width))
     network = build_network(config, random_tensors(config, torch.float32))
     shape, text = (2, config.layout.frames, 16, height, width), (2, config.text_length, config.network.text_embed_dim)
     return network, lambda module: module(torch.zeros(shape), torch.zeros(text), torch.zeros(2))

@@ -13,7 +13,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
 import torch
 
@@ -26,8 +25,7 @@ ROUNDS = 5
 
 
 def build(blocks: int, height: int, width: int, dtype: torch.dtype, device: str) -> LayerFlowModel:
-    config = official_config(blocks=blocks)
-    config = replace(config, network=replace(config.network, latent_height=height, latent_width=width))
+    config = official_config(blocks=blocks, latent_size=(height, width))
     return LayerFlowModel(config, build_network(config, random_tensors(config, dtype)).to(device).fold())
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -17,9 +16,11 @@ from layerflow_core.model.official import to_official
 _STD = 0.02
 
 
-def official_config(variant: str = "gen_rgba", width: int = 1920, blocks: int = 30) -> ModelConfig:
-    """CogVideoX-2B's dimensions but for width and blocks, with both LoRA."""
-    network = NetworkConfig(num_attention_heads=width // 64, num_layers=blocks, content_rank=min(256, width // 4), motion_rank=8)
+def official_config(variant: str = "gen_rgba", width: int = 1920, blocks: int = 30, latent_size: tuple[int, int] = (60, 90)) -> ModelConfig:
+    """CogVideoX-2B's dimensions but for width, blocks and latent height and width, with both LoRA."""
+    height, width_of_latents = latent_size
+    network = NetworkConfig(num_attention_heads=width // 64, num_layers=blocks, latent_height=height, latent_width=width_of_latents,
+                            content_rank=min(256, width // 4), motion_rank=8)  # fmt: skip
     return ModelConfig(find_layout(variant), network)
 
 
@@ -37,9 +38,7 @@ def random_tensors(config: ModelConfig, dtype: torch.dtype) -> dict[str, torch.T
 
 def write_official(path: Path, variant: str = "gen_rgba", width: int = 1920, blocks: int = 30, dtype: torch.dtype = torch.bfloat16) -> Path:
     """A ``.pt`` file as the official training writes it."""
-    config = official_config(variant, width, blocks)
-    if width != NetworkConfig().hidden_size:
-        config = replace(config, network=replace(config.network, latent_height=12, latent_width=18))
+    config = official_config(variant, width, blocks, (60, 90) if width == NetworkConfig().hidden_size else (12, 18))
     tensors = to_official(random_tensors(config, dtype), config)
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save({"module": tensors, "iteration": 1000}, path)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from .composite import LENGTHS, RESIZES, Placement, composite_over
 from .devices import PlainDevices
-from .download import SOURCES
+from .download import SOURCES, download
 from .errors import LayerFlowError, SamplingError, VideoFileError
 from .footage import TIMINGS, as_given, fit_given
 from .footage import decompose as take_apart
@@ -167,8 +167,6 @@ def _base(options: argparse.Namespace):
 
 
 def fetch(options: argparse.Namespace) -> None:
-    from .download import download
-
     print("\n".join(str(path) for path in download(options.name, options.models, options.revision, lambda file, size: print(f"{file}, {size / 1e9:.1f} GB"))))
 
 
