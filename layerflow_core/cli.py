@@ -10,7 +10,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from .footage import decompose as take_apart
 from .latent_store import LatentStore
 from .layers import LayerVideo
 from .layout import BACKGROUND, BLENDED, FOREGROUND, OFFICIAL_VARIANTS
+from .model.attention import AUTO, KERNELS
 from .pipeline import Host, Run, make_layers
 from .sampling.guidance import GUIDANCES
 from .sampling.sampler import SamplerSettings
@@ -35,6 +36,7 @@ from .toy.evaluation import SCENES, STEPS, Plan, evaluate, write_figures
 from .video.frames import FITS
 
 DEMO_SEED = 7
+_SAMPLER = tuple(field.name for field in fields(SamplerSettings))
 
 
 class BarObserver:
@@ -59,28 +61,27 @@ class BarObserver:
 
 def _load(options: argparse.Namespace):
     from .model.conversion import read_any
-    from .model.fp8 import store_in_fp8
+    from .model.inference import Computing, computing_with, ready
     from .model.loading import assemble
-    from .model.lora import merge
-    from .model.lora_file import with_network
 
     device = options.device if options.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
     dtype = torch.float32 if device == "cpu" and not options.fp8 else torch.bfloat16
-    model = assemble(read_any(options.model), dtype, options.model, _base(options))
-    merge(model.network.backbone)
-    if options.fp8:
-        model = with_network(model, store_in_fp8(model.network), "fp8")
-    return _with_lora(model, [(Path(name), float(strength)) for name, strength in options.lora]), PlainDevices(device)
+    model = ready(assemble(read_any(options.model), dtype, options.model, _base(options)), options.fp8)
+    model = _with_lora(model, [(Path(name), float(strength)) for name, strength in options.lora])
+    return computing_with(model, Computing(options.attention, options.compile), torch.device(device)), PlainDevices(device)
 
 
 def _with_lora(model, named: Sequence[tuple[Path, float]]):
+    from .model.inference import ready
     from .model.lora_file import attach_lora, is_own_lora, read_lora
     from .model.plain_lora import add_plain_lora
 
     own = {path: strength for path, strength in named if is_own_lora(path)}
     for path, strength in named:
         model = model if path in own else add_plain_lora(model, path, strength)
-    return attach_lora(model, own, **{read_lora(path).adapter: strength for path, strength in own.items()}) if own else model
+    if own:
+        model = attach_lora(model, own, **{read_lora(path).adapter: strength for path, strength in own.items()})
+    return ready(model)
 
 
 def _host(options: argparse.Namespace, devices: PlainDevices) -> Host:
@@ -88,7 +89,7 @@ def _host(options: argparse.Namespace, devices: PlainDevices) -> Host:
 
 
 def _settings(options: argparse.Namespace, model, *given: str) -> SamplerSettings:
-    chosen = {k: v for k in ("steps", "guidance", "scale", "solver") if (v := getattr(options, k)) is not None}
+    chosen = {k: v for k in _SAMPLER if (v := getattr(options, k)) is not None}
     return replace(SamplerSettings(**model.config.sampler_for(given)), **chosen)
 
 
@@ -267,6 +268,10 @@ _MODEL = (
     _argument("--guidance", choices=list(GUIDANCES)),
     _argument("--scale", type=float, help="guidance scale"),
     _argument("--solver", choices=list(SOLVERS)),
+    _argument("--attention", default=AUTO, choices=(AUTO, *KERNELS), help="kernel of attention; sage works in 8 bits and is not exact"),
+    _argument("--compile", action="store_true", help="torch.compile: slower to start, faster steps"),
+    _argument("--step-cache", type=float, help="0: every step whole; e.g. 0.1 skips most of a step whose layers change by less. Not exact"),
+    _argument("--guidance-margin", type=float, help="0: exact; e.g. 0.1 leaves out the unconditional branch where guidance weighs less than 1.1"),
 )
 _PROMPTS = (
     _argument("--foreground", default="", help="what the foreground shows"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import weakref
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -133,7 +134,8 @@ def count_peak(module: nn.Module, call: Callable[[nn.Module], object], device: t
     """
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    with FakeTensorMode(allow_non_fake_inputs=True), torch.inference_mode(), torch.device(device):
+    eagerly = getattr(torch.compiler, "set_stance", lambda _: nullcontext())  # only a torch that has it compiles our blocks
+    with eagerly("force_eager"), FakeTensorMode(allow_non_fake_inputs=True), torch.inference_mode(), torch.device(device):
         state = {name: _as_computed(t, device) for name, t in (*module.named_parameters(), *module.named_buffers())}
         with _Counter() as counter:
             call(_Substitute(module, state))

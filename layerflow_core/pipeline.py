@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -16,6 +16,7 @@ from .latent_store import LatentStore, name_run
 from .layers import LayerVideo, assemble_layers
 from .layout import ALPHA, BACKGROUND, BLENDED, FOREGROUND, Layout
 from .model.loading import LayerFlowModel
+from .model.step_cache import StepCache, cached_bytes
 from .model.text import TextEncoder, check_prompts
 from .model.vae import WHOLE, VaeMode
 from .rgba import from_model, to_model
@@ -195,9 +196,11 @@ def _sample(model: LayerFlowModel, layout: Layout, run: Run, given: Tensor | Non
     network = model.config.network
     shape = (1, len(layout.generated_frames), network.latent_channels, network.latent_height, network.latent_width)
     draw = noise.per_step(shape)
-    with for_network(host.devices, model) as place:
+    kept = cached_bytes(model.config, model.network.position_table.element_size()) if run.settings.step_cache else 0
+    with for_network(host.devices, model, kept) as place:
         clean = None if given is None else given.to(place.device)
-        predict = predictor(model, layout, context, clean, place.device)
+        cache = StepCache(model.config, layout, run.settings.step_cache)
+        predict = predictor(model, layout, context, clean, place.device, cache)
 
         def watch(step: Step, x: Tensor, x0: Tensor) -> None:
             host.observer.step(step.index + 1, step.count, lambda: preview_layers(model, layout, layout.join(x0, clean)))
@@ -219,7 +222,8 @@ def _encode_prompts(text: TextEncoder, layout: Layout, run: Run, host: Host) -> 
         return place.run(lambda plan: text.encode_layers(run.prompts, layout))
 
 
-def predictor(model: LayerFlowModel, layout: Layout, context: Tensor, given: Tensor | None, device: torch.device | None = None) -> PredictBranches:
+def predictor(model: LayerFlowModel, layout: Layout, context: Tensor, given: Tensor | None, device: torch.device | None = None,
+              cache: StepCache | None = None) -> PredictBranches:  # fmt: skip
     """The network with its conditions: generated latents and timestep in, unconditional and conditional v out.
 
     The given clips enter clean at every call and see the same timestep (official release; paper section 3.3).
@@ -228,20 +232,24 @@ def predictor(model: LayerFlowModel, layout: Layout, context: Tensor, given: Ten
         context: [1, S*L, width] of the prompts; the unconditional branch sees zeros.
         given: [1, K, C, h, w] clean latents or None.
         device: where the network computes; None: where its weights are.
+        cache: of this run's steps; None computes every step.
     """
+    cache = cache or StepCache(model.config, layout, 0)
     network = model.network
     device, dtype = device or network.position_table.device, network.position_table.dtype
     both_texts = torch.cat([torch.zeros_like(context), context]).to(device, dtype)
 
-    def call(x: Tensor, timestep: int, texts: Tensor) -> Tensor:
+    def call(x: Tensor, timestep: int, branches: Sequence[int]) -> Tensor:
+        texts = both_texts[list(branches)]
         full = layout.join(x, given).to(dtype).expand(len(texts), -1, -1, -1, -1)
-        return layout.generated_of(network(full, texts, torch.full((len(texts),), timestep, device=device)))
+        timesteps = torch.full((len(texts),), timestep, device=device)
+        return layout.generated_of(cache.run(network.backbone, branches, lambda: network(full, texts, timesteps)))
 
     @torch.inference_mode()
     def predict(x: Tensor, timestep: int, guided: bool = True, together: bool = True) -> tuple[Tensor | None, Tensor]:
-        texts = both_texts if guided else both_texts[1:]
-        parts = [texts] if together else texts.split(1)
-        *uncond, cond = torch.cat([call(x, timestep, part) for part in parts]).split(1)
+        branches = (0, 1) if guided else (1,)
+        calls = [branches] if together else [(branch,) for branch in branches]
+        *uncond, cond = torch.cat([call(x, timestep, part) for part in calls]).split(1)
         return (uncond[0] if uncond else None), cond
 
     return predict

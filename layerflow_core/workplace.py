@@ -13,6 +13,7 @@ from torch import nn
 from .devices import Devices
 from .layout import CLIP, Layout
 from .memory import NETWORK_PLANS, TEXT_PLANS, Ladder, PartPlan, count_peak, size_at_work
+from .model.attention import plain_kernel
 from .model.fp8 import computing
 from .model.loading import LayerFlowModel
 from .model.text import TextEncoder
@@ -27,9 +28,14 @@ def for_text(devices: Devices, text: TextEncoder) -> Workplace:
     return Workplace("text encoder", text.t5, text.t5.encoder, devices, TEXT_PLANS, lambda plan: _TEXT_PEAK)
 
 
-def for_network(devices: Devices, model: LayerFlowModel) -> Workplace:
+def for_network(devices: Devices, model: LayerFlowModel, kept: int = 0) -> Workplace:
+    """The transformer at work; ``kept`` bytes stay allocated from one call to the next."""
     device, network = devices.device(model.network), model.network
-    return Workplace("transformer", network, network.backbone, devices, NETWORK_PLANS, lambda plan: network_peak(model, 1 + plan.branches_together, device))
+
+    def peak(plan: PartPlan) -> int:
+        return network_peak(model, 1 + plan.branches_together, device) + kept
+
+    return Workplace("transformer", network, network.backbone, devices, NETWORK_PLANS, peak)
 
 
 def for_vae(devices: Devices, model: LayerFlowModel, layout: Layout) -> Workplace:
@@ -58,7 +64,8 @@ def _network_peak(model: LayerFlowModel, batch: int, device: torch.device) -> in
     size = config.network
     latents = (batch, config.layout.frames, size.latent_channels, size.latent_height, size.latent_width)
     text = (batch, config.text_length, size.text_embed_dim)
-    return count_peak(model.network, lambda network: network(torch.zeros(latents, dtype=dtype), torch.zeros(text, dtype=dtype), torch.zeros(batch)), device)
+    with plain_kernel(model.network.backbone):
+        return count_peak(model.network, lambda network: network(torch.zeros(latents, dtype=dtype), torch.zeros(text, dtype=dtype), torch.zeros(batch)), device)
 
 
 def _vae_peak(model: LayerFlowModel, layout: Layout, mode: VaeMode, device: torch.device) -> int:

@@ -8,6 +8,7 @@ from .download_layerflow import DownloadLayerFlow
 from .layer_prompts import LayerPrompts
 from .layer_sampler import LayerSampler
 from .layerflow_lora import LayerFlowLoRA
+from .layerflow_speed import LayerFlowSpeed
 from .load_layerflow import LoadLayerFlow
 from .model_files import register_model_folder
 from .sample_clip import LayerFlowSampleClip
@@ -19,6 +20,7 @@ NODE_CLASS_MAPPINGS = {
     for cls in (
         LoadLayerFlow,
         LayerFlowLoRA,
+        LayerFlowSpeed,
         LayerPrompts,
         LayerSampler,
         DecomposeVideo,
@@ -32,6 +34,7 @@ NODE_CLASS_MAPPINGS = {
 NODE_DISPLAY_NAME_MAPPINGS = {
     "LoadLayerFlow": "LayerFlow Load Model",
     "LayerFlowLoRA": "LayerFlow LoRA",
+    "LayerFlowSpeed": "LayerFlow Speed",
     "LayerPrompts": "LayerFlow Layer Prompts",
     "LayerSampler": "LayerFlow Sampler",
     "DecomposeVideo": "LayerFlow Decompose Video",

@@ -41,13 +41,14 @@ class LayerFlowLoRA:
         }
 
     def attach(self, model, content: str, content_strength: float, motion: str, motion_strength: float, cogvideox: str = NONE, cogvideox_strength: float = 1.0) -> tuple:
+        from ..layerflow_core.model.inference import ready
         from ..layerflow_core.model.lora_file import attach_lora
         from ..layerflow_core.model.plain_lora import add_plain_lora
 
         if cogvideox != NONE and cogvideox_strength:
             model = add_plain_lora(model, _find(cogvideox), cogvideox_strength)
         chosen = [_find(name) for name in (content, motion) if name != NONE]
-        return (attach_lora(model, chosen, content_strength, motion_strength) if chosen else model,)
+        return (ready(attach_lora(model, chosen, content_strength, motion_strength) if chosen else model),)
 
 
 def _find(name: str) -> Path:

@@ -56,10 +56,8 @@ class LoadLayerFlow:
 
         from ..layerflow_core.model.base_parts import BaseParts
         from ..layerflow_core.model.conversion import read_any
-        from ..layerflow_core.model.fp8 import store_in_fp8
+        from ..layerflow_core.model.inference import Computing, computing_with, ready
         from ..layerflow_core.model.loading import assemble
-        from ..layerflow_core.model.lora import merge
-        from ..layerflow_core.model.lora_file import with_network
 
         path = _find_checkpoint(checkpoint)
         data = read_any(path)
@@ -69,5 +67,4 @@ class LoadLayerFlow:
         dtypes = {"auto": torch.float32 if on_cpu else torch.bfloat16, "fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "fp8": torch.bfloat16}
         model = assemble(data, dtypes[precision], path, base)
         model.set_strengths(content_strength, motion_strength)
-        merge(model.network.backbone)  # strengths are fixed here, and what is merged costs no step anything
-        return (with_network(model, store_in_fp8(model.network), precision) if precision == "fp8" else model,)
+        return (computing_with(ready(model, precision == "fp8"), Computing(), model_management.get_torch_device()),)

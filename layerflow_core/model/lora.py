@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from torch import Tensor, nn
 
 from ..errors import CheckpointError
+from .fp8 import FP8, to_fp8
 
 CONTENT, MOTION = ADAPTERS = ("content", "motion")
 TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
@@ -97,7 +98,8 @@ def merge(backbone: nn.Module) -> None:
         base, active = layer.get_base_layer(), list(layer.active_adapters)
         if active:
             change = sum(layer.scaling[name] * (layer.lora_B[name].weight.float() @ layer.lora_A[name].weight.float()) for name in active)
-            base.weight = nn.Parameter((base.weight.float() + change).to(base.weight.dtype), requires_grad=False)
+            merged = base.weight.float() + change
+            base.weight = nn.Parameter(to_fp8(merged) if base.weight.dtype == FP8 else merged.to(base.weight.dtype), requires_grad=False)
         parent, _, leaf = path.rpartition(".")
         setattr(backbone.get_submodule(parent), leaf, base)
 

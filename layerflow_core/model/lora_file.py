@@ -11,6 +11,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ..errors import CheckpointError
+from .attention import split_qkv
 from .checkpoint import describe_file, load_strictly
 from .fp8 import FP8
 from .loading import LayerFlowModel
@@ -85,6 +86,7 @@ def attach_lora(model: LayerFlowModel, paths: Iterable[Path], content: float = 1
         CheckpointError: a LoRA does not fit, or the model already has one of its kind.
     """
     network, paths = share_weights(model.network), list(paths)
+    split_qkv(network.backbone)
     for path in paths:
         add_lora(network, read_lora(path), path)
     attached = with_network(model, network, *paths)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import CheckpointError
+from .attention import split_qkv
 from .fp8 import FP8, to_fp8
 from .loading import LayerFlowModel
 from .lora_file import share_weights, with_network
@@ -45,6 +46,7 @@ def add_plain_lora(model: LayerFlowModel, path: Path, strength: float = 1.0) -> 
         CheckpointError: no LoRA, or nothing of it fits.
     """
     network = share_weights(model.network)
+    split_qkv(network.backbone)
     fitting, misfits = {}, []
     for name, delta in read_deltas(path).items():
         weight = _weight(network.backbone, name)

@@ -29,6 +29,10 @@ class SamplerSettings:
         guidance: row of ``GUIDANCES``.
         scale: guidance scale, 0 or more; ``dynamic`` moves between 1 and 1 + scale.
         solver: row of ``SOLVERS``.
+        guidance_margin: 0 or more; where guidance's weight is this near to 1, only the prompts' branch is computed.
+            0 is exact.
+        step_cache: 0 to 1; most of a step is not computed if its layers changed by less than this share since the last
+            one that was, see ``model.step_cache``. 0 computes every step.
 
     Raises:
         SamplingError: a value is out of range.
@@ -38,11 +42,17 @@ class SamplerSettings:
     guidance: str = "dynamic"
     scale: float = 6.0
     solver: str = "dpmpp_2m_sde"
+    guidance_margin: float = 0.0
+    step_cache: float = 0.0
 
     def __post_init__(self) -> None:
         find_guidance(self.guidance), find_solver(self.solver)
         if not (0 <= self.scale < 1000):
             raise SamplingError(f"guidance scale {self.scale} met, expected 0 to 1000")
+        if not (0 <= self.guidance_margin < 1000):
+            raise SamplingError(f"guidance margin {self.guidance_margin} met, expected 0 (exact) or a little more")
+        if not (0 <= self.step_cache <= 1):
+            raise SamplingError(f"step cache threshold {self.step_cache} met, expected 0 (off) to 1")
         if self.steps < 1:
             raise SamplingError(f"{self.steps} steps met, expected 1 or more")
 
@@ -66,7 +76,7 @@ def sample(predict: Predict, initial: Tensor, noise: DrawNoise, schedule: Schedu
     weight, advance = find_guidance(settings.guidance), find_solver(settings.solver)
     x, previous_x0 = initial.float(), None
     for step in schedule.steps(settings.steps):
-        x0 = _guided_x0(predict, x, step, weight(step, settings.scale))
+        x0 = _guided_x0(predict, x, step, weight(step, settings.scale), settings.guidance_margin)
         x = x0 if step.is_last else advance(step, x, x0, previous_x0, partial(noise, step.index))
         previous_x0 = x0
         if watch:
@@ -74,8 +84,8 @@ def sample(predict: Predict, initial: Tensor, noise: DrawNoise, schedule: Schedu
     return x
 
 
-def _guided_x0(predict: Predict, x: Tensor, step: Step, weight: float) -> Tensor:
-    v_uncond, v_cond = predict(x, step.timestep, weight != 1)
+def _guided_x0(predict: Predict, x: Tensor, step: Step, weight: float, margin: float) -> Tensor:
+    v_uncond, v_cond = predict(x, step.timestep, abs(weight - 1) > margin)
     x0 = denoise(v_cond, x, step.q)
     if v_uncond is None:
         return x0
