@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -27,7 +28,8 @@ from .latent_store import LatentStore
 from .layers import LayerVideo
 from .layout import BACKGROUND, BLENDED, FOREGROUND, OFFICIAL_VARIANTS
 from .model.attention import AUTO, KERNELS
-from .pipeline import Host, Run, make_layers
+from .parallel import join_team, leave_team, local_device
+from .pipeline import Host, Run, SilentObserver, make_layers
 from .sampling.guidance import GUIDANCES
 from .sampling.sampler import SamplerSettings
 from .sampling.solver import SOLVERS
@@ -60,15 +62,19 @@ class BarObserver:
 
 
 def _load(options: argparse.Namespace):
+    """The model, and the host of its runs."""
     from .model.conversion import read_any
     from .model.inference import Computing, computing_with, ready
     from .model.loading import assemble
 
-    device = options.device if options.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
-    dtype = torch.float32 if device == "cpu" and not options.fp8 else torch.bfloat16
+    device = local_device(torch.device(options.device if options.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")))
+    team = join_team(device, options.context)
+    dtype = torch.float32 if device.type == "cpu" and not options.fp8 else torch.bfloat16
     model = ready(assemble(read_any(options.model), dtype, options.model, _base(options)), options.fp8)
     model = _with_lora(model, [(Path(name), float(strength)) for name, strength in options.lora])
-    return computing_with(model, Computing(options.attention, options.compile), torch.device(device)), PlainDevices(device)
+    model = computing_with(model, Computing(options.attention, options.compile), device)
+    alone = LatentStore(options.out / ".latents") if team.is_first else None
+    return model, Host(BarObserver() if team.is_first else SilentObserver(), PlainDevices(device), alone, team)
 
 
 def _with_lora(model, named: Sequence[tuple[Path, float]]):
@@ -84,10 +90,6 @@ def _with_lora(model, named: Sequence[tuple[Path, float]]):
     return ready(model)
 
 
-def _host(options: argparse.Namespace, devices: PlainDevices) -> Host:
-    return Host(BarObserver(), devices, LatentStore(options.out / ".latents"))
-
-
 def _settings(options: argparse.Namespace, model, *given: str) -> SamplerSettings:
     chosen = {k: v for k in _SAMPLER if (v := getattr(options, k)) is not None}
     return replace(SamplerSettings(**model.config.sampler_for(given)), **chosen)
@@ -101,23 +103,25 @@ def _prompts(options: argparse.Namespace) -> dict[str, str]:
 def _finish(options: argparse.Namespace, model, run: Run, layers: LayerVideo, task: str, fps: Fraction | None = None) -> None:
     from .output import run_record, write_layers
 
+    if int(os.environ.get("RANK", "0")):  # one of several processes writes
+        return
     paths = write_layers(options.out, layers, run_record(model, run, task), fps)
     print("\n".join(str(path) for path in paths))
 
 
 def generate(options: argparse.Namespace) -> None:
-    model, devices = _load(options)
+    model, host = _load(options)
     run = Run(_prompts(options), {}, _settings(options, model), options.seed)
-    _finish(options, model, run, make_layers(model, run, _host(options, devices)), "generate")
+    _finish(options, model, run, make_layers(model, run, host), "generate")
 
 
 def decompose(options: argparse.Namespace) -> None:
     from .video.files import read_video
 
     footage = read_video(options.video)
-    model, devices = _load(options)
+    model, host = _load(options)
     run = Run(_prompts(options), {}, _settings(options, model, BLENDED), options.seed)
-    layers = take_apart(model, footage.colour, run, float(footage.fps), options.fit, options.overlap, _host(options, devices))
+    layers = take_apart(model, footage.colour, run, float(footage.fps), options.fit, options.overlap, host)
     _finish(options, model, run, layers, "decompose", footage.fps)
 
 
@@ -126,11 +130,11 @@ def condition(options: argparse.Namespace) -> None:
 
     footage = read_video(options.video)
     alpha = _matte(read_video(options.alpha)) if options.alpha else footage.alpha
-    model, devices = _load(options)
+    model, host = _load(options)
     layers = as_given(model.config.layout, options.layer, footage.colour, alpha)
     given = fit_given(model, layers, options.fit, options.timing)
     run = Run(_prompts(options), given, _settings(options, model, *given), options.seed)
-    _finish(options, model, run, make_layers(model, run, _host(options, devices)), f"condition on {options.layer}", footage.fps)
+    _finish(options, model, run, make_layers(model, run, host), f"condition on {options.layer}", footage.fps)
 
 
 def _matte(footage) -> Tensor:
@@ -182,17 +186,17 @@ def demo(options: argparse.Namespace) -> None:
     """Generates a scene from prompts and takes another one apart, on the embedded model."""
     from .toy.world import draw_scene, render
 
-    model, devices = _load(options)
+    model, host = _load(options)
     out = options.out
     scene, footage = draw_scene(options.seed, held_out=True), draw_scene(options.seed + 1, held_out=True)
     print(f"generate: {scene.blended_prompt}")
     run = Run(scene.prompts, {}, _settings(options, model), options.seed)
     options.out = out / "generate"
-    _finish(options, model, run, make_layers(model, run, _host(options, devices)), "generate")
+    _finish(options, model, run, make_layers(model, run, host), "generate")
     print(f"decompose: {footage.blended_prompt}")
     run = Run({k: v for k, v in footage.prompts.items() if k != BLENDED}, {}, _settings(options, model, BLENDED), options.seed)
     options.out = out / "decompose"
-    layers = take_apart(model, render(footage).blended, run, host=_host(options, devices))
+    layers = take_apart(model, render(footage).blended, run, host=host)
     _finish(options, model, run, layers, "decompose")
 
 
@@ -269,6 +273,7 @@ _MODEL = (
     _argument("--scale", type=float, help="guidance scale"),
     _argument("--solver", choices=list(SOLVERS)),
     _argument("--attention", default=AUTO, choices=(AUTO, *KERNELS), help="kernel of attention; sage works in 8 bits and is not exact"),
+    _argument("--context", type=int, metavar="N", help="under torchrun: split the sequence over N processes; default: the two branches of guidance first"),
     _argument("--compile", action="store_true", help="torch.compile: slower to start, faster steps"),
     _argument("--step-cache", type=float, help="0: every step whole; e.g. 0.1 skips most of a step whose layers change by less. Not exact"),
     _argument("--guidance-margin", type=float, help="0: exact; e.g. 0.1 leaves out the unconditional branch where guidance weighs less than 1.1"),
@@ -373,6 +378,8 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("layerflow: stopped", file=sys.stderr)
         return 130
+    finally:
+        leave_team()
     return 0
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .devices import Devices, StayDevices
-from .errors import FrameError, LayoutError
+from .errors import FrameError, LayoutError, SamplingError
 from .latent_store import LatentStore, name_run
 from .layers import LayerVideo, assemble_layers
 from .layout import ALPHA, BACKGROUND, BLENDED, FOREGROUND, Layout
@@ -19,6 +19,7 @@ from .model.loading import LayerFlowModel
 from .model.step_cache import StepCache, cached_bytes
 from .model.text import TextEncoder, check_prompts
 from .model.vae import WHOLE, VaeMode
+from .parallel import ALONE, Team
 from .rgba import from_model, to_model
 from .sampling.noise import POSTERIOR, NoiseSource
 from .sampling.sampler import SamplerSettings, sample
@@ -64,12 +65,15 @@ class Host:
     """What a run needs of whoever runs it.
 
     Args:
-        latents: where sampled latents wait for their decoding; None keeps them in memory alone.
+        latents: where sampled latents wait for their decoding; None keeps them in memory alone. One of several
+            processes alone, the first, may have one.
+        team: processes that compute the run together.
     """
 
     observer: Observer = SilentObserver()
     devices: Devices = StayDevices()
     latents: LatentStore | None = None
+    team: Team = ALONE
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,8 @@ def make_layers(model: LayerFlowModel, run: Run, host: Host = Host()) -> LayerVi
         LayerFlowError: something does not fit; before any long work starts.
     """
     layout = check_run(model, run)
+    if run.settings.step_cache and host.team.size > 1:
+        raise SamplingError("a step cache met on several processes, which may not agree on what to skip: switch one of the two off")
     vae, devices, noise = model.require_vae(), host.devices, NoiseSource(run.seed, run.window)
     model.require_text()
 
@@ -126,6 +132,7 @@ def make_layers(model: LayerFlowModel, run: Run, host: Host = Host()) -> LayerVi
             given = place.run(lambda mode: encode_given(model, layout, run.given, noise.generator(POSTERIOR), mode)).cpu()
 
     with _kept_until_decoded(model, layout, run, host) as (found, keep):
+        found = host.team.tell(found)
         latents = found if found is not None else keep(_sample(model, layout, run, given, noise, host))
         host.observer.stage("decode")
         with for_vae(devices, model, layout) as place:
@@ -197,10 +204,10 @@ def _sample(model: LayerFlowModel, layout: Layout, run: Run, given: Tensor | Non
     shape = (1, len(layout.generated_frames), network.latent_channels, network.latent_height, network.latent_width)
     draw = noise.per_step(shape)
     kept = cached_bytes(model.config, model.network.position_table.element_size()) if run.settings.step_cache else 0
-    with for_network(host.devices, model, kept) as place:
+    with for_network(host.devices, model, kept) as place, host.team.splitting(model.network.backbone):
         clean = None if given is None else given.to(place.device)
         cache = StepCache(model.config, layout, run.settings.step_cache)
-        predict = predictor(model, layout, context, clean, place.device, cache)
+        predict = predictor(model, layout, context, clean, place.device, cache, host.team)
 
         def watch(step: Step, x: Tensor, x0: Tensor) -> None:
             host.observer.step(step.index + 1, step.count, lambda: preview_layers(model, layout, layout.join(x0, clean)))
@@ -223,7 +230,7 @@ def _encode_prompts(text: TextEncoder, layout: Layout, run: Run, host: Host) -> 
 
 
 def predictor(model: LayerFlowModel, layout: Layout, context: Tensor, given: Tensor | None, device: torch.device | None = None,
-              cache: StepCache | None = None) -> PredictBranches:  # fmt: skip
+              cache: StepCache | None = None, team: Team = ALONE) -> PredictBranches:  # fmt: skip
     """The network with its conditions: generated latents and timestep in, unconditional and conditional v out.
 
     The given clips enter clean at every call and see the same timestep (official release; paper section 3.3).
@@ -233,6 +240,7 @@ def predictor(model: LayerFlowModel, layout: Layout, context: Tensor, given: Ten
         given: [1, K, C, h, w] clean latents or None.
         device: where the network computes; None: where its weights are.
         cache: of this run's steps; None computes every step.
+        team: processes that share the calls.
     """
     cache = cache or StepCache(model.config, layout, 0)
     network = model.network
@@ -248,8 +256,7 @@ def predictor(model: LayerFlowModel, layout: Layout, context: Tensor, given: Ten
     @torch.inference_mode()
     def predict(x: Tensor, timestep: int, guided: bool = True, together: bool = True) -> tuple[Tensor | None, Tensor]:
         branches = (0, 1) if guided else (1,)
-        calls = [branches] if together else [(branch,) for branch in branches]
-        *uncond, cond = torch.cat([call(x, timestep, part) for part in calls]).split(1)
+        *uncond, cond = team.compute(lambda part: call(x, timestep, part), branches, together).split(1)
         return (uncond[0] if uncond else None), cond
 
     return predict

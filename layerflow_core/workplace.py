@@ -20,6 +20,7 @@ from .model.text import TextEncoder
 from .model.vae import VAE_MODES, Decoder, VaeMode, set_mode
 
 T = TypeVar("T")
+_HOOKS = "_diffusers_hook"  # diffusers' name for a module's registry of hooks
 _SPARE = 1.1  # memory is never in one piece
 _TEXT_PEAK = 256 * 1024**2  # a few hundred tokens: small beside T5's weights
 
@@ -136,6 +137,7 @@ def fetched_by_block(part: nn.Module, holder: nn.Module, device: torch.device) -
     from diffusers.hooks import apply_group_offloading
 
     ram = torch.device("cpu")
+    before = {module: list(registry.hooks) for module in holder.modules() if (registry := module.__dict__.get(_HOOKS))}
     apply_group_offloading(holder, device, ram, offload_type="block_level", num_blocks_per_group=1, use_stream=device.type == "cuda")
     inside = {id(t) for t in (*holder.parameters(), *holder.buffers())}
     outside = [t for t in (*part.parameters(), *part.buffers()) if id(t) not in inside]
@@ -145,8 +147,16 @@ def fetched_by_block(part: nn.Module, holder: nn.Module, device: torch.device) -
         yield
     finally:
         for module in holder.modules():
-            if registry := module.__dict__.pop("_diffusers_hook", None):
-                for name in reversed(list(registry.hooks)):
-                    registry.remove_hook(name, recurse=False)
-                del module.forward  # what the hooks put before the class's own
+            _remove_hooks(module, before.get(module, ()))
         part.to(ram)
+
+
+def _remove_hooks(module: nn.Module, kept: Sequence[str]) -> None:
+    if (registry := module.__dict__.get(_HOOKS)) is None:
+        return
+    for name in reversed(list(registry.hooks)):
+        if name not in kept:
+            registry.remove_hook(name, recurse=False)
+    if not registry.hooks:
+        del module.__dict__[_HOOKS]
+        del module.forward  # what the hooks put before the class's own

@@ -5,7 +5,7 @@ Legend: B batch, S tokens (text and video), H heads, d head width, D hidden size
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 
@@ -32,8 +32,7 @@ class SequenceAttention:
     """
 
     def __init__(self, kernel: str = "sdpa", parallel: object | None = None) -> None:
-        # Under these names diffusers' own switches find them.
-        self._attention_backend, self._parallel_config = KERNELS[kernel], parallel
+        self.kernel, self._parallel = kernel, parallel
 
     def __call__(self, attn: nn.Module, hidden_states: Tensor, encoder_hidden_states: Tensor, attention_mask: None = None,
                  image_rotary_emb: None = None) -> tuple[Tensor, Tensor]:  # fmt: skip
@@ -46,12 +45,12 @@ class SequenceAttention:
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """[B, S, H, d] each, and so is the result."""
-        if self._parallel_config is None and self._attention_backend == KERNELS["sdpa"]:
+        if self._parallel is None and self.kernel == "sdpa":
             query, key, value = (x.transpose(1, 2) for x in (query, key, value))
             return F.scaled_dot_product_attention(query, key, value).transpose(1, 2)
         from diffusers.models.attention_dispatch import dispatch_attention_fn
 
-        return dispatch_attention_fn(query, key, value, backend=self._attention_backend, parallel_config=self._parallel_config)
+        return dispatch_attention_fn(query, key, value, backend=KERNELS[self.kernel], parallel_config=self._parallel)
 
 
 def _project(attn: nn.Module, tokens: Tensor) -> list[Tensor]:
@@ -75,13 +74,33 @@ def use_kernel(backbone: nn.Module, kernel: str) -> None:
 @contextmanager
 def plain_kernel(backbone: nn.Module) -> Iterator[None]:
     """Inside this context torch's own attention is used: not every kernel runs on tensors without data."""
-    processors = [(attn, attn.processor) for attn in attentions(backbone)]
-    for attn, _ in processors:
-        attn.set_processor(SequenceAttention())
+    with _processors(backbone, lambda processor: SequenceAttention()):
+        yield
+
+
+@contextmanager
+def parallel_attention(backbone: nn.Module, parallel: object) -> Iterator[None]:
+    """Inside this context attention goes over several processes.
+
+    Args:
+        parallel: diffusers' ``ParallelConfig``.
+    """
+    def split(processor: object) -> SequenceAttention:
+        return SequenceAttention(processor.kernel if isinstance(processor, SequenceAttention) else "sdpa", parallel)
+
+    with _processors(backbone, split):
+        yield
+
+
+@contextmanager
+def _processors(backbone: nn.Module, change: Callable[[object], SequenceAttention]) -> Iterator[None]:
+    before = [(attn, attn.processor) for attn in attentions(backbone)]
+    for attn, processor in before:
+        attn.set_processor(change(processor))
     try:
         yield
     finally:
-        for attn, processor in processors:
+        for attn, processor in before:
             attn.set_processor(processor)
 
 
