@@ -160,4 +160,4 @@ def _check_diffusers(context: int) -> None:
 
     config = getattr(diffusers, "ContextParallelConfig", None)
     if context > 1 and (config is None or "ulysses_anything" not in inspect.signature(config).parameters):
-        raise SamplingError(f"a split sequence met, diffusers {diffusers.__version__} cannot split one of any length: install a newer one, or use two processes")
+        raise SamplingError(f"a split sequence met, diffusers {diffusers.__version__} cannot split any length: install a newer one, or take two processes")

@@ -25,7 +25,7 @@ class Computing:
 
     Args:
         kernel: of attention, row of ``attention.KERNELS`` or ``auto``.
-        compiled: blocks go through ``torch.compile``, one graph for all blocks and steps.
+        compiled: blocks go through ``torch.compile``, one graph for the first block and one for all others, at all steps.
     """
 
     kernel: str = AUTO
@@ -62,7 +62,7 @@ def computing_with(model: LayerFlowModel, how: Computing, device: torch.device) 
 
 
 def compile_blocks(backbone: nn.Module) -> None:
-    """Compile every block in place: they are of one make, so one graph serves them all.
+    """Compile every block in place: they are of one make and share their graphs.
 
     Raises:
         SamplingError: weights in 8 bits, which change their width at every call, or a torch that is too old.

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 PACK = Path(__file__).parents[2]
-IDS = {"LoadLayerFlow", "LayerPrompts", "LayerSampler", "DecomposeVideo", "ConditionLayer", "CompositeRGBA", "LayerFlowSampleClip", "LayerFlowLoRA", "CollectLayerClip", "DownloadLayerFlow"}
+IDS = {"LoadLayerFlow", "LayerPrompts", "LayerSampler", "DecomposeVideo", "ConditionLayer", "CompositeRGBA", "LayerFlowSampleClip", "LayerFlowLoRA", "LayerFlowSpeed", "CollectLayerClip", "DownloadLayerFlow"}
 SAMPLING = {"seed": 1, "steps": 2, "guidance": "model default", "scale": 6.0, "solver": "model default"}
 
 
@@ -235,3 +235,11 @@ def test_lora_changes_the_output_and_not_the_model_it_came_from(call, model, cli
     save_file(pair, host.models / "loras" / "plain.safetensors")
     (plain_too,) = call("LayerFlowLoRA", model=changed, content="none", cogvideox="plain.safetensors")
     assert not torch.allclose(call("LayerSampler", model=plain_too, prompts=clip[7], **SAMPLING)[0], with_lora, atol=0.01)
+
+
+def test_speed_leaves_the_model_that_came_in_alone(call, model, clip):
+    (same,), (other,) = call("LayerFlowSpeed", model=model), call("LayerFlowSpeed", model=model, step_cache=0.5, guidance_margin=0.1)
+    settings = {**SAMPLING, "steps": 6}
+    plain, equal, close = (call("LayerSampler", model=m, prompts=clip[7], **settings)[3] for m in (model, same, other))
+    assert torch.equal(plain, equal) and not torch.equal(plain, close)
+    assert torch.equal(call("LayerSampler", model=model, prompts=clip[7], **settings)[3], plain)

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from layerflow_core.errors import SamplingError
+from layerflow_core.sampling.guidance import find_guidance
 from layerflow_core.sampling.noise import INITIAL, LARGEST_SEED, POSTERIOR, STEPS, NoiseSource
 from layerflow_core.sampling.sampler import SamplerSettings, denoise, sample
 from layerflow_core.sampling.schedule import Schedule
@@ -125,3 +126,22 @@ def test_bad_settings_are_refused(wrong):
 def test_bad_seeds_are_refused(seed):
     with pytest.raises(SamplingError, match="seed"):
         NoiseSource(seed)
+
+
+def test_guidance_near_one_computes_one_branch():
+    asked = []
+
+    def predict(x, timestep, guided):
+        asked.append(guided)
+        v, _ = perfect(x, timestep, guided)
+        return (v if guided else None), v
+
+    settings = SamplerSettings(20, "dynamic", 6.0)
+    run(settings, predict=predict)
+    assert all(asked)
+    asked.clear()
+    run(SamplerSettings(20, "dynamic", 6.0, guidance_margin=0.5), predict=predict)
+    weights = [find_guidance("dynamic")(step, 6.0) for step in SCHEDULE.steps(20)]
+    assert asked == [abs(weight - 1) > 0.5 for weight in weights] and 0 < sum(asked) < 20
+    with pytest.raises(SamplingError, match="guidance margin -1"):
+        SamplerSettings(guidance_margin=-1)
