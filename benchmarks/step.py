@@ -5,7 +5,8 @@ machine is noisy for all of them; the figure is a ratio of the fastest rounds.
 
 * plain: diffusers' transformer alone, both branches of guidance in one call.
 * official: what the released code does in a step: motion LoRA computed and multiplied by zero, content LoRA unmerged.
-* ours: a call of ``pipeline.predictor`` with merged LoRA.
+* ours: a call of ``pipeline.predictor`` of a model that is ``ready``: LoRA merged, projections fused.
+* compiled: the same with compiled blocks.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Callable
 import torch
 
 from benchmarks.synthetic import official_config, random_tensors
+from layerflow_core.model.inference import Computing, computing_with, ready
 from layerflow_core.model.loading import LayerFlowModel, build_network
 from layerflow_core.model.lora import CONTENT, MOTION, adapted_layers, merge, set_strengths
 from layerflow_core.pipeline import predictor
@@ -31,7 +33,10 @@ def build(blocks: int, height: int, width: int, dtype: torch.dtype, device: str)
 
 def contestants(blocks: int, height: int, width: int, dtype: torch.dtype, device: str) -> dict[str, Callable[[], object]]:
     ours, official = (build(blocks, height, width, dtype, device) for _ in range(2))
-    merge(ours.network.backbone)
+    ready(ours)
+    plainly = build(blocks, height, width, dtype, device)
+    merge(plainly.network.backbone)
+    compiled = computing_with(ours, Computing(compiled=True), torch.device(device))
     set_strengths(official.network.backbone, {CONTENT: 1.0, MOTION: 1.0})
     for _, layer in adapted_layers(official.network.backbone):
         layer.set_scale(MOTION, 0.0)
@@ -44,10 +49,10 @@ def contestants(blocks: int, height: int, width: int, dtype: torch.dtype, device
 
     @torch.inference_mode()
     def plain() -> object:
-        return ours.network.backbone(hidden_states=both, encoder_hidden_states=texts, timestep=timestep, return_dict=False)
+        return plainly.network.backbone(hidden_states=both, encoder_hidden_states=texts, timestep=timestep, return_dict=False)
 
-    predict, predict_official = (predictor(model, layout, context, None) for model in (ours, official))
-    return {"ours": lambda: predict(x, 500), "plain": plain, "official": lambda: predict_official(x, 500)}
+    predict = {name: predictor(model, layout, context, None) for name, model in (("ours", ours), ("official", official), ("compiled", compiled))}
+    return {"plain": plain, **{name: lambda call=call: call(x, 500) for name, call in predict.items()}}
 
 
 def time_call(call: Callable[[], object]) -> float:
@@ -68,7 +73,8 @@ def main() -> None:
     rounds = [{name: time_call(call) for name, call in calls.items()} for _ in range(ROUNDS)]
     best = {name: min(times[name] for times in rounds) for name in calls}
     print(f"{blocks} blocks, {height} x {width} latents, {dtype}, {device}: ours {best['ours']:.2f} s; "
-          f"plain diffusers takes {best['plain'] / best['ours']:.2f} of that, the official work {best['official'] / best['ours']:.2f}")  # fmt: skip
+          f"plain diffusers takes {best['plain'] / best['ours']:.2f} of that, the official work {best['official'] / best['ours']:.2f}, "
+          f"ours compiled {best['compiled'] / best['ours']:.2f}")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from .fp8 import FP8, store_in_fp8
 from .loading import LayerFlowModel
 from .lora import merge
 from .lora_file import share_weights, with_network
+from .vae import in_channels_last
 
 _log = logging.getLogger("layerflow")
 _LEAST_TORCH = (2, 6)  # knows how to run compiled blocks eagerly, which counting their memory needs
@@ -57,6 +58,8 @@ def computing_with(model: LayerFlowModel, how: Computing, device: torch.device) 
     use_kernel(network.backbone, kernel)
     if how.compiled:
         compile_blocks(network.backbone)
+    if device.type == "cuda" and model.vae is not None:
+        in_channels_last(model.vae.vae)
     _log.info("attention: %s%s", kernel, ", compiled blocks" if how.compiled else "")
     return with_network(model, network, f"attention {kernel}")
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from layerflow_core.layout import CLIP, STACK, find_layout
-from layerflow_core.model.vae import STREAMED, TILED, VAE_MODES, LayerVAE, build_vae
+from layerflow_core.model.vae import STREAMED, TILED, VAE_MODES, LayerVAE, build_vae, in_channels_last
 from layerflow_core.sampling.noise import POSTERIOR, NoiseSource
 
 CONFIG = {
@@ -107,3 +107,13 @@ def test_modes_are_close_on_a_trained_vae(embedded):
         other = vae.decode(latents, layout, mode)
         assert 0 < max((other[name] - whole[name]).abs().mean() for name in layout.names) < most
     assert all(torch.equal(clip, whole[name]) for name, clip in vae.decode(latents, layout).items())
+
+
+def test_channels_last_changes_rounding_alone(vae):
+    import copy
+
+    layout = find_layout("gen_rgb")
+    latents = torch.randn(1, layout.frames, 4, 2, 2)
+    other = LayerVAE(in_channels_last(copy.deepcopy(vae.vae)))
+    for name, expected in vae.decode(latents, layout).items():
+        assert torch.allclose(other.decode(latents, layout)[name], expected, atol=1e-4 * float(expected.abs().max()))

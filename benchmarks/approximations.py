@@ -1,0 +1,102 @@
+"""What leaving out work costs: ``python -m benchmarks.approximations [embedded|random]``.
+
+* embedded: the embedded model generates and takes apart held-out scenes; mean absolute difference (0 to 1) of a layer
+  to the same run of 50 exact steps, the largest over layers, and the share of block calls that remain.
+* random: CogVideoX-2B's width, random weights, the official sampler; difference of the final latents, relative to
+  their spread.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+
+import torch
+
+from benchmarks.step import build
+from layerflow_core.layout import BLENDED
+from layerflow_core.model.inference import ready
+from layerflow_core.model.loading import LayerFlowModel, load_model
+from layerflow_core.model.step_cache import StepCache
+from layerflow_core.pipeline import Run, make_layers, predictor
+from layerflow_core.sampling.noise import NoiseSource
+from layerflow_core.sampling.sampler import SamplerSettings, sample
+from layerflow_core.sampling.schedule import Schedule
+from layerflow_core.toy.embedded import EMBEDDED
+from layerflow_core.toy.world import draw_scene, render
+
+SCENES, FIRST_SEED, STEPS = 3, 950, 50
+ODE = "dpmpp_2m"
+CACHES, MARGINS, FEWER = (0.05, 0.1, 0.2), (0.1, 0.5, 1.0), (25, 12)
+
+
+def variants(exact: SamplerSettings) -> dict[str, SamplerSettings]:
+    """The exact run and what is left out of it, by name."""
+    rows = {f"{exact.steps} steps, {exact.solver}": exact}
+    rows |= {f"step cache {share}": replace(exact, step_cache=share) for share in CACHES}
+    if exact.guidance == "dynamic":  # a constant weight is near 1 always or never
+        rows |= {f"guidance margin {margin}": replace(exact, guidance_margin=margin) for margin in MARGINS}
+    return rows | {f"{steps} steps, {ODE}": replace(exact, steps=steps, solver=ODE) for steps in FEWER}
+
+
+class BlockCalls:
+    """Counts calls of a network's blocks, a call with two branches as two."""
+
+    def __init__(self, model: LayerFlowModel) -> None:
+        self.count = 0
+        for block in model.network.backbone.transformer_blocks:
+            block.register_forward_pre_hook(self._add, with_kwargs=True)
+
+    def _add(self, module, inputs, named) -> None:
+        self.count += len(named["hidden_states"])
+
+    def take(self) -> int:
+        count, self.count = self.count, 0
+        return count
+
+
+def run_embedded() -> None:
+    model = ready(load_model(EMBEDDED))
+    calls = BlockCalls(model)
+    tasks = {"generation, constant guidance": ("constant", 3.0, False), "generation, dynamic guidance": ("dynamic", 3.0, False),
+             "decomposition, dynamic guidance": ("dynamic", 1.0, True)}  # fmt: skip
+    for task, (guidance, scale, decompose) in tasks.items():
+        print(f"\n{task}, {SCENES} scenes\n\n| | largest mean difference of a layer | block calls |\n|---|---|---|")
+        references, full = [], 0
+        for name, settings in variants(SamplerSettings(STEPS, guidance, scale, ODE)).items():
+            made = []
+            for number in range(SCENES):
+                scene = draw_scene(FIRST_SEED + number, held_out=True)
+                given = {BLENDED: render(scene).blended} if decompose else {}
+                prompts = {key: text for key, text in scene.prompts.items() if key not in given}
+                made.append(make_layers(model, Run(prompts, given, settings, number)).clips())
+            count = calls.take()
+            references, full = references or made, full or count
+            worst = max(sum(float((a[k] - b[k]).abs().mean()) for a, b in zip(made, references)) / SCENES for k in made[0])
+            print(f"| {name} | {worst:.4f} | {count / full:.2f} |", flush=True)
+
+
+def run_random() -> None:
+    model = ready(build(4, 12, 18, torch.float32, "cpu"))
+    calls, layout, size = BlockCalls(model), model.config.layout, model.config.network
+    noise = NoiseSource(0)
+    shape = (1, layout.frames, size.latent_channels, 12, 18)
+    context = torch.randn(1, model.config.text_length, size.text_embed_dim, generator=noise.generator(7))
+    print(f"random weights, width {size.hidden_size}, 4 blocks, 12 x 18 latents\n\n| | difference of latents | block calls |\n|---|---|---|")
+    reference, full = None, 0
+    for name, settings in variants(SamplerSettings(STEPS, "dynamic", 6.0)).items():
+        predict = predictor(model, layout, context, None, None, StepCache(model.config, layout, settings.step_cache))
+        latents = sample(predict, noise.initial(shape), noise.per_step(shape), Schedule(), settings)
+        count = calls.take()
+        reference, full = latents if reference is None else reference, full or count
+        print(f"| {name} | {float((latents - reference).abs().mean() / reference.std()):.4f} | {count / full:.2f} |", flush=True)
+
+
+def main() -> None:
+    torch.set_num_threads(2)
+    for name in sys.argv[1:] or ("embedded", "random"):
+        {"embedded": run_embedded, "random": run_random}[name]()
+
+
+if __name__ == "__main__":
+    main()
