@@ -40,6 +40,7 @@ def test_nodes_are_there_with_tooltips(server):
         "LayerFlowSampleClip",
         "CollectLayerClip",
         "LayerFlowLoRA",
+        "LayerFlowSpeed",
         "DownloadLayerFlow",
     ):
         assert info[name]["category"] == "LayerFlow" and info[name]["output_tooltips"]
@@ -73,6 +74,14 @@ def test_graph_runs_and_saves(server, task):
         assert sum(lengths) == 16 * 1000 / 8
     footage = read_video(saved["recomposed"])
     assert footage.colour.shape == (16, 3, 64, 96) and footage.fps == 8
+
+
+def test_speed_runs_in_a_graph(server):
+    graph = quickly(load_graph("generate"))
+    graph["70"] = {"class_type": "LayerFlowSpeed", "inputs": {"model": ["1", 0], "attention": "auto", "compile": False, "step_cache": 0.9, "guidance_margin": 0.5}}
+    graph["3"]["inputs"]["model"] = ["70", 0]
+    entry = server.run(graph)
+    assert entry["status"]["status_str"] == "success", error_of(entry)
 
 
 def test_a_real_video_file_comes_back_with_its_frames_size_and_rate(server):
