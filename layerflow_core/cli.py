@@ -143,7 +143,8 @@ def _matte(footage) -> Tensor:
 
 
 def composite(options: argparse.Namespace) -> None:
-    from .video.files import read_video, write_h264
+    from .video.encodings import write_h264
+    from .video.files import read_video
 
     foreground, background = read_video(options.foreground), read_video(options.background)
     alpha = _matte(read_video(options.alpha)) if options.alpha else foreground.alpha

@@ -18,7 +18,7 @@ from .errors import DownloadError, LayerFlowError
 from .layout import OFFICIAL_VARIANTS
 from .model.checkpoint import digest
 from .model.variants import released_folder
-from .video.files import replacing
+from .video.atomic import replacing
 
 
 @dataclass(frozen=True)

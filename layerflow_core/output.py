@@ -13,8 +13,10 @@ from .layers import LayerVideo
 from .layout import BACKGROUND, BLENDED
 from .model.loading import LayerFlowModel
 from .pipeline import Run
+from .video.atomic import replacing
 from .video.contact_sheet import draw_sheet, draw_strip
-from .video.files import replacing, write_h264, write_picture, write_png_sequence, write_prores, write_webp
+from .video.encodings import write_h264, write_prores
+from .video.pictures import write_picture, write_png_sequence, write_webp
 
 RECORD = "layers.json"
 SHEET, STRIP = "contact_sheet.png", "layers.webp"

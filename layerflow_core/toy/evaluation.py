@@ -28,7 +28,7 @@ from ..model.lora_file import attach_lora
 from ..pipeline import Run, make_layers
 from ..sampling.noise import POSTERIOR, NoiseSource
 from ..sampling.sampler import SamplerSettings
-from ..video.files import replacing
+from ..video.atomic import replacing
 from .attention import HeadByHead
 from .measures import (
     gradient_error,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..errors import TrainingError
 from ..model.checkpoint import digest
-from ..video.files import replacing
+from ..video.atomic import replacing
 from .evaluation import Plan, evaluate, write_figures
 from .proof import TRAININGS, result_of
 

@@ -11,7 +11,7 @@ import torch.distributed as dist
 from torch import nn
 
 from ..training.trainer import Trainer
-from ..video.files import replacing
+from ..video.atomic import replacing
 
 
 def run_workers(count: int, work: Callable[..., None], *arguments) -> None:

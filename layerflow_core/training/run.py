@@ -19,7 +19,7 @@ from ..pipeline import Run, make_layers
 from ..sampling.sampler import SamplerSettings
 from ..sampling.schedule import Schedule
 from ..video.contact_sheet import draw_sheet
-from ..video.files import write_picture
+from ..video.pictures import write_picture
 from .config import TrainingConfig
 from .data.cache import LatentCache, build_cache
 from .memory import plan_memory

@@ -1,17 +1,16 @@
-"""Video and picture files in and out, through PyAV and Pillow.
+"""Video and picture files in, through PyAV, Pillow and OpenEXR.
 
-Alpha travels straight. A file is written under a temporary name and renamed, so that it is whole or not there.
+Alpha travels straight. Frames that nobody asked for are not kept, so memory does not grow with a file's length.
 
 Legend: N frames, H height, W width; 0..1, alpha 1 = opaque.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +18,13 @@ import torch
 from torch import Tensor
 
 from ..errors import FrameError, VideoFileError
+from .frames import resize
+from .pixels import from_array
 
-PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
-_LARGEST_RATE_DENOMINATOR = 1001  # 24000/1001 and its kin stay exact
+PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".exr"}
+VIDEOS = {".mp4", ".mov", ".webm", ".mkv", ".avi", ".m4v", ".gif", ".apng"}
+_ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # ffmpeg's own decoders drop alpha
+_DEPTH_16 = b"\x10"  # of a PNG, in the byte after its size
 
 
 @dataclass(frozen=True)
@@ -39,23 +42,74 @@ class Footage:
     fps: Fraction
 
 
-def read_video(path: Path, default_fps: Fraction = Fraction(8)) -> Footage:
+@dataclass(frozen=True)
+class Pick:
+    """Which frames of a file are kept, and how large.
+
+    Args:
+        start: first frame.
+        every: of these, one in so many.
+        count: frames at most, 0 for all.
+        width, height: to be resized to, 0 for as they are; one alone keeps the aspect.
+
+    Raises:
+        FrameError: a negative number, or none of every.
+    """
+
+    start: int = 0
+    every: int = 1
+    count: int = 0
+    width: int = 0
+    height: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.start, self.count, self.width, self.height) < 0 or self.every < 1:
+            raise FrameError(f"{self} met, expected numbers of 0 and more, and every of 1 and more")
+
+    def frames(self, frames: Iterator[Tensor]) -> Iterator[Tensor]:
+        """Of all frames [C, H, W], in order, those that are kept."""
+        stop = self.start + self.every * self.count if self.count else None
+        return (self._sized(frame) for frame in islice(frames, self.start, stop, self.every))
+
+    def rate(self, fps: Fraction) -> Fraction:
+        """What is left of a frame rate."""
+        return Fraction(fps) / self.every
+
+    def _sized(self, frame: Tensor) -> Tensor:
+        if not (self.width or self.height):
+            return frame
+        height, width = frame.shape[-2:]
+        size = (self.height or max(1, round(height * self.width / width)), self.width or max(1, round(width * self.height / height)))
+        colour, alpha = frame[:3], frame[3:]
+        if not len(alpha):
+            return resize(frame[None], *size)[0]
+        small = resize(alpha[None], *size)[0]  # premultiplied, so that no edge takes on the colour beyond it
+        multiplied = resize((colour * alpha)[None], *size)[0]
+        return torch.cat([torch.where(small > 0, (multiplied / small.clamp(min=1e-6)).clamp(0, 1), resize(colour[None], *size)[0]), small])
+
+
+ALL = Pick()
+
+
+def read_video(path: Path, default_fps: Fraction = Fraction(8), pick: Pick = ALL) -> Footage:
     """Read a video file, a folder of pictures in name order, or one picture.
 
     Args:
         default_fps: rate of pictures, or of a file that names none.
 
     Raises:
-        VideoFileError: nothing there, no video in it, or damaged.
+        VideoFileError: nothing there, no video in it, damaged, or too short for what is picked.
     """
     if path.is_dir():
-        return read_pictures(_list_pictures(path), default_fps)
+        return read_pictures(list_pictures(path), default_fps, pick)
     if not path.is_file():
         raise VideoFileError(f"{path} is not there, expected a video file or a folder of pictures")
-    return read_pictures([path], default_fps) if path.suffix.lower() in PICTURES else _read_stream(path, default_fps)
+    if path.suffix.lower() in PICTURES and not _moves(path):
+        return read_pictures([path], default_fps, pick)
+    return _read_moving(path, default_fps, pick) if path.suffix.lower() in PICTURES else _read_stream(path, default_fps, pick)
 
 
-def _read_stream(path: Path, default_fps: Fraction) -> Footage:
+def _read_stream(path: Path, default_fps: Fraction, pick: Pick) -> Footage:
     import av
 
     try:
@@ -64,152 +118,149 @@ def _read_stream(path: Path, default_fps: Fraction) -> Footage:
                 raise VideoFileError(f"{path} holds no video stream")
             stream = container.streams.video[0]
             fps = stream.average_rate or stream.guessed_rate or default_fps
-            with_alpha = _has_alpha(stream)
-            wanted = "rgba64le" if with_alpha else "rgb48le"
-            frames = [frame.to_ndarray(format=wanted) for frame in container.decode(stream)]
+            frames = list(pick.frames(_decode(container, stream)))
     except (av.FFmpegError, ValueError, IndexError) as error:
         raise VideoFileError(f"{path} cannot be read as a video ({error}); is it complete?") from error
-    if not frames:
-        raise VideoFileError(f"{path} holds no frames")
-    pixels = torch.from_numpy(np.stack(frames).astype(np.float32) / 65535).permute(0, 3, 1, 2).contiguous()
-    return Footage(pixels[:, :3], pixels[:, 3:] if with_alpha else None, Fraction(fps))
+    return _footage(frames, pick.rate(fps), path)
 
 
-def _has_alpha(stream) -> bool:
-    pixel_format = stream.codec_context.format
-    return pixel_format is not None and any(c.is_alpha for c in pixel_format.components)
+def _decode(container, stream) -> Iterator[Tensor]:
+    """Frames [C, H, W] of a stream, four channels where it has alpha."""
+    import av
+
+    name = stream.codec_context.name
+    if stream.metadata.get("alpha_mode") == "1" and name in _ALPHA_DECODERS:
+        decoder = av.CodecContext.create(_ALPHA_DECODERS[name], "r")
+        decoder.extradata = stream.codec_context.extradata
+        decoded = (frame for packet in container.demux(stream) for frame in decoder.decode(packet if packet.size else None))
+    else:
+        decoded = container.decode(stream)
+    for frame in decoded:
+        yield from_array(frame.to_ndarray(format="rgba64le" if any(c.is_alpha for c in frame.format.components) else "rgb48le"))
 
 
-def _list_pictures(folder: Path) -> list[Path]:
-    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURES)
+def _moves(path: Path) -> bool:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as picture:
+            return getattr(picture, "n_frames", 1) > 1 and path.suffix.lower() in (".png", ".webp")
+    except (OSError, UnidentifiedImageError):
+        return False  # no picture of Pillow's; whoever reads it says what is wrong
+
+
+def _read_moving(path: Path, default_fps: Fraction, pick: Pick) -> Footage:
+    """Animated WebP and PNG: ffmpeg reads the first without motion."""
+    from PIL import Image
+
+    durations: list[float] = []
+
+    def frames(picture) -> Iterator[Tensor]:
+        for number in range(picture.n_frames):
+            picture.seek(number)
+            array = np.asarray(picture.convert("RGBA"))
+            durations.append(float(picture.info.get("duration", 0)))
+            yield from_array(array)
+
+    try:
+        with Image.open(path) as picture:
+            kept = list(pick.frames(frames(picture)))
+    except (OSError, EOFError, SyntaxError) as error:
+        raise VideoFileError(f"{path} cannot be read as a moving picture: {error}; is it complete?") from error
+    whole = sum(durations)
+    rate = Fraction(len(durations) * 1000 / whole).limit_denominator(1001) if whole else default_fps
+    return _footage(_without_full_alpha(kept), pick.rate(rate), path)
+
+
+def list_pictures(folder: Path) -> list[Path]:
+    """Pictures of a folder in name order; raises VideoFileError if there is none."""
+    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURES and not p.name.startswith("."))
     if not paths:
         raise VideoFileError(f"{folder} holds no pictures, expected frames as {', '.join(sorted(PICTURES))}")
     return paths
 
 
-def read_pictures(paths: list[Path], fps: Fraction = Fraction(8)) -> Footage:
+def read_pictures(paths: list[Path], fps: Fraction = Fraction(8), pick: Pick = ALL) -> Footage:
     """Read these pictures as the frames of a video; raises VideoFileError naming the one that is damaged."""
+    wanted = list(islice(paths, pick.start, pick.start + pick.every * pick.count if pick.count else None, pick.every))
+    frames = list(Pick(width=pick.width, height=pick.height).frames(_read_picture(path) for path in wanted))
+    if len({f.shape[-2:] for f in frames}) > 1:
+        raise VideoFileError(f"{paths[0].parent} holds pictures of different sizes, expected one size")
+    return _footage(_without_full_alpha(_equal_channels(frames)), pick.rate(fps), paths[0])
+
+
+def _equal_channels(frames: list[Tensor]) -> list[Tensor]:
+    if len({len(frame) for frame in frames}) < 2:
+        return frames
+    return [frame if len(frame) == 4 else torch.cat([frame, torch.ones_like(frame[:1])]) for frame in frames]
+
+
+def _read_picture(path: Path) -> Tensor:
+    """[3 or 4, H, W] at the file's own depth."""
     from PIL import Image, UnidentifiedImageError
 
-    frames = []
-    for path in paths:
-        try:
-            with Image.open(path) as picture:
-                frames.append(np.asarray(picture.convert("RGBA"), dtype=np.float32) / 255)
-        except (OSError, UnidentifiedImageError) as error:
-            raise VideoFileError(f"{path} cannot be read as a picture: {error}") from error
-    if len({f.shape for f in frames}) > 1:
-        raise VideoFileError(f"{paths[0].parent} holds pictures of different sizes, expected one size")
-    pixels = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2)
-    alpha = pixels[:, 3:]
-    return Footage(pixels[:, :3].contiguous(), None if bool((alpha == 1).all()) else alpha.contiguous(), fps)
+    if path.suffix.lower() == ".exr":
+        return first_layer(read_exr(path), path)
+    try:
+        if _is_deep_png(path):
+            return _read_deep_png(path)
+        with Image.open(path) as picture:
+            return from_array(np.asarray(picture.convert("RGBA" if "A" in picture.getbands() or "transparency" in picture.info else "RGB")))
+    except (OSError, UnidentifiedImageError, SyntaxError) as error:
+        raise VideoFileError(f"{path} cannot be read as a picture: {error}") from error
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside ``path`` that is renamed to it when the block ends well, and removed when not.
+def _is_deep_png(path: Path) -> bool:
+    with path.open("rb") as file:
+        head = file.read(25)
+    return head[:4] == b"\x89PNG" and head[24:25] == _DEPTH_16
+
+
+def _read_deep_png(path: Path) -> Tensor:
+    """16 bits; Pillow would cut them to 8."""
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            return next(_decode(container, container.streams.video[0]))
+    except (av.FFmpegError, StopIteration) as error:
+        raise VideoFileError(f"{path} cannot be read as a picture: {error}") from error
+
+
+def read_exr(path: Path) -> dict[str, Tensor]:
+    """Layers of an OpenEXR file by name, each [C, H, W] float32 as stored; '' has the channels without a layer name.
 
     Raises:
-        VideoFileError: the folder cannot be written to.
+        VideoFileError: OpenEXR is not installed, or the file is damaged.
     """
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield partial
-        os.replace(partial, path)
-    except OSError as error:
-        raise VideoFileError(f"{path} cannot be written: {error}") from error
-    finally:
-        if partial.exists():  # unlink would complain where the folder itself is none
-            partial.unlink()
-
-
-@dataclass(frozen=True)
-class Encoding:
-    """A row: how a video file is written.
-
-    Args:
-        array_format, top: of the frames handed to the encoder, and their largest value.
-    """
-
-    codec: str
-    pixel_format: str
-    array_format: str
-    top: int
-    options: Mapping[str, str]
-
-
-PRORES_4444 = Encoding("prores_ks", "yuva444p10le", "rgba64le", 65535, {"profile": "4444", "alpha_bits": "16", "vendor": "apl0"})
-H264 = Encoding("libx264", "yuv420p", "rgb24", 255, {"crf": "12", "preset": "medium", "movflags": "+faststart"})
-
-
-def write_prores(path: Path, colour: Tensor, alpha: Tensor, fps: float | Fraction) -> None:
-    """ProRes 4444 ``.mov`` with straight alpha of 16 bits.
-
-    Args:
-        colour: [N, 3, H, W]; alpha: [N, 1, H, W].
-    """
-    _encode(path, torch.cat([colour, alpha], 1), fps, PRORES_4444)
-
-
-def write_h264(path: Path, colour: Tensor, fps: float | Fraction) -> None:
-    """H.264 ``.mp4`` of an opaque layer, [N, 3, H, W]; odd sizes keep full chroma so that none has to be cut."""
-    odd = colour.shape[2] % 2 or colour.shape[3] % 2
-    _encode(path, colour, fps, replace(H264, pixel_format="yuv444p") if odd else H264)
-
-
-def _encode(path: Path, pixels: Tensor, fps: float | Fraction, form: Encoding) -> None:
-    import av
-    from av.video.reformatter import ColorRange, Colorspace
-
-    rate = Fraction(fps).limit_denominator(_LARGEST_RATE_DENOMINATOR)
-    array = quantise(pixels, form.top).permute(0, 2, 3, 1).contiguous().numpy()
+        import OpenEXR
+    except ImportError as error:
+        raise VideoFileError(f"{path} cannot be read: the package OpenEXR is not installed here; pip install OpenEXR") from error
     try:
-        with replacing(path) as partial, av.open(str(partial), "w") as container:
-            stream = container.add_stream(form.codec, rate=rate, options=dict(form.options))
-            stream.width, stream.height, stream.pix_fmt = pixels.shape[3], pixels.shape[2], form.pixel_format
-            context = stream.codec_context
-            # BT.709, limited range, and said so: untagged files are guessed at, differently by every program.
-            context.color_range, context.colorspace, context.color_primaries, context.color_trc = 1, 1, 1, 1
-            for picture in array:
-                frame = av.VideoFrame.from_ndarray(picture, format=form.array_format)
-                frame = frame.reformat(format=form.pixel_format, dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
-                container.mux(stream.encode(frame))
-            container.mux(stream.encode())
-    except av.FFmpegError as error:
-        raise VideoFileError(f"{path} cannot be written as {form.codec}: {error}") from error
+        with OpenEXR.File(str(path), separate_channels=True) as file:
+            planes = {name: np.array(channel.pixels, dtype=np.float32) for name, channel in file.channels().items()}
+    except (RuntimeError, ValueError) as error:
+        raise VideoFileError(f"{path} cannot be read as OpenEXR: {error}; is it complete?") from error
+    names = dict.fromkeys(name.rpartition(".")[0] for name in planes)
+    layers = {name: [planes[key] for letter in "RGBA" if (key := f"{name}.{letter}" if name else letter) in planes] for name in names}
+    return {name: torch.from_numpy(np.stack(found)) for name, found in layers.items() if len(found) in (3, 4)}
 
 
-def quantise(pixels: Tensor, top: int) -> Tensor:
-    """0..1 to whole numbers 0..top, rounded; uint8 or uint16."""
-    whole = (pixels.double().clamp(0, 1) * top).round()
-    return whole.to(torch.uint8) if top == 255 else whole.to(torch.int32).to(torch.uint16)
+def first_layer(layers: dict[str, Tensor], path: Path) -> Tensor:
+    """What every program shows of an OpenEXR file; raises VideoFileError if that is no colour."""
+    if not layers:
+        raise VideoFileError(f"{path} has no layer of R, G and B, expected colour")
+    return layers.get("", next(iter(layers.values())))
 
 
-def write_png_sequence(folder: Path, colour: Tensor, alpha: Tensor | None) -> list[Path]:
-    """One PNG a frame, ``00000.png`` on, 8 bits, straight alpha."""
-    pixels = colour if alpha is None else torch.cat([colour, alpha], 1)
-    paths = [folder / f"{i:05d}.png" for i in range(len(pixels))]
-    for path, picture in zip(paths, pixels):
-        write_picture(path, picture)
-    return paths
+def _without_full_alpha(frames: list[Tensor]) -> list[Tensor]:
+    """Pictures without transparency have no alpha, whatever their file type stores."""
+    return [frame[:3] for frame in frames] if all(len(f) == 4 and bool((f[3] == 1).all()) for f in frames) else frames
 
 
-def write_webp(path: Path, frames: Tensor, fps: float | Fraction) -> None:
-    """Animated lossless WebP of [N, 3, H, W], looping."""
-    from PIL import Image
-
-    pictures = [Image.fromarray(p.numpy()) for p in quantise(frames, 255).permute(0, 2, 3, 1).contiguous()]
-    with replacing(path) as partial:
-        pictures[0].save(partial, save_all=True, append_images=pictures[1:], duration=round(1000 / fps), loop=0, lossless=True)
-
-
-def write_picture(path: Path, picture: Tensor) -> None:
-    """[3 or 4, H, W] 0..1 as the file type that the name says."""
-    from PIL import Image
-
-    if picture.ndim != 3 or picture.shape[0] not in (3, 4):
-        raise FrameError(f"picture of {list(picture.shape)} met, expected [3 or 4, H, W]")
-    array = quantise(picture, 255).permute(1, 2, 0).contiguous().numpy()
-    with replacing(path) as partial:
-        Image.fromarray(array).save(partial)
+def _footage(frames: list[Tensor], fps: Fraction, path: Path) -> Footage:
+    if not frames:
+        raise VideoFileError(f"{path} holds no frames, or fewer than the first one picked")
+    pixels = torch.stack(frames)
+    return Footage(pixels[:, :3], pixels[:, 3:] if pixels.shape[1] == 4 else None, Fraction(fps))

@@ -6,7 +6,8 @@ from PIL import Image
 
 from layerflow_core.cli import main
 from layerflow_core.toy.world import draw_scene, render
-from layerflow_core.video.files import read_video, write_h264, write_prores
+from layerflow_core.video.encodings import write_h264, write_prores
+from layerflow_core.video.files import read_video
 
 FAST = ["--steps", "2", "--device", "cpu"]
 WORDS = ["--foreground", "a red solid star", "--background", "a night sky"]

@@ -31,8 +31,9 @@ from torch import Tensor
 from ...errors import DatasetError, FrameError, VideoFileError
 from ...layout import ALPHA, BACKGROUND, BLENDED, FOREGROUND, RGBA, THREE_TEXTS
 from ...rgba import over
-from ...video.files import Footage, read_video, write_png_sequence
+from ...video.files import Footage, read_video
 from ...video.frames import check_frames
+from ...video.pictures import write_png_sequence
 
 RECORD = "clip.json"
 _FIELDS = {"prompts", "fps"}

@@ -5,7 +5,11 @@ import torch
 
 from layerflow_core.errors import FrameError, VideoFileError
 from layerflow_core.toy.world import draw_scene, render
-from layerflow_core.video.files import quantise, read_video, replacing, write_h264, write_picture, write_png_sequence, write_prores
+from layerflow_core.video.atomic import replacing
+from layerflow_core.video.encodings import write_h264, write_prores
+from layerflow_core.video.files import read_video
+from layerflow_core.video.pictures import write_picture, write_png_sequence
+from layerflow_core.video.pixels import quantise
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,8 @@ import torch
 
 from layerflow_core.errors import DatasetError
 from layerflow_core.training.data.clip_folder import RECORD, ClipFolder, write_clip
-from layerflow_core.video.files import write_h264, write_picture, write_prores
+from layerflow_core.video.encodings import write_h264, write_prores
+from layerflow_core.video.pictures import write_picture
 
 
 def test_a_clip_comes_back_as_it_was_written(tmp_path, make_clip):

@@ -5,7 +5,7 @@ from layerflow_core import cli
 from layerflow_core.errors import DatasetError
 from layerflow_core.training.data.clip_folder import ClipFolder
 from layerflow_core.training.data.coarse import border_share, coarse_clips, overlap, read_masks, sort_masks
-from layerflow_core.video.files import write_png_sequence
+from layerflow_core.video.pictures import write_png_sequence
 
 
 def box(top, bottom, left, right):

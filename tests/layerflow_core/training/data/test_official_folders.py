@@ -5,7 +5,7 @@ import torch
 
 from layerflow_core.errors import DatasetError
 from layerflow_core.training.data.official_folders import OfficialFolder
-from layerflow_core.video.files import write_picture
+from layerflow_core.video.pictures import write_picture
 
 ENTRY = {"objects": {"1": {"frames": ["00000", "00001", "00002"]}}, "max_id": "1", "fg_prompt": "a dog", "bg_prompt": " a lawn", "bl_prompt": "both"}
 FOLDERS = {"youtubevos": ("JPEGImages/dog", "mask/dog", "impainting/dog"), "davis": ("dog/bl", "dog/mask")}

@@ -1,0 +1,152 @@
+"""Video files out, frame after frame: an encoding is a row, and memory does not grow with length.
+
+Alpha travels in the file's own alpha channel. Frames are BT.709, limited range, and say so: untagged files are guessed
+at, differently by every program.
+
+Legend: C channels (3, or 4 with alpha), H height, W width; 0..1, alpha 1 = opaque.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ..errors import FrameError, VideoFileError
+from .atomic import replacing
+from .pixels import to_array
+
+_LARGEST_RATE_DENOMINATOR = 1001  # 24000/1001 and its kin stay exact
+_BT709, _LIMITED = 1, 1
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """A row: how a video file is written.
+
+    Args:
+        suffix: of the file.
+        array_format, top: of the frames handed to the encoder, and their largest value.
+        even: chroma is halved, so odd sizes need ``odd_format``, or the encoding refuses them.
+        container: options of the file around it.
+    """
+
+    codec: str
+    suffix: str
+    pixel_format: str
+    array_format: str
+    top: int
+    options: Mapping[str, str]
+    odd_format: str = ""
+    container: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def has_alpha(self) -> bool:
+        return self.array_format.startswith("rgba")
+
+
+_MOVIE = {"movflags": "+faststart+use_metadata_tags"}
+PRORES_4444 = Encoding("prores_ks", ".mov", "yuva444p10le", "rgba64le", 65535, {"profile": "4444", "alpha_bits": "16", "vendor": "apl0"}, container=_MOVIE)
+VP9_ALPHA = Encoding("libvpx-vp9", ".webm", "yuva420p", "rgba", 255,
+                     {"crf": "12", "b": "0", "row-mt": "1", "cpu-used": "2", "auto-alt-ref": "0"}, "yuva420p")  # fmt: skip
+H264 = Encoding("libx264", ".mp4", "yuv420p", "rgb24", 255, {"crf": "12", "preset": "medium"}, "yuv444p", _MOVIE)
+H265 = Encoding("libx265", ".mp4", "yuv420p10le", "rgb48le", 65535, {"crf": "14", "preset": "medium", "x265-params": "log-level=error"}, "yuv444p10le",
+                {**_MOVIE, "strict": "experimental"})  # fmt: skip
+PRORES_422 = Encoding("prores_ks", ".mov", "yuv422p10le", "rgb48le", 65535, {"profile": "hq", "vendor": "apl0"}, "yuv444p10le", _MOVIE)
+
+
+def write_stream(path: Path, frames: Iterable[Tensor], fps: float | Fraction, form: Encoding, notes: Mapping[str, Any] | None = None) -> None:
+    """Encode frames as they come.
+
+    Args:
+        frames: each [C, H, W] as the encoding takes it; one or more.
+        notes: metadata of the file; values that are no text become JSON.
+
+    Raises:
+        FrameError: no frames, or of different sizes.
+        VideoFileError: the file cannot be written.
+    """
+    import av
+
+    rate = exact_rate(fps)
+    arrays = _arrays(frames, form, path)
+    first = next(arrays)
+    try:
+        with replacing(path) as partial, av.open(str(partial), "w", container_options=dict(form.container)) as container:
+            for key, value in (notes or {}).items():
+                container.metadata[key] = value if isinstance(value, str) else json.dumps(value)
+            stream = _open_stream(container, form, rate, first.shape)
+            for array in _chain(first, arrays):
+                container.mux(stream.encode(_to_frame(array, form, stream.pix_fmt)))
+            container.mux(stream.encode())
+    except av.FFmpegError as error:
+        raise VideoFileError(f"{path} cannot be written as {form.codec}: {error}") from error
+
+
+def exact_rate(fps: float | Fraction) -> Fraction:
+    """The rational frame rate that is meant, 24000/1001 for 23.976."""
+    return Fraction(fps).limit_denominator(_LARGEST_RATE_DENOMINATOR)
+
+
+def _arrays(frames: Iterable[Tensor], form: Encoding, path: Path) -> Iterator[np.ndarray]:
+    expected = None
+    for number, frame in enumerate(frames):
+        expected = expected or (4 if form.has_alpha else 3, *frame.shape[-2:])
+        if tuple(frame.shape) != expected:
+            raise FrameError(f"{path.name}: frame {number} of {list(frame.shape)} met, expected {list(expected)}")
+        yield to_array(frame, form.top)
+    if expected is None:
+        raise FrameError(f"{path.name}: no frames met, expected one or more")
+
+
+def _chain(first: np.ndarray, others: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    yield first
+    yield from others
+
+
+def _open_stream(container, form: Encoding, rate: Fraction, shape: tuple[int, ...]):
+    height, width = shape[:2]
+    odd = height % 2 or width % 2
+    stream = container.add_stream(form.codec, rate=rate, options=dict(form.options))
+    stream.width, stream.height, stream.pix_fmt = width, height, (odd and form.odd_format) or form.pixel_format
+    context = stream.codec_context
+    context.color_range, context.colorspace, context.color_primaries, context.color_trc = _LIMITED, _BT709, _BT709, _BT709
+    context.thread_count, context.thread_type = 0, "AUTO"
+    return stream
+
+
+def _to_frame(array: np.ndarray, form: Encoding, pixel_format: str):
+    import av
+    from av.video.reformatter import ColorRange, Colorspace
+
+    frame = av.VideoFrame.from_ndarray(array, format=form.array_format)
+    return frame.reformat(format=pixel_format, dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
+
+
+def write_prores(path: Path, colour: Tensor, alpha: Tensor, fps: float | Fraction) -> None:
+    """ProRes 4444 ``.mov`` with alpha of 16 bits.
+
+    Args:
+        colour: [N, 3, H, W]; alpha: [N, 1, H, W].
+    """
+    write_stream(path, with_alpha(colour, alpha), fps, PRORES_4444)
+
+
+def write_h264(path: Path, colour: Tensor, fps: float | Fraction) -> None:
+    """H.264 ``.mp4`` of an opaque layer, [N, 3, H, W]; odd sizes keep full chroma so that none has to be cut."""
+    write_stream(path, colour, fps, H264)
+
+
+def with_alpha(colour: Tensor, alpha: Tensor) -> Iterator[Tensor]:
+    """Frame after frame [4, H, W] of [N, 3, H, W] and [N, 1, H, W]."""
+    import torch
+
+    return (torch.cat([c, a]) for c, a in zip(colour, alpha))
+
+

@@ -1,0 +1,172 @@
+"""Pictures out: PNG of 8 and 16 bits, OpenEXR, moving WebP and PNG, Photoshop documents.
+
+Legend: N frames, C channels (3, or 4 with alpha), H height, W width; 0..1, alpha 1 = opaque.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import FrameError, VideoFileError
+from .atomic import replacing
+from .pixels import quantise, to_array
+
+_PNG_START = 33  # signature and header, which all other chunks follow
+_PNG_FORMATS = {(3, 255): "rgb24", (4, 255): "rgba", (3, 65535): "rgb48be", (4, 65535): "rgba64be"}
+_WEBP_NOTES = {"prompt": 0x0110, "workflow": 0x010F}  # EXIF fields where ComfyUI's frontend looks for them
+PICTURE_NUMBER = "{:05d}"
+
+
+def write_png(path: Path, picture: Tensor, top: int = 255, notes: Mapping[str, Any] | None = None) -> None:
+    """A PNG of 8 (``top`` 255) or 16 bits (65535), straight alpha.
+
+    Args:
+        picture: [C, H, W].
+        notes: text chunks; values that are no text become JSON.
+
+    Raises:
+        FrameError: no picture.
+        VideoFileError: it cannot be written.
+    """
+    if picture.ndim != 3 or (form := _PNG_FORMATS.get((picture.shape[0], top))) is None:
+        raise FrameError(f"picture of {list(picture.shape)} met, expected [3 or 4, H, W]")
+    data = _encode_png(to_array(picture, top), form)
+    with replacing(path) as partial:
+        partial.write_bytes(data[:_PNG_START] + _png_notes(notes or {}) + data[_PNG_START:])
+
+
+def _encode_png(array: np.ndarray, form: str) -> bytes:
+    import av
+
+    context = av.CodecContext.create("png", "w")
+    context.height, context.width = array.shape[:2]
+    context.pix_fmt, context.time_base = form, Fraction(1, 1)
+    frame = av.VideoFrame.from_ndarray(array.astype(array.dtype.newbyteorder(">")) if array.dtype == np.uint16 else array, format=form)
+    return b"".join(bytes(packet) for packet in (*context.encode(frame), *context.encode()))
+
+
+def _png_notes(notes: Mapping[str, Any]) -> bytes:
+    """Text chunks of a PNG (W3C PNG, 11.3.3); JSON is pure ASCII."""
+    chunks = b""
+    for key, value in notes.items():
+        body = key.encode() + b"\0" + (value if isinstance(value, str) else json.dumps(value)).encode("latin-1", "replace")
+        chunks += struct.pack(">I", len(body)) + b"tEXt" + body + struct.pack(">I", zlib.crc32(b"tEXt" + body))
+    return chunks
+
+
+def write_png_sequence(folder: Path, colour: Tensor, alpha: Tensor | None) -> list[Path]:
+    """One PNG a frame, ``00000.png`` on, 8 bits, straight alpha."""
+    paths = []
+    for number, picture in enumerate(colour):
+        paths.append(folder / f"{PICTURE_NUMBER.format(number)}.png")
+        write_png(paths[-1], picture if alpha is None else torch.cat([picture, alpha[number]]))
+    return paths
+
+
+def write_picture(path: Path, picture: Tensor) -> None:
+    """[3 or 4, H, W] 0..1 as the file type that the name says."""
+    from PIL import Image
+
+    if picture.ndim != 3 or picture.shape[0] not in (3, 4):
+        raise FrameError(f"picture of {list(picture.shape)} met, expected [3 or 4, H, W]")
+    with replacing(path) as partial:
+        Image.fromarray(to_array(picture, 255)).save(partial)
+
+
+def write_exr(path: Path, layers: Mapping[str, Tensor], fps: Fraction, notes: Mapping[str, Any] | None = None) -> None:
+    """One frame of several layers in half floats.
+
+    Args:
+        layers: by name, each [C, H, W], values as they are, also below 0 and above 1; the first one's channels are
+            R, G, B, A themselves, which every program shows; the others' are ``name.R`` and so on.
+
+    Raises:
+        VideoFileError: OpenEXR is not installed, or the file cannot be written.
+    """
+    exr = _import("OpenEXR", "OpenEXR", path)
+    channels = {}
+    for number, (name, picture) in enumerate(layers.items()):
+        prefix = "" if number == 0 else f"{name}."
+        channels |= {prefix + letter: np.ascontiguousarray(plane) for letter, plane in zip("RGBA", picture.detach().cpu().numpy().astype(np.float16))}
+    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in (notes or {}).items()}
+    header = {"compression": exr.ZIP_COMPRESSION, "type": exr.scanlineimage, "framesPerSecond": fps, **texts}
+    with replacing(path) as partial:
+        try:
+            with exr.File(header, channels) as file:
+                file.write(str(partial))
+        except RuntimeError as error:
+            raise VideoFileError(f"{path} cannot be written: {error}") from error
+
+
+def write_webp(path: Path, frames: Iterable[Tensor], fps: float | Fraction, notes: Mapping[str, Any] | None = None) -> None:
+    """Animated lossless WebP of frames [C, H, W], looping; equal neighbours stay frames of their own."""
+    texts = notes or {}
+    from PIL import Image
+
+    exif = Image.Exif()
+    for key, field in _WEBP_NOTES.items():
+        if key in texts:
+            exif[field] = f"{key}:{json.dumps(texts[key])}"
+    _write_moving(path, frames, fps, lossless=True, exact=True, minimize_size=False, kmin=1, kmax=1, exif=exif)
+
+
+def write_apng(path: Path, frames: Iterable[Tensor], fps: float | Fraction, notes: Mapping[str, Any] | None = None) -> None:
+    """Animated PNG of frames [C, H, W], looping, 8 bits."""
+    from PIL.PngImagePlugin import PngInfo
+
+    info = PngInfo()
+    for key, value in (notes or {}).items():
+        info.add_text(key, value if isinstance(value, str) else json.dumps(value))
+    _write_moving(path, frames, fps, pnginfo=info, disposal=1, blend=0)
+
+
+def _write_moving(path: Path, frames: Iterable[Tensor], fps: float | Fraction, **options: Any) -> None:
+    from PIL import Image
+
+    pictures = (Image.fromarray(quantise(frame, 255).permute(1, 2, 0).contiguous().numpy()) for frame in frames)
+    first = next(pictures, None)
+    if first is None:
+        raise FrameError(f"{path.name}: no frames met, expected one or more")
+    with replacing(path) as partial:
+        first.save(partial, save_all=True, append_images=pictures, duration=round(1000 / fps), loop=0, **options)
+
+
+def write_psd(path: Path, layers: Mapping[str, Tensor], hidden: Iterable[str] = ()) -> None:
+    """A Photoshop document of one frame, 8 bits, straight alpha.
+
+    Args:
+        layers: by name, each [C, H, W], the lowest first.
+        hidden: of these, the ones that are not shown when it is opened.
+
+    Raises:
+        VideoFileError: psd-tools is not installed, or the file cannot be written.
+    """
+    from PIL import Image
+
+    document_type = _import("psd_tools", "psd-tools", path).PSDImage
+    height, width = next(iter(layers.values())).shape[-2:]
+    document = document_type.new("RGB", (width, height))
+    for name, picture in layers.items():
+        layer = document.create_pixel_layer(Image.fromarray(to_array(picture, 255)), name=name)
+        layer.visible = name not in set(hidden)
+    with replacing(path) as partial:
+        document.save(str(partial))
+
+
+def _import(module: str, package: str, path: Path):
+    import importlib
+
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise VideoFileError(f"{path} cannot be written: the package {package} is not installed here; pip install {package}") from error
