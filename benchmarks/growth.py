@@ -39,6 +39,13 @@ ROWS = {
 }
 
 
+def _time_step(model: LayerFlowModel) -> float:
+    size, layout = model.config.network, model.config.layout
+    x = torch.randn(1, layout.frames, size.latent_channels, size.latent_height, size.latent_width, device=model.network.position_table.device)
+    predict = predictor(model, layout, torch.randn(1, model.config.text_length, size.text_embed_dim), None)
+    return time_call(lambda: predict(x, 500))
+
+
 def main() -> None:
     blocks, height, width = (int(number) for number in (sys.argv[1:] or ("2", "12", "18")))
     device, dtype = ("cuda", torch.bfloat16) if torch.cuda.is_available() else ("cpu", torch.float32)
@@ -49,10 +56,7 @@ def main() -> None:
     times: dict[str, list[float]] = {name: [] for name in models}
     for _ in range(ROUNDS + 1):  # the first warms up
         for name, model in models.items():
-            size = model.config.network
-            x = torch.randn(1, model.config.layout.frames, size.latent_channels, height, width, device=device)
-            predict = predictor(model, model.config.layout, torch.randn(1, model.config.text_length, size.text_embed_dim), None)
-            times[name].append(time_call(lambda: predict(x, 500)))
+            times[name].append(_time_step(model))
     first = next(iter(models))
     base, least = min(times[first][1:]), network_peak(models[first], 2, torch.device(device))
     print(f"{blocks} blocks, {height} x {width} latents, {dtype}, {device}\n\n| | tokens | time | memory beside weights |\n|---|---|---|---|")

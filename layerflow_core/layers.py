@@ -6,7 +6,7 @@ Legend: N frames, H height, W width; 0..1, straight colour, alpha 1 = opaque, fl
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -44,12 +44,15 @@ class LayerVideo:
         foregrounds: in layout order; the later ones lie above.
         background, blended: [N, 3, H, W], None where the layout has no such clip.
         fps: frames a second.
+        residual: [N, 3, H, W], -1..1: what the blended scene has beyond foregrounds over background, such as shadows
+            and reflections; None where nobody has asked for it.
     """
 
     foregrounds: tuple[Foreground, ...]
     background: Tensor | None
     blended: Tensor | None
     fps: float
+    residual: Tensor | None = None
 
     @property
     def foreground(self) -> Tensor:
@@ -69,6 +72,12 @@ class LayerVideo:
         for layer in self.foregrounds:
             canvas = over(layer.colour, layer.opacity, canvas)
         return canvas
+
+    def with_residual(self) -> LayerVideo:
+        """The same layers, and blended minus recomposition in float; raises FrameError without background or blended."""
+        if self.blended is None:
+            raise FrameError("these layers have no blended scene, expected one: a residual is what it has beyond the other layers")
+        return replace(self, residual=self.blended - self.recompose())
 
     def clips(self) -> dict[str, Tensor]:
         """Every picture layer by name, for saving and showing; alpha under ``{foreground}.alpha``."""

@@ -33,6 +33,16 @@ def over(foreground: Tensor, alpha: Tensor, background: Tensor, opacity: float =
     return colour + background * (1 - share)
 
 
+def premultiply(colour: Tensor, alpha: Tensor) -> Tensor:
+    """Straight colour [..., 3, H, W] to premultiplied."""
+    return colour * alpha
+
+
+def unpremultiply(colour: Tensor, alpha: Tensor) -> Tensor:
+    """Premultiplied colour to straight, 0..1; black where nothing is seen."""
+    return torch.where(alpha > 0, colour / alpha.clamp(min=torch.finfo(alpha.dtype).tiny), 0.0).clamp(0, 1)
+
+
 def to_model(clips: Mapping[str, Tensor], layout: Layout) -> dict[str, Tensor]:
     """Straight layers to the clips the model sees.
 

@@ -24,6 +24,7 @@ from .pixels import to_array
 
 _LARGEST_RATE_DENOMINATOR = 1001  # 24000/1001 and its kin stay exact
 _BT709, _LIMITED = 1, 1
+_RGB_CODECS = ("apng",)
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,8 @@ class Encoding:
     Args:
         suffix: of the file.
         array_format, top: of the frames handed to the encoder, and their largest value.
-        even: chroma is halved, so odd sizes need ``odd_format``, or the encoding refuses them.
-        container: options of the file around it.
+        odd_format: pixel format of odd sizes, which halved chroma would cut.
+        container, muxer: options of the file around it, and its kind where the suffix does not tell.
     """
 
     codec: str
@@ -45,6 +46,7 @@ class Encoding:
     options: Mapping[str, str]
     odd_format: str = ""
     container: Mapping[str, str] = field(default_factory=dict)
+    muxer: str | None = None
 
     @property
     def has_alpha(self) -> bool:
@@ -54,7 +56,8 @@ class Encoding:
 _MOVIE = {"movflags": "+faststart+use_metadata_tags"}
 PRORES_4444 = Encoding("prores_ks", ".mov", "yuva444p10le", "rgba64le", 65535, {"profile": "4444", "alpha_bits": "16", "vendor": "apl0"}, container=_MOVIE)
 VP9_ALPHA = Encoding("libvpx-vp9", ".webm", "yuva420p", "rgba", 255,
-                     {"crf": "12", "b": "0", "row-mt": "1", "cpu-used": "2", "auto-alt-ref": "0"}, "yuva420p")  # fmt: skip
+                     {"crf": "0", "b": "0", "row-mt": "1", "cpu-used": "2", "auto-alt-ref": "0"}, "yuva420p")  # fmt: skip
+APNG = Encoding("apng", ".png", "rgba", "rgba", 255, {}, container={"plays": "0"}, muxer="apng")
 H264 = Encoding("libx264", ".mp4", "yuv420p", "rgb24", 255, {"crf": "12", "preset": "medium"}, "yuv444p", _MOVIE)
 H265 = Encoding("libx265", ".mp4", "yuv420p10le", "rgb48le", 65535, {"crf": "14", "preset": "medium", "x265-params": "log-level=error"}, "yuv444p10le",
                 {**_MOVIE, "strict": "experimental"})  # fmt: skip
@@ -78,7 +81,7 @@ def write_stream(path: Path, frames: Iterable[Tensor], fps: float | Fraction, fo
     arrays = _arrays(frames, form, path)
     first = next(arrays)
     try:
-        with replacing(path) as partial, av.open(str(partial), "w", container_options=dict(form.container)) as container:
+        with replacing(path) as partial, av.open(str(partial), "w", form.muxer, container_options=dict(form.container)) as container:
             for key, value in (notes or {}).items():
                 container.metadata[key] = value if isinstance(value, str) else json.dumps(value)
             stream = _open_stream(container, form, rate, first.shape)
@@ -116,8 +119,10 @@ def _open_stream(container, form: Encoding, rate: Fraction, shape: tuple[int, ..
     stream = container.add_stream(form.codec, rate=rate, options=dict(form.options))
     stream.width, stream.height, stream.pix_fmt = width, height, (odd and form.odd_format) or form.pixel_format
     context = stream.codec_context
-    context.color_range, context.colorspace, context.color_primaries, context.color_trc = _LIMITED, _BT709, _BT709, _BT709
     context.thread_count, context.thread_type = 0, "AUTO"
+    if form.codec in _RGB_CODECS:
+        return stream
+    context.color_range, context.colorspace, context.color_primaries, context.color_trc = _LIMITED, _BT709, _BT709, _BT709
     return stream
 
 
@@ -126,7 +131,12 @@ def _to_frame(array: np.ndarray, form: Encoding, pixel_format: str):
     from av.video.reformatter import ColorRange, Colorspace
 
     frame = av.VideoFrame.from_ndarray(array, format=form.array_format)
-    return frame.reformat(format=pixel_format, dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
+    if form.codec in _RGB_CODECS:
+        return frame
+    frame = frame.reformat(format=pixel_format, dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
+    for tag in ("color_primaries", "color_trc"):  # ProRes has them in every frame
+        setattr(frame, tag, _BT709)
+    return frame
 
 
 def write_prores(path: Path, colour: Tensor, alpha: Tensor, fps: float | Fraction) -> None:

@@ -136,7 +136,13 @@ def _decode(container, stream) -> Iterator[Tensor]:
     else:
         decoded = container.decode(stream)
     for frame in decoded:
-        yield from_array(frame.to_ndarray(format="rgba64le" if any(c.is_alpha for c in frame.format.components) else "rgb48le"))
+        yield from_array(frame.to_ndarray(format=_array_format(frame.format)))
+
+
+def _array_format(pixel_format) -> str:
+    """Frames of 8 bits are read as such: on the way to 16 ffmpeg's scaler would round all of them down."""
+    alpha, deep = any(c.is_alpha for c in pixel_format.components), max(c.bits for c in pixel_format.components) > 8
+    return {(False, False): "rgb24", (True, False): "rgba", (False, True): "rgb48le", (True, True): "rgba64le"}[alpha, deep]
 
 
 def _moves(path: Path) -> bool:

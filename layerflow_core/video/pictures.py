@@ -6,6 +6,7 @@ Legend: N frames, C channels (3, or 4 with alpha), H height, W width; 0..1, alph
 from __future__ import annotations
 
 import json
+import shutil
 import struct
 import zlib
 from collections.abc import Iterable, Mapping
@@ -19,7 +20,8 @@ from torch import Tensor
 
 from ..errors import FrameError, VideoFileError
 from .atomic import replacing
-from .pixels import quantise, to_array
+from .encodings import APNG, write_stream
+from .pixels import to_array
 
 _PNG_START = 33  # signature and header, which all other chunks follow
 _PNG_FORMATS = {(3, 255): "rgb24", (4, 255): "rgba", (3, 65535): "rgb48be", (4, 65535): "rgba64be"}
@@ -51,7 +53,7 @@ def _encode_png(array: np.ndarray, form: str) -> bytes:
     context = av.CodecContext.create("png", "w")
     context.height, context.width = array.shape[:2]
     context.pix_fmt, context.time_base = form, Fraction(1, 1)
-    frame = av.VideoFrame.from_ndarray(array.astype(array.dtype.newbyteorder(">")) if array.dtype == np.uint16 else array, format=form)
+    frame = av.VideoFrame.from_ndarray(array, format=form)  # PyAV swaps the bytes itself
     return b"".join(bytes(packet) for packet in (*context.encode(frame), *context.encode()))
 
 
@@ -109,36 +111,34 @@ def write_exr(path: Path, layers: Mapping[str, Tensor], fps: Fraction, notes: Ma
 
 
 def write_webp(path: Path, frames: Iterable[Tensor], fps: float | Fraction, notes: Mapping[str, Any] | None = None) -> None:
-    """Animated lossless WebP of frames [C, H, W], looping; equal neighbours stay frames of their own."""
-    texts = notes or {}
+    """Animated lossless WebP of frames [C, H, W], looping. Its encoder wants all frames at once."""
     from PIL import Image
 
+    texts = notes or {}
     exif = Image.Exif()
     for key, field in _WEBP_NOTES.items():
         if key in texts:
             exif[field] = f"{key}:{json.dumps(texts[key])}"
-    _write_moving(path, frames, fps, lossless=True, exact=True, minimize_size=False, kmin=1, kmax=1, exif=exif)
+    pictures = [Image.fromarray(to_array(frame, 255)) for frame in frames]
+    if not pictures:
+        raise FrameError(f"{path.name}: no frames met, expected one or more")
+    with replacing(path) as partial:
+        pictures[0].save(partial, save_all=True, append_images=pictures[1:], duration=round(1000 / fps), loop=0, lossless=True, exact=True, exif=exif)
 
 
 def write_apng(path: Path, frames: Iterable[Tensor], fps: float | Fraction, notes: Mapping[str, Any] | None = None) -> None:
-    """Animated PNG of frames [C, H, W], looping, 8 bits."""
-    from PIL.PngImagePlugin import PngInfo
-
-    info = PngInfo()
-    for key, value in (notes or {}).items():
-        info.add_text(key, value if isinstance(value, str) else json.dumps(value))
-    _write_moving(path, frames, fps, pnginfo=info, disposal=1, blend=0)
-
-
-def _write_moving(path: Path, frames: Iterable[Tensor], fps: float | Fraction, **options: Any) -> None:
-    from PIL import Image
-
-    pictures = (Image.fromarray(quantise(frame, 255).permute(1, 2, 0).contiguous().numpy()) for frame in frames)
-    first = next(pictures, None)
-    if first is None:
-        raise FrameError(f"{path.name}: no frames met, expected one or more")
+    """Animated PNG of frames [4, H, W], looping, 8 bits, straight alpha."""
     with replacing(path) as partial:
-        first.save(partial, save_all=True, append_images=pictures, duration=round(1000 / fps), loop=0, **options)
+        write_stream(partial, frames, fps, APNG)
+        if notes:
+            insert_notes(partial, notes)
+
+
+def insert_notes(path: Path, notes: Mapping[str, Any]) -> None:
+    """Put text chunks behind the header of a PNG that is there."""
+    with path.open("rb") as old, replacing(path) as partial, partial.open("wb") as new:
+        new.write(old.read(_PNG_START) + _png_notes(notes))
+        shutil.copyfileobj(old, new)
 
 
 def write_psd(path: Path, layers: Mapping[str, Tensor], hidden: Iterable[str] = ()) -> None:
@@ -155,7 +155,7 @@ def write_psd(path: Path, layers: Mapping[str, Tensor], hidden: Iterable[str] = 
 
     document_type = _import("psd_tools", "psd-tools", path).PSDImage
     height, width = next(iter(layers.values())).shape[-2:]
-    document = document_type.new("RGB", (width, height))
+    document = document_type.new("RGBA", (width, height))  # else alpha would become a mask
     for name, picture in layers.items():
         layer = document.create_pixel_layer(Image.fromarray(to_array(picture, 255)), name=name)
         layer.visible = name not in set(hidden)
