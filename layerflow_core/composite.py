@@ -78,6 +78,13 @@ def composite_over(foreground: Tensor, alpha: Tensor, background: Tensor, placem
     return over(foreground, alpha, background, placement.opacity, placement.premultiplied)
 
 
+def add_residual(composite: Tensor, residual: Tensor, scale: float = 1.0) -> Tensor:
+    """A composite [N, 3, H, W] with what its layers do not explain, [N, 3, H, W] of -1..1; raises FrameError where they do not fit."""
+    if residual.shape != composite.shape:
+        raise FrameError(f"residual of {_shape(residual)} and composite of {_shape(composite)} met, expected equal frames, height and width")
+    return composite + residual * scale
+
+
 def _shape(pixels: Tensor) -> str:
     return f"{pixels.shape[0]} frames of {pixels.shape[3]} x {pixels.shape[2]}"
 

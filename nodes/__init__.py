@@ -5,13 +5,21 @@ from .composite_rgba import CompositeRGBA
 from .condition_layer import ConditionLayer
 from .decompose_video import DecomposeVideo
 from .download_layerflow import DownloadLayerFlow
+from .join_layers import JoinLayers
 from .layer_prompts import LayerPrompts
+from .layer_residual import LayerResidual
 from .layer_sampler import LayerSampler
 from .layerflow_lora import LayerFlowLoRA
 from .layerflow_speed import LayerFlowSpeed
 from .load_layerflow import LoadLayerFlow
+from .load_layers import LoadLayers
 from .model_files import register_model_folder
+from .preview_layers import PreviewLayers
+from .refine_alpha import RefineAlpha
 from .sample_clip import LayerFlowSampleClip
+from .save_layers import SaveLayers
+from .split_layers import SplitLayers
+from .transform_layer import TransformLayer
 
 register_model_folder()
 
@@ -29,6 +37,14 @@ NODE_CLASS_MAPPINGS = {
         LayerFlowSampleClip,
         CollectLayerClip,
         DownloadLayerFlow,
+        PreviewLayers,
+        SaveLayers,
+        LoadLayers,
+        LayerResidual,
+        TransformLayer,
+        RefineAlpha,
+        JoinLayers,
+        SplitLayers,
     )
 }
 NODE_DISPLAY_NAME_MAPPINGS = {
@@ -43,4 +59,12 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "LayerFlowSampleClip": "LayerFlow Sample Clip",
     "CollectLayerClip": "LayerFlow Collect Layer Clip",
     "DownloadLayerFlow": "LayerFlow Download",
+    "PreviewLayers": "LayerFlow Preview Layers",
+    "SaveLayers": "LayerFlow Save Layers",
+    "LoadLayers": "LayerFlow Load Layers",
+    "LayerResidual": "LayerFlow Layer Residual",
+    "TransformLayer": "LayerFlow Transform Layer",
+    "RefineAlpha": "LayerFlow Refine Alpha",
+    "JoinLayers": "LayerFlow Join Layers",
+    "SplitLayers": "LayerFlow Split Layers",
 }

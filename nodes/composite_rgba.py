@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from ..layerflow_core.composite import LENGTHS, RESIZES, Placement, composite_over
+from dataclasses import replace
+
+from ..layerflow_core.composite import LENGTHS, RESIZES, Placement, add_residual, composite_over
+from ..layerflow_core.editing import Transform, transform
 from ..layerflow_core.errors import FrameError
 from .host import CATEGORY
-from .images import ALPHA_MEANINGS, to_alpha, to_frames, to_image
+from .images import ALPHA_MEANINGS, LAYERS, to_alpha, to_frames, to_image
 
 COLOURS = ("straight", "premultiplied")
 
@@ -34,13 +37,26 @@ class CompositeRGBA:
                 "length": (LENGTHS, {"default": "error", "tooltip": "Different frame counts: refuse, hold the shorter one's last frame, loop it, or trim the longer one."}),
                 "alpha_is": (ALPHA_MEANINGS, {"default": ALPHA_MEANINGS[0], "tooltip": "What 1 means in the MASK at 'alpha'."}),
             },
-            "optional": {"alpha": ("MASK", {"tooltip": "Alpha of the foreground; LayerFlow's 'alpha' output fits as it is."})},
+            "optional": {
+                "alpha": ("MASK", {"tooltip": "Alpha of the foreground; LayerFlow's 'alpha' output fits as it is."}),
+                "above": (LAYERS, {"tooltip": "More foregrounds, put over this one in their order, e.g. from JoinLayers."}),
+                "residual": ("IMAGE", {"tooltip": "From LayerResidual: shadows, reflections and all else that the blended scene has beyond its layers. Added to the composite."}),
+                "residual_scale": ("FLOAT", {"default": 1.0, "min": -4.0, "max": 4.0, "step": 0.01, "tooltip": "1: as it was. 0: none."}),
+                "residual_follows": ("BOOLEAN", {"default": True, "tooltip": "The residual moves with the foreground by (x, y). Off: it stays."}),
+            },
         }  # fmt: skip
 
-    def composite(self, foreground, background, colour, opacity, x, y, resize, length, alpha_is, alpha=None) -> tuple:
+    def composite(self, foreground, background, colour, opacity, x, y, resize, length, alpha_is, alpha=None, above=None, residual=None,
+                  residual_scale=1.0, residual_follows=True) -> tuple:  # fmt: skip
         pixels, own_alpha = to_frames(foreground, "foreground")
         matte = to_alpha(alpha, alpha_is) if alpha is not None else own_alpha
         if matte is None:
             raise FrameError("the foreground has no alpha: connect a MASK to 'alpha', or an IMAGE with four channels")
         placement = Placement(opacity, x, y, colour == COLOURS[1], resize, length)
-        return (to_image(composite_over(pixels, matte, to_frames(background, "background")[0], placement)),)
+        canvas = composite_over(pixels, matte, to_frames(background, "background")[0], placement)
+        for layer in above.foregrounds if above is not None else ():
+            canvas = composite_over(layer.colour, layer.opacity, canvas, replace(placement, opacity=1.0, x=0, y=0, premultiplied=False))
+        if residual is not None:
+            move = Transform(x, y) if residual_follows else Transform()
+            canvas = add_residual(canvas, transform(to_frames(residual, "residual")[0], move), residual_scale)
+        return (to_image(canvas),)

@@ -7,7 +7,7 @@ from ..layerflow_core.layout import BLENDED
 from ..layerflow_core.pipeline import Run
 from ..layerflow_core.video.frames import FITS
 from .host import CATEGORY, comfy_host
-from .images import LAYER_NAMES, LAYER_TOOLTIPS, LAYER_TYPES, to_frames, to_outputs
+from .images import LAYER_NAMES, LAYER_TOOLTIPS, LAYER_TYPES, LAYERS, LAYERS_TOOLTIP, to_frames, to_outputs
 from .sampling_inputs import SAMPLING_INPUTS, read_settings
 
 
@@ -16,7 +16,7 @@ class DecomposeVideo:
 
     CATEGORY = CATEGORY
     DESCRIPTION = "Takes a video apart into transparent foreground and clean background. Any size, two frames or more; what comes out has exactly the frames and size that went in."
-    RETURN_TYPES, RETURN_NAMES, OUTPUT_TOOLTIPS = LAYER_TYPES, LAYER_NAMES, LAYER_TOOLTIPS
+    RETURN_TYPES, RETURN_NAMES, OUTPUT_TOOLTIPS = (*LAYER_TYPES, LAYERS), (*LAYER_NAMES, "layers"), (*LAYER_TOOLTIPS, LAYERS_TOOLTIP)
     FUNCTION = "decompose"
 
     @classmethod
@@ -37,4 +37,5 @@ class DecomposeVideo:
     def decompose(self, model, images, prompts, seed, steps, guidance, scale, solver, fit, overlap, fps, node_id=None) -> tuple:
         run = Run(prompts, {}, read_settings(model, (BLENDED,), steps, guidance, scale, solver), seed)
         frames, _ = to_frames(images)
-        return to_outputs(decompose(model, frames, run, fps, fit, overlap, comfy_host(node_id)))
+        made = decompose(model, frames, run, fps, fit, overlap, comfy_host(node_id))
+        return (*to_outputs(made), made)

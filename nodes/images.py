@@ -12,6 +12,8 @@ from ..layerflow_core.errors import FrameError
 from ..layerflow_core.layers import LayerVideo
 
 ALPHA_MEANINGS = ("alpha (1 = opaque)", "transparency (1 = transparent)")
+LAYERS = "LAYERFLOW_LAYERS"
+LAYERS_TOOLTIP = "All layers in one: for PreviewLayers, SaveLayers, LayerResidual and SplitLayers."
 LAYER_TYPES = ("IMAGE", "MASK", "IMAGE", "IMAGE", "IMAGE", "MASK", "FLOAT")
 LAYER_NAMES = ("foreground", "alpha", "background", "blended", "foreground_rgba", "transparency", "fps")
 LAYER_TOOLTIPS = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..layerflow_core.footage import fit_given
 from ..layerflow_core.pipeline import Run, make_layers
 from .host import CATEGORY, comfy_host
-from .images import LAYER_NAMES, LAYER_TOOLTIPS, LAYER_TYPES, to_outputs
+from .images import LAYER_NAMES, LAYER_TOOLTIPS, LAYER_TYPES, LAYERS, LAYERS_TOOLTIP, to_outputs
 from .sampling_inputs import SAMPLING_INPUTS, read_settings
 
 
@@ -14,7 +14,7 @@ class LayerSampler:
 
     CATEGORY = CATEGORY
     DESCRIPTION = "Draws transparent foreground, background and blended scene in one pass. With 'given' from ConditionLayer it draws only the layers that are missing."
-    RETURN_TYPES, RETURN_NAMES, OUTPUT_TOOLTIPS = LAYER_TYPES, LAYER_NAMES, LAYER_TOOLTIPS
+    RETURN_TYPES, RETURN_NAMES, OUTPUT_TOOLTIPS = (*LAYER_TYPES, LAYERS), (*LAYER_NAMES, "layers"), (*LAYER_TOOLTIPS, LAYERS_TOOLTIP)
     FUNCTION = "sample"
 
     @classmethod
@@ -32,4 +32,5 @@ class LayerSampler:
     def sample(self, model, prompts, seed, steps, guidance, scale, solver, given=None, node_id=None) -> tuple:
         layers = {} if given is None else fit_given(model, given.layers_for(model.config.layout), given.fit, given.timing)
         run = Run(prompts, layers, read_settings(model, layers, steps, guidance, scale, solver), seed)
-        return to_outputs(make_layers(model, run, comfy_host(node_id)))
+        made = make_layers(model, run, comfy_host(node_id))
+        return (*to_outputs(made), made)

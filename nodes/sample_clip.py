@@ -6,7 +6,7 @@ from ..layerflow_core.layers import Foreground, LayerVideo
 from ..layerflow_core.layout import FOREGROUND
 from ..layerflow_core.toy.world import FPS, draw_scene, render
 from .host import CATEGORY
-from .images import LAYER_NAMES, LAYER_TOOLTIPS, LAYER_TYPES, to_outputs
+from .images import LAYER_NAMES, LAYER_TOOLTIPS, LAYER_TYPES, LAYERS, LAYERS_TOOLTIP, to_outputs
 
 
 class LayerFlowSampleClip:
@@ -14,9 +14,9 @@ class LayerFlowSampleClip:
 
     CATEGORY = CATEGORY
     DESCRIPTION = "A short clip with known layers, for trying things out. Replace it by a video loader for your own footage."
-    RETURN_TYPES = (*LAYER_TYPES, "LAYERFLOW_PROMPTS")
-    RETURN_NAMES = (*LAYER_NAMES, "prompts")
-    OUTPUT_TOOLTIPS = (*LAYER_TOOLTIPS, "What the layers show, as LayerPrompts would say it.")
+    RETURN_TYPES = (*LAYER_TYPES, "LAYERFLOW_PROMPTS", LAYERS)
+    RETURN_NAMES = (*LAYER_NAMES, "prompts", "layers")
+    OUTPUT_TOOLTIPS = (*LAYER_TOOLTIPS, "What the layers show, as LayerPrompts would say it.", LAYERS_TOOLTIP)
     FUNCTION = "draw"
 
     @classmethod
@@ -27,4 +27,4 @@ class LayerFlowSampleClip:
         scene = draw_scene(seed, held_out=True)
         true = render(scene)
         layers = LayerVideo((Foreground(FOREGROUND, true.foreground, true.alpha),), true.background.contiguous(), true.blended, FPS)
-        return (*to_outputs(layers), scene.prompts)
+        return (*to_outputs(layers), scene.prompts, layers)

@@ -31,6 +31,14 @@ def quick():
     return SamplerSettings(2, "constant", 3.0)
 
 
+def _save_path(prefix: str, root: str, width: int = 0, height: int = 0) -> tuple:
+    """As ComfyUI counts: one more than the largest number there is."""
+    folder, name = (Path(root) / prefix).parent, Path(prefix).name
+    folder.mkdir(parents=True, exist_ok=True)
+    numbers = [int(path.stem.removeprefix(f"{name}_").split("_")[0]) for path in folder.glob(f"{name}_*")]
+    return str(folder), name, max(numbers, default=0) + 1, str(Path(prefix).parent), prefix
+
+
 @pytest.fixture(scope="session")
 def host(tmp_path_factory) -> types.SimpleNamespace:
     """Stand-ins for the modules of ComfyUI that the nodes use; ``progress`` records, ``interrupt`` cancels."""
@@ -84,6 +92,8 @@ def host(tmp_path_factory) -> types.SimpleNamespace:
     paths.get_filename_list = lambda name: sorted(str(p.relative_to(state.models / name)) for p in (state.models / name).rglob("*") if p.suffix in (".safetensors", ".pt"))
     paths.get_full_path_or_raise = lambda folder, name: str(state.models / folder / name)
     paths.get_output_directory = lambda: str(state.models.parent / "output")
+    paths.get_input_directory = lambda: str(state.models.parent / "input")
+    paths.get_save_image_path = _save_path
     paths.get_temp_directory = lambda: str(state.models.parent / "temp")
     state.interrupted = InterruptProcessingException
     fakes = {"comfy": comfy, "comfy.model_management": management, "comfy.model_patcher": patching, "comfy.utils": utils, "folder_paths": paths}

@@ -6,36 +6,8 @@ import pytest
 import torch
 
 PACK = Path(__file__).parents[2]
-IDS = {"LoadLayerFlow", "LayerPrompts", "LayerSampler", "DecomposeVideo", "ConditionLayer", "CompositeRGBA", "LayerFlowSampleClip", "LayerFlowLoRA", "LayerFlowSpeed", "CollectLayerClip", "DownloadLayerFlow"}
+IDS = {"LoadLayerFlow", "LayerPrompts", "LayerSampler", "DecomposeVideo", "ConditionLayer", "CompositeRGBA", "LayerFlowSampleClip", "LayerFlowLoRA", "LayerFlowSpeed", "CollectLayerClip", "DownloadLayerFlow", "PreviewLayers", "SaveLayers", "LoadLayers", "LayerResidual", "TransformLayer", "RefineAlpha", "JoinLayers", "SplitLayers"}
 SAMPLING = {"seed": 1, "steps": 2, "guidance": "model default", "scale": 6.0, "solver": "model default"}
-
-
-@pytest.fixture
-def call(pack):
-    """Run a node the way ComfyUI does, defaults filled in."""
-
-    def run(name, /, **inputs):
-        cls = pack.NODE_CLASS_MAPPINGS[name]
-        defaults = {}
-        for key, (kind, *options) in cls.INPUT_TYPES()["required"].items():
-            if options and "default" in options[0]:
-                defaults[key] = options[0]["default"]
-            elif isinstance(kind, (list, tuple)):
-                defaults[key] = kind[0]
-        return getattr(cls(), cls.FUNCTION)(**{**defaults, **inputs})
-
-    return run
-
-
-@pytest.fixture
-def model(call):
-    return call("LoadLayerFlow")[0]
-
-
-@pytest.fixture
-def clip(call):
-    """foreground, alpha, background, blended, rgba, transparency, fps, prompts"""
-    return call("LayerFlowSampleClip", seed=8)
 
 
 def test_ids_are_forever(pack):

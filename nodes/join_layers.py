@@ -1,0 +1,74 @@
+"""JoinLayers: pictures and masks of any graph as layers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..layerflow_core.errors import FrameError
+from ..layerflow_core.layer_files import check_layers
+from ..layerflow_core.layers import Foreground, LayerVideo
+from ..layerflow_core.layout import BACKGROUND, BLENDED, FOREGROUND
+from .host import CATEGORY
+from .images import ALPHA_MEANINGS, LAYERS, LAYERS_TOOLTIP, to_alpha, to_frames
+
+
+class JoinLayers:
+    """A foreground with what lies behind it; chained, a stack of foregrounds."""
+
+    CATEGORY = CATEGORY
+    DESCRIPTION = "Makes layers of ComfyUI's pictures, masks or a VIDEO. With 'below' connected, the foreground is laid on top of those layers: chain nodes for a stack."
+    RETURN_TYPES, RETURN_NAMES, OUTPUT_TOOLTIPS = (LAYERS,), ("layers",), (LAYERS_TOOLTIP,)
+    FUNCTION = "join"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        return {
+            "required": {
+                "name": ("STRING", {"default": FOREGROUND, "tooltip": "Of the foreground; file names are made of it."}),
+                "alpha_is": (ALPHA_MEANINGS, {"default": ALPHA_MEANINGS[0], "tooltip": "What 1 means in the MASK at 'alpha'."}),
+                "fps": ("FLOAT", {"default": 8.0, "min": 0.1, "max": 240.0, "step": 0.001, "tooltip": "Frames a second; a VIDEO's and 'below' say it themselves."}),
+            },
+            "optional": {
+                "foreground": ("IMAGE", {"tooltip": "Colour, straight; a fourth channel is its alpha."}),
+                "alpha": ("MASK", {"tooltip": "Alpha of the foreground."}),
+                "video": ("VIDEO", {"tooltip": "Instead of 'foreground': a video, with its alpha where ComfyUI reads one."}),
+                "background": ("IMAGE", {"tooltip": "The scene without the foreground."}),
+                "blended": ("IMAGE", {"tooltip": "The whole scene."}),
+                "below": (LAYERS, {"tooltip": "Layers that the foreground is laid on."}),
+            },
+        }  # fmt: skip
+
+    def join(self, name, alpha_is, fps, foreground=None, alpha=None, video=None, background=None, blended=None, below=None) -> tuple:
+        colour, matte, rate = _read_foreground(foreground, video)
+        if alpha is not None:
+            matte = to_alpha(alpha, alpha_is)
+        layer = Foreground(_unused(name.strip() or FOREGROUND, below), colour, matte)
+        layers = below or LayerVideo((), None, None, rate or fps)
+        layers = replace(layers, foregrounds=(*layers.foregrounds, layer), residual=None)
+        for kind, image in ((BACKGROUND, background), (BLENDED, blended)):
+            if image is not None:
+                layers = replace(layers, **{kind: to_frames(image, kind)[0]})
+        check_layers(layers)
+        return (layers,)
+
+
+def _read_foreground(foreground, video):
+    """Colour, alpha and rate of whichever is connected."""
+    if (foreground is None) == (video is None):
+        raise FrameError("expected exactly one of 'foreground' and 'video': connect one of them")
+    if foreground is not None:
+        return *to_frames(foreground, FOREGROUND), None
+    components = video.get_components()
+    colour, own = to_frames(components.images, "video")
+    alpha = getattr(components, "alpha", None)  # hosts before 0.8 do not read one
+    if own is None and alpha is not None:
+        own = to_alpha(alpha if alpha.ndim == 3 else alpha[..., 0])
+    return colour, own, float(components.frame_rate)
+
+
+def _unused(name: str, below: LayerVideo | None) -> str:
+    taken = {BACKGROUND, BLENDED, "residual", *(layer.name for layer in (below.foregrounds if below else ()))}
+    number, wanted = 2, name
+    while wanted in taken:
+        wanted, number = f"{name}{number}", number + 1
+    return wanted

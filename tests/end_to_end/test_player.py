@@ -1,0 +1,174 @@
+"""The layer player in a real browser: what its canvas shows, against the true composite."""
+
+import numpy as np
+import pytest
+
+from .browser import chromium, open_page, run_and_wait
+from .comfy_server import PACK, error_of
+
+ARTIFACTS = PACK / "tests" / "artifacts"
+GRAPH = {
+    "1": {"class_type": "LayerFlowSampleClip", "inputs": {"seed": 8}},
+    "2": {"class_type": "LayerResidual", "inputs": {"layers": ["1", 8]}},
+    "3": {"class_type": "PreviewLayers", "inputs": {"layers": ["2", 0], "longest_side": 720}},
+}
+PLAYER = "app.graph._nodes.find(n => n.type === 'PreviewLayers').layerflowPlayer"
+
+pytestmark = pytest.mark.skipif(chromium() is None, reason="no Chromium here")
+
+
+@pytest.fixture(scope="module")
+def page(server):
+    with open_page(server, 1400, 1000) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def player(server, page, checkout):
+    """The player after a run."""
+    page.evaluate("async (graph) => { await app.loadApiJson(graph, 'player') }", GRAPH)
+    page.wait_for_timeout(1500)
+    page.evaluate("() => { const at = {LayerFlowSampleClip: [40, 80], LayerResidual: [40, 480], PreviewLayers: [460, 80]}; for (const n of app.graph._nodes) n.pos = at[n.type] }")
+    entry = run_and_wait(page, server)
+    assert entry["status"]["status_str"] == "success", error_of(entry)
+    page.wait_for_function(f"{PLAYER}.frames?.peek(0)", timeout=30_000)
+    ARTIFACTS.mkdir(exist_ok=True)
+    page.keyboard.press(".")
+    page.wait_for_timeout(800)
+    page.screenshot(path=str(ARTIFACTS / f"{checkout.name}-player.png"))
+    return page
+
+
+@pytest.fixture(scope="module")
+def truth():
+    from layerflow_core.layers import Foreground, LayerVideo
+    from layerflow_core.toy.world import draw_scene, render
+
+    true = render(draw_scene(8, held_out=True))
+    return LayerVideo((Foreground("foreground", true.foreground, true.alpha),), true.background.contiguous(), true.blended, 8.0)
+
+
+@pytest.fixture(autouse=True)
+def fresh(player):
+    """Every test begins with the player as it is after a run."""
+    player.evaluate(f"""async () => {{ const p = {PLAYER}; p.stop(); p.setLoop(true); p.setMatte(false); p.setWipe(null); p.setBackdrop('black');
+        p.layers.sort((a, b) => a.row - b.row);
+        p.layers.forEach((l, i) => {{ l.visible = l.kind === 'foreground' || l.kind === 'background'; l.opacity = 1; l.solo = false }}); p.changed(); await p.show(0) }}""")
+
+
+def canvas(page) -> np.ndarray:
+    """[H, W, 3] bytes that are on the screen."""
+    data = page.evaluate(f"() => {{ const c = {PLAYER}.canvas; return [c.width, c.height, [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]] }}")
+    return np.array(data[2], dtype=np.uint8).reshape(data[1], data[0], 4)[..., :3].astype(int)
+
+
+def differs(page, expected) -> int:
+    return int(abs(canvas(page) - np.rint(255 * expected.permute(1, 2, 0).numpy())).max())
+
+
+def press(page, layer: str, text: str) -> None:
+    page.locator(f".layerflow-player .layer[data-layer='{layer}'] button", has_text=text).first.click()
+
+
+def test_it_shows_the_composite(player, truth):
+    assert differs(player, truth.recompose()[0]) <= 2
+
+
+def test_solo_and_mute(player, truth):
+    press(player, "background", "S")
+    assert differs(player, truth.background[0]) <= 1
+    press(player, "background", "S")
+    press(player, "background", "M")
+    assert differs(player, truth.foreground[0] * truth.alpha[0]) <= 2, "over black"
+    press(player, "background", "M")
+    press(player, "foreground", "M")
+    assert differs(player, truth.background[0]) <= 1
+
+
+def test_opacity_and_order(player, truth):
+    player.evaluate(f"{PLAYER}.setOpacity(1, 0.5)")
+    half = truth.foreground[0] * truth.alpha[0] * 0.5 + truth.background[0] * (1 - truth.alpha[0] * 0.5)
+    assert differs(player, half) <= 2
+    player.evaluate(f"{PLAYER}.setOpacity(1, 1)")
+    press(player, "foreground", "↓")
+    assert differs(player, truth.background[0]) <= 1, "the background lies above now"
+    names = player.locator(".layerflow-player .layer .name").all_text_contents()
+    assert names == ["blended", "residual", "background", "foreground"]
+
+
+def test_residual_blended_matte_and_wipe(player, truth):
+    press(player, "residual", "M")
+    assert differs(player, truth.blended[0]) <= 4
+    press(player, "residual", "M")
+    player.get_by_role("button", name="matte").click()
+    assert differs(player, truth.alpha[0].expand(3, -1, -1)) <= 1
+    player.get_by_role("button", name="matte").click()
+    player.get_by_role("button", name="wipe").click()
+    import torch
+
+    wiped = torch.cat([truth.recompose()[0][..., :48], truth.blended[0][..., 48:]], -1)
+    assert differs(player, wiped) <= 2
+
+
+def test_backdrop(player, truth):
+    press(player, "foreground", "S")
+    player.locator(".layerflow-player select").select_option("white")
+    alpha = truth.alpha[0]
+    assert differs(player, truth.foreground[0] * alpha + 1 - alpha) <= 2
+    player.locator(".layerflow-player select").select_option("checker")
+    shown = canvas(player)[(alpha[0] == 0).numpy()]
+    assert {tuple(v) for v in shown} == {(102, 102, 102), (153, 153, 153)}
+
+
+def test_scrub_step_and_keys(player, truth):
+    screen = player.locator(".layerflow-player canvas")
+    player.locator(".layerflow-player input[title='Frame']").fill("9")
+    player.wait_for_function(f"{PLAYER}.frame === 9 && {PLAYER}.frames.peek(9)")
+    assert differs(player, truth.recompose()[9]) <= 2
+    player.locator(".layerflow-player").focus()
+    for key, frame in (("ArrowRight", 10), ("ArrowLeft", 9), ("End", 15), ("ArrowRight", 0), ("ArrowLeft", 15), ("Home", 0)):
+        player.keyboard.press(key)
+        player.wait_for_function(f"{PLAYER}.frame === {frame}")
+    player.keyboard.press("Shift+Digit3")  # from the top: blended, residual, foreground
+    player.wait_for_function(f"!{PLAYER}.layers[1].visible")
+    screen.hover()
+    assert "background" in player.locator(".layerflow-player .readout").text_content()
+
+
+def test_it_plays_at_its_rate_and_loops(player):
+    player.evaluate(f"() => {{ window.seen = []; const p = {PLAYER}; const show = p.show.bind(p); p.show = (i) => {{ window.seen.push([i, performance.now()]); return show(i) }} }}")
+    player.locator(".layerflow-player button[title^='Play']").click()
+    player.wait_for_timeout(4500)
+    player.locator(".layerflow-player button[title^='Play']").click()
+    seen = player.evaluate("window.seen")
+    frames = [frame for frame, _ in seen]
+    assert frames == [(1 + i) % 16 for i in range(len(frames))] and len(frames) > 17, "in order and around"
+    rate = (len(seen) - 1) / (seen[-1][1] - seen[0][1]) * 1000
+    assert 5 < rate < 9
+    count = len(player.evaluate("window.seen"))
+    player.wait_for_timeout(500)
+    assert len(player.evaluate("window.seen")) == count, "it stands still once stopped"
+    player.evaluate(f"() => {{ delete {PLAYER}.show }}")
+
+
+def test_pixel_values_under_the_pointer(player, truth):
+    box = player.locator(".layerflow-player canvas").bounding_box()
+    x, y = 40, 30
+    player.mouse.move(box["x"] + (x + 0.5) / 96 * box["width"], box["y"] + (y + 0.5) / 64 * box["height"])
+    text = player.locator(".layerflow-player .readout").text_content()
+    value = np.rint(255 * truth.background[0, :, y, x].numpy()).astype(int)
+    assert f"{x}, {y}:" in text and f"background {value[0]} {value[1]} {value[2]}" in text
+    assert f"α {float(truth.alpha[0, 0, y, x]):.2f}" in text or f"α {float(truth.alpha[0, 0, y, x]):.3f}" in text
+
+
+def test_many_players_leave_nothing_behind(server, player):
+    """Twelve players are opened and removed; their frames go with them."""
+    player.evaluate("""() => { window.players = []; const run = app.graph._nodes.find(n => n.type === 'PreviewLayers').layerflowPlayer;
+        for (let i = 0; i < 12; i++) { const n = LiteGraph.createNode('PreviewLayers'); app.graph.add(n); n.layerflowPlayer.open(run.run, run.frames.urls); window.players.push(n) } }""")
+    player.wait_for_timeout(1500)
+    assert player.evaluate("window.players.every(n => n.layerflowPlayer.frames.decoded.size > 0)")
+    player.evaluate("() => { for (const n of window.players) app.graph.remove(n) }")
+    player.wait_for_timeout(500)
+    assert player.evaluate("window.players.every(n => n.layerflowPlayer.frames === null && n.layerflowPlayer.canvas.width === 0 && !n.layerflowPlayer.playing)")
+    assert player.evaluate("document.querySelectorAll('.layerflow-player').length") == 1
+    assert player.evaluate("document.querySelectorAll('video').length") == 0
