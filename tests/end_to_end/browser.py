@@ -26,12 +26,16 @@ def open_page(server: Server, width: int = 2600, height: int = 1200) -> Iterator
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=flags)
         try:
-            page = browser.new_page(viewport={"width": width, "height": height})
-            page.goto(server.url)
-            page.wait_for_function("window.app?.graph && window.LiteGraph && 'LoadLayerFlow' in LiteGraph.registered_node_types", timeout=LOAD_MS)
-            yield page
+            yield new_page(browser, server, width, height)
         finally:
             browser.close()
+
+
+def new_page(browser, server: Server, width: int = 2600, height: int = 1200):
+    page = browser.new_page(viewport={"width": width, "height": height})
+    page.goto(server.url)
+    page.wait_for_function("window.app?.graph && window.LiteGraph && 'LoadLayerFlow' in LiteGraph.registered_node_types", timeout=LOAD_MS)
+    return page
 
 
 def open_graph(page, graph: dict) -> None:

@@ -96,7 +96,7 @@ def start(checkout: Path, base: Path) -> Server:
     """Start a server on a free port with only this pack installed."""
     for name in ("custom_nodes", "input", "output", "user/default"):
         (base / name).mkdir(parents=True, exist_ok=True)
-    (base / "user/default/comfy.settings.json").write_text('{"Comfy.TutorialCompleted": true}')
+    (base / "user/default/comfy.settings.json").write_text('{"Comfy.TutorialCompleted": true, "Comfy.Minimap.Visible": false}')
     (base / "custom_nodes" / "ComfyUI-LayerFlow").symlink_to(PACK)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from .browser import chromium, open_page, run_and_wait
+from .browser import chromium, new_page, open_page, run_and_wait
 from .comfy_server import PACK, error_of
 
 ARTIFACTS = PACK / "tests" / "artifacts"
@@ -26,6 +26,10 @@ def page(server):
 @pytest.fixture(scope="module")
 def player(server, page, checkout):
     """The player after a run."""
+    return run_player(page, server, f"{checkout.name}-player")
+
+
+def run_player(page, server, name: str):
     page.evaluate("async (graph) => { await app.loadApiJson(graph, 'player') }", GRAPH)
     page.wait_for_timeout(1500)
     page.evaluate("() => { const at = {LayerFlowSampleClip: [40, 80], LayerResidual: [40, 480], PreviewLayers: [460, 80]}; for (const n of app.graph._nodes) n.pos = at[n.type] }")
@@ -35,7 +39,7 @@ def player(server, page, checkout):
     ARTIFACTS.mkdir(exist_ok=True)
     page.keyboard.press(".")
     page.wait_for_timeout(800)
-    page.screenshot(path=str(ARTIFACTS / f"{checkout.name}-player.png"))
+    page.screenshot(path=str(ARTIFACTS / f"{name}.png"))
     return page
 
 
@@ -172,3 +176,20 @@ def test_many_players_leave_nothing_behind(server, player):
     assert player.evaluate("window.players.every(n => n.layerflowPlayer.frames === null && n.layerflowPlayer.canvas.width === 0 && !n.layerflowPlayer.playing)")
     assert player.evaluate("document.querySelectorAll('.layerflow-player').length") == 1
     assert player.evaluate("document.querySelectorAll('video').length") == 0
+
+
+def test_the_vue_renderer_shows_it_too(server, checkout, player, truth):
+    if player.evaluate("app.ui.settings.settingsParamLookup?.['Comfy.VueNodes.Enabled'] === undefined && app.extensionManager?.setting?.get('Comfy.VueNodes.Enabled') === undefined"):
+        pytest.skip("this frontend has no Vue nodes")
+    page = new_page(player.context.browser, server, 1400, 1000)
+    page.evaluate("async () => { await app.extensionManager.setting.set('Comfy.VueNodes.Enabled', true) }")
+    try:
+        run_player(page, server, f"{checkout.name}-player-vue")
+        page.evaluate(f"{PLAYER}.setBackdrop('black')")
+        assert page.locator(".lg-node .layerflow-player").count() == 1
+        assert differs(page, truth.recompose()[0]) <= 2
+        press(page, "foreground", "M")
+        assert differs(page, truth.background[0]) <= 1
+    finally:
+        page.evaluate("async () => { await app.extensionManager.setting.set('Comfy.VueNodes.Enabled', false) }")
+        page.close()

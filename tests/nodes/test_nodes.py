@@ -48,7 +48,7 @@ print(sorted(paths.folder_names_and_paths))
 
 
 def test_alpha_and_transparency_cannot_be_mistaken(clip):
-    foreground, alpha, background, blended, rgba, transparency, fps, _ = clip
+    foreground, alpha, background, blended, rgba, transparency, fps, *_ = clip
     assert foreground.shape == (16, 64, 96, 3) and alpha.shape == (16, 64, 96) and rgba.shape == (16, 64, 96, 4)
     assert torch.equal(transparency, 1 - alpha) and torch.equal(rgba[..., 3], alpha)
     a = alpha[..., None]
@@ -70,7 +70,7 @@ def test_composite_takes_every_polarity_and_channel_count(call, clip):
 
 def test_sampler_outputs_fit_comfyui(call, model, clip):
     prompts = call("LayerPrompts")[0]
-    foreground, alpha, background, blended, rgba, transparency, fps = call("LayerSampler", model=model, prompts=prompts, **SAMPLING)
+    foreground, alpha, background, blended, rgba, transparency, fps, layers = call("LayerSampler", model=model, prompts=prompts, **SAMPLING)
     assert foreground.shape == background.shape == blended.shape == (16, 64, 96, 3)
     assert torch.equal(rgba[..., 3], alpha) and torch.equal(transparency, 1 - alpha)
     assert all(t.dtype == torch.float32 and t.is_contiguous() for t in (foreground, alpha, background, blended, rgba))

@@ -8,7 +8,7 @@ const STYLE = `
   padding: 4px; font: 11px sans-serif; color: var(--input-text, #ddd); background: var(--comfy-input-bg, #222); outline: none; overflow: hidden }
 .layerflow-player:focus-visible { box-shadow: inset 0 0 0 1px #6aa0ff }
 .layerflow-player .screen { flex: 1 1 auto; min-height: 60px; display: flex; align-items: center; justify-content: center; overflow: hidden }
-.layerflow-player canvas { max-width: 100%; max-height: 100%; object-fit: contain; image-rendering: auto; cursor: crosshair }
+.layerflow-player canvas { cursor: crosshair }
 .layerflow-player .bar { display: flex; gap: 4px; align-items: center; flex-wrap: wrap }
 .layerflow-player .bar .grow { flex: 1; min-width: 60px }
 .layerflow-player button { font: inherit; min-width: 22px; padding: 1px 4px; color: inherit; background: var(--comfy-menu-bg, #333); border: 1px solid #5555; border-radius: 3px; cursor: pointer }
@@ -39,14 +39,15 @@ export class LayerPlayer {
     this.playing = false
     this.view = { backdrop: BACKDROPS.checker, matte: false, wipe: null }
     this.element = this.build()
-    this.observer = new ResizeObserver(() => this.draw())
-    this.observer.observe(this.element)
+    this.observer = new ResizeObserver(() => this.fit())
+    this.observer.observe(this.screen)
   }
 
   build() {
     this.canvas = make('canvas', { width: 1, height: 1 })
     this.canvas.addEventListener('pointermove', (event) => this.readAt(event))
     this.canvas.addEventListener('pointerleave', () => this.say(''))
+    this.screen = make('div', { className: 'screen' }, this.canvas)
     this.play = make('button', { textContent: '▶', title: 'Play (Space)', onclick: () => this.toggle() })
     this.loop = make('button', { textContent: '⟳', title: 'Loop (L)', onclick: () => this.setLoop(!this.looping) })
     this.scrub = make('input', { type: 'range', min: 0, max: 0, value: 0, className: 'grow', title: 'Frame', oninput: () => this.show(Number(this.scrub.value)) })
@@ -63,7 +64,7 @@ export class LayerPlayer {
     this.list = make('div', { className: 'layers' })
     this.readout = make('div', { className: 'readout', textContent: 'Run the graph to see its layers.' })
     const player = make('div', { className: 'layerflow-player', tabIndex: 0, title: HELP },
-      make('style', { textContent: STYLE }), make('div', { className: 'screen' }, this.canvas), time, look, this.list, this.readout)
+      make('style', { textContent: STYLE }), this.screen, time, look, this.list, this.readout)
     player.addEventListener('keydown', (event) => this.onKey(event))
     // The graph's own shortcuts and dragging must not see what is meant for the player.
     for (const kind of ['pointerdown', 'wheel', 'dblclick']) player.addEventListener(kind, (event) => event.stopPropagation())
@@ -85,6 +86,7 @@ export class LayerPlayer {
     }))
     this.canvas.width = run.width
     this.canvas.height = run.height
+    this.fit()
     this.scrub.max = urls.length - 1
     const hasBlended = this.layers.some((layer) => layer.kind === 'blended')
     this.wipe.disabled = this.edge.disabled = !hasBlended
@@ -92,6 +94,14 @@ export class LayerPlayer {
     this.say('')
     this.sync()
     return this.show(Math.min(this.frame, urls.length - 1))
+  }
+
+  /* As large as the node allows, in its own aspect. */
+  fit() {
+    if (!this.run) return
+    const scale = Math.min(this.screen.clientWidth / this.run.width, this.screen.clientHeight / this.run.height)
+    this.canvas.style.width = `${Math.floor(this.run.width * scale)}px`
+    this.canvas.style.height = `${Math.floor(this.run.height * scale)}px`
   }
 
   listLayers() {
