@@ -23,6 +23,7 @@ from .atomic import replacing
 from .pixels import to_array
 
 _LARGEST_RATE_DENOMINATOR = 1001  # 24000/1001 and its kin stay exact
+_NEAR = Fraction(1, 200)  # how far a rate that was rounded by hand lies from its own
 _BT709, _LIMITED = 1, 1
 _RGB_CODECS = ("apng",)
 
@@ -93,8 +94,10 @@ def write_stream(path: Path, frames: Iterable[Tensor], fps: float | Fraction, fo
 
 
 def exact_rate(fps: float | Fraction) -> Fraction:
-    """The rational frame rate that is meant, 24000/1001 for 23.976."""
-    return Fraction(fps).limit_denominator(_LARGEST_RATE_DENOMINATOR)
+    """The rational frame rate that is meant: 24000/1001 for 23.976 and 23.98."""
+    rate = Fraction(fps).limit_denominator(_LARGEST_RATE_DENOMINATOR)
+    ntsc = Fraction(round(rate * Fraction(1001, 1000)) * 1000, 1001)
+    return ntsc if rate.denominator > 1 and abs(ntsc - rate) < _NEAR else rate
 
 
 def _arrays(frames: Iterable[Tensor], form: Encoding, path: Path) -> Iterator[np.ndarray]:

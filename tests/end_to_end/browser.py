@@ -89,6 +89,7 @@ _ARRANGE = """
       for (const w of n.widgets ?? []) if (w.name === 'control_after_generate') w.value = 'fixed';
       n.setSize(n.computeSize());
       n.size[0] = Math.max(n.size[0], 300);
+      if (n.type === 'PreviewLayers') n.setSize([460, 560]);
       if (n.type === 'SaveVideo') n.size[1] = Math.max(n.size[1], 330);
       if (n.type === 'LayerSampler' || n.type === 'DecomposeVideo') n.size[1] += 120;
       if (n.type === 'CompositeRGBA') left = x;

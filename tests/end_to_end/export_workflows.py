@@ -5,11 +5,15 @@ Run as ``python -m tests.end_to_end.export_workflows``; give COMFYUI_DIR the old
 
 from __future__ import annotations
 
+import base64
 import json
 import tempfile
 from pathlib import Path
 
+import torch
+
 from layerflow_core.video.files import read_video
+from layerflow_core.video.pixels import to_array
 
 from .browser import open_graph, open_page, run_and_wait, to_ui_graph
 from .comfy_server import PACK, checkouts, start
@@ -21,10 +25,10 @@ def middle_frame(path: Path):
     """Of a moving picture or a video, as RGBA."""
     from PIL import Image
 
-    if path.suffix == ".mp4":
-        frames = read_video(path).colour
-        picture = (frames[len(frames) // 2] * 255).round().byte().permute(1, 2, 0).numpy()
-        return Image.fromarray(picture).convert("RGBA")
+    if path.suffix in (".mp4", ".mov"):
+        footage = read_video(path)
+        pixels = footage.colour if footage.alpha is None else torch.cat([footage.colour, footage.alpha], 1)
+        return Image.fromarray(to_array(pixels[len(pixels) // 2], 255)).convert("RGBA")
     with Image.open(path) as moving:
         moving.seek(moving.n_frames // 2)
         return moving.convert("RGBA")
@@ -45,6 +49,19 @@ def write_thumbnail(pictures: list[Path], target: Path) -> None:
     sheet.save(target, quality=88)
 
 
+def player_pictures(page) -> list[Path]:
+    """What the player shows, in three moments, for graphs that save nothing a picture can be made of."""
+    folder, player = Path(tempfile.mkdtemp()), "app.graph._nodes.find(n => n.type === 'PreviewLayers').layerflowPlayer"
+    paths = []
+    for frame in (0, 5, 10, 15):
+        page.evaluate(f"{player}.show({frame})")
+        page.wait_for_timeout(500)
+        url = page.evaluate(f"{player}.canvas.toDataURL('image/png')")
+        paths.append(folder / f"{frame:02d}.png")
+        paths[-1].write_bytes(base64.b64decode(url.split(",")[1]))
+    return paths
+
+
 def main() -> None:
     server = start(checkouts()[0], Path(tempfile.mkdtemp()))
     try:
@@ -55,7 +72,8 @@ def main() -> None:
                 target.write_text(json.dumps(graph, indent=1) + "\n")
                 open_graph(page, graph)
                 entry = run_and_wait(page, server)
-                write_thumbnail(sorted(server.saved(entry)), target.with_suffix(".jpg"))
+                pictures = [path for path in sorted(server.saved(entry)) if path.suffix != ".json"]
+                write_thumbnail([path for path in pictures if path.suffix != ".exr"] or player_pictures(page), target.with_suffix(".jpg"))
                 print(target)
     finally:
         server.process.terminate()

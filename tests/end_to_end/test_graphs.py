@@ -25,7 +25,7 @@ def quickly(graph: dict, steps: int = 2) -> dict:
 
 
 def test_every_task_has_its_graph():
-    assert GRAPHS == sorted((*TASKS, "collect_layer_clip"))
+    assert GRAPHS == sorted((*TASKS, "collect_layer_clip", "edit_one_layer", "move_and_save_layers"))
 
 
 def test_nodes_are_there_with_tooltips(server):
@@ -42,6 +42,14 @@ def test_nodes_are_there_with_tooltips(server):
         "LayerFlowLoRA",
         "LayerFlowSpeed",
         "DownloadLayerFlow",
+        "PreviewLayers",
+        "SaveLayers",
+        "LoadLayers",
+        "LayerResidual",
+        "TransformLayer",
+        "RefineAlpha",
+        "JoinLayers",
+        "SplitLayers",
     ):
         assert info[name]["category"] == "LayerFlow" and info[name]["output_tooltips"]
 

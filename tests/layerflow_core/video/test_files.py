@@ -6,7 +6,7 @@ import torch
 from layerflow_core.errors import FrameError, VideoFileError
 from layerflow_core.toy.world import draw_scene, render
 from layerflow_core.video.atomic import replacing
-from layerflow_core.video.encodings import write_h264, write_prores
+from layerflow_core.video.encodings import exact_rate, write_h264, write_prores
 from layerflow_core.video.files import read_video
 from layerflow_core.video.pictures import write_picture, write_png_sequence
 from layerflow_core.video.pixels import quantise
@@ -91,3 +91,11 @@ def test_a_folder_that_is_a_file(tmp_path, layers):
 def test_picture_of_a_wrong_shape(tmp_path):
     with pytest.raises(FrameError):
         write_picture(tmp_path / "a.png", torch.rand(2, 4, 4))
+
+
+@pytest.mark.parametrize("told, meant", [
+    (23.976, "24000/1001"), (23.98, "24000/1001"), (29.97, "30000/1001"), (59.94, "60000/1001"), (24000 / 1001, "24000/1001"),
+    (Fraction(24000, 1001), "24000/1001"), (24, "24"), (12.5, "25/2"), (8.0, "8"), (24000 / 3003, "8000/1001"), (0.1, "1/10"),
+])  # fmt: skip
+def test_rates_that_are_meant(told, meant):
+    assert exact_rate(told) == Fraction(meant)
