@@ -83,7 +83,8 @@ def run_random() -> None:
     noise = NoiseSource(0)
     shape = (1, layout.frames, size.latent_channels, 8, 12)
     context = torch.randn(1, model.config.text_length, size.text_embed_dim, generator=noise.generator(7))
-    print(f"random weights, width {size.hidden_size}, 2 blocks, 8 x 12 latents, {RANDOM_STEPS} steps\n\n| | difference of latents | block calls |\n|---|---|---|")
+    size_text = f"width {size.hidden_size}, 2 blocks, 8 x 12 latents, {RANDOM_STEPS} steps"
+    print(f"random weights, {size_text}\n\n| | difference of latents | block calls |\n|---|---|---|")
     reference, full = None, 0
     for name, settings in variants(SamplerSettings(RANDOM_STEPS, "dynamic", 6.0)).items():
         predict = predictor(model, layout, context, None, None, StepCache(model.config, layout, settings.step_cache))

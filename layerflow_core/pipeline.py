@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from .sampling.schedule import Schedule, Step
 from .video.frames import check_frames
 from .workplace import for_network, for_text, for_vae
 
+_log = logging.getLogger("layerflow")
 # (x, timestep, guided, both branches in one call) -> (v_uncond, v_cond); otherwise a ``sampling.sampler.Predict``
 PredictBranches = Callable[..., tuple[Tensor | None, Tensor]]
 
@@ -223,6 +225,8 @@ def _sample(model: LayerFlowModel, layout: Layout, run: Run, given: Tensor | Non
 
 
 def _encode_prompts(text: TextEncoder, layout: Layout, run: Run, host: Host) -> Tensor:
+    for name, count in text.too_long(run.prompts, layout).items():
+        _log.warning("the prompt for %s has %d tokens, the model reads %d: the rest is cut; shorten it", name, count, text.tokens)
     if text.knows(run.prompts, layout):
         return text.encode_layers(run.prompts, layout)
     with for_text(host.devices, text) as place:

@@ -19,9 +19,11 @@ from .refine_alpha import RefineAlpha
 from .sample_clip import LayerFlowSampleClip
 from .save_layers import SaveLayers
 from .split_layers import SplitLayers
+from .token_counter import register_routes
 from .transform_layer import TransformLayer
 
 register_model_folder()
+register_routes()
 
 NODE_CLASS_MAPPINGS = {
     cls.__name__: cls

@@ -120,3 +120,7 @@ def calm_host(request):
     if "host" in request.fixturenames or "pack" in request.fixturenames:
         state = request.getfixturevalue("host")
         state.interrupt, state.progress[:] = False, []
+
+
+def pytest_addoption(parser):
+    parser.addoption("--write-locale", action="store_true", help="write locales/en/nodeDefs.json from the nodes before it is compared")

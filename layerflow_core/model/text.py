@@ -74,8 +74,13 @@ class TextEncoder:
         return torch.tensor(self.tokenizer.encode(text).ids)
 
     def count_tokens(self, text: str) -> int:
-        """Tokens the text fills, end mark included; a full segment may have been cut."""
-        return sum(self.tokenizer.encode(text).attention_mask)
+        """Tokens of the whole text, end mark included; what is beyond ``tokens`` is cut."""
+        return count_tokens(self.tokenizer, text)
+
+    def too_long(self, prompts: Mapping[str, str], layout: Layout) -> dict[str, int]:
+        """By layer, how many tokens a prompt has that will be cut."""
+        counts = {name: self.count_tokens(indexed(index, prompts[name])) for index, name in enumerate(layout.texts) if prompts.get(name, "").strip()}
+        return {name: count for name, count in counts.items() if count > self.tokens}
 
     @torch.inference_mode()
     def encode(self, text: str) -> Tensor:
@@ -110,6 +115,12 @@ class TextEncoder:
             segments.append(self.encode(indexed(index, prompt)) if prompt.strip() else None)
         blank = next(s for s in segments if s is not None).new_zeros(self.tokens, self.width)
         return torch.cat([blank if s is None else s for s in segments])[None]
+
+
+def count_tokens(tokenizer: Tokenizer, text: str) -> int:
+    """Tokens of a text, its end mark included, whether or not the tokenizer cuts and pads."""
+    encoding = tokenizer.encode(text)
+    return 1 + sum(sum(part.attention_mask) - 1 for part in (encoding, *encoding.overflowing))
 
 
 def indexed(index: int, prompt: str) -> str:

@@ -117,7 +117,7 @@ def drop(page, path) -> None:
     }""", [data, path.name, MIME[path.suffix]])  # fmt: skip
 
 
-def test_recomposition_of_real_footage(server):
+def test_recomposition_of_real_footage():
     """The DAVIS dog through real nodes: foreground over background plus residual is the footage."""
     from .test_graphs import DOG
 
@@ -129,3 +129,15 @@ def test_recomposition_of_real_footage(server):
     blended, background, mask = (read_video(DOG / name).colour for name in ("bl", "bg", "mask"))
     layers = LayerVideo((Foreground("dog", blended, mask[:, :1]),), background, blended, 8.0).with_residual()
     assert (layers.recompose() + layers.residual - blended).abs().max() <= 1e-6 and torch.isfinite(layers.residual).all()
+
+
+@pytest.mark.skipif(chromium() is None, reason="no Chromium here")
+def test_prompts_are_counted_while_they_are_written(server):
+    answer = server.post("/layerflow/tokens", {"texts": ["a dog", "", "word " * 400]})
+    assert answer["segment"] == 226 and answer["counts"][1] == 0 and 4 < answer["counts"][0] < 9 and answer["counts"][2] > 400
+    assert server.post("/layerflow/tokens", {"texts": "a dog"})["http"] == 400
+    with open_page(server, 1400, 1000) as page:
+        page.evaluate("async (api) => { await app.loadApiJson(api, 'prompts') }", {"2": load_graph("generate")["2"]})
+        page.wait_for_function("document.querySelector('.layerflow-tokens')?.textContent.includes('of 226 tokens')")
+        page.evaluate("(text) => { const w = app.graph._nodes[0].widgets.find(w => w.name === 'background'); w.value = text; w.callback(text) }", "word " * 400)
+        page.wait_for_function("document.querySelector('.layerflow-tokens').textContent.startsWith('background: more than 226 tokens')")

@@ -56,3 +56,19 @@ def test_prompt_for_a_layer_that_is_not_there(embedded):
 def test_damaged_tokenizer(embedded):
     with pytest.raises(CheckpointError, match="tokenizer"):
         TextEncoder.from_data(b"{", embedded.text.t5, 8)
+
+
+def test_what_is_too_long_is_counted_before_it_is_cut(embedded, caplog):
+    from layerflow_core.pipeline import Run, make_layers
+    from layerflow_core.sampling.sampler import SamplerSettings
+
+    text, layout = embedded.require_text(), embedded.config.layout
+    long = "a red solid circle moving right " * 9
+    counts = text.too_long({"foreground": long, "background": "a sunset", "blended": ""}, layout)
+    assert list(counts) == ["foreground"] and counts["foreground"] > text.tokens
+    assert text.count_tokens("a sunset") == sum(text.tokenizer.encode("a sunset").attention_mask)
+    half = " ".join(long.split()[: len(long.split()) // 2])
+    assert counts["foreground"] == pytest.approx(2 * text.count_tokens(half), abs=6)
+    with caplog.at_level("WARNING", "layerflow"):
+        make_layers(embedded, Run({"foreground": long}, {}, SamplerSettings(1, "constant", 1.0)))
+    assert f"foreground has {counts['foreground']} tokens" in caplog.text

@@ -1,0 +1,65 @@
+/* Tells on LayerPrompts nodes how long the prompts are, before any of them is cut. */
+
+import { app } from '../../../scripts/app.js'
+import { api } from '../../../scripts/api.js'
+
+const NODE = 'LayerPrompts'
+const LAYERS = ['foreground', 'background', 'blended']
+const PAUSE = 400 // milliseconds without typing
+
+function textsOf(node) {
+  return LAYERS.map((name) => String(node.widgets?.find((widget) => widget.name === name)?.value ?? ''))
+}
+
+async function count(node, line) {
+  const answer = await api.fetchApi('/layerflow/tokens', { method: 'POST', body: JSON.stringify({ texts: textsOf(node) }), headers: { 'Content-Type': 'application/json' } })
+  if (!answer.ok) return
+  const { counts, segment } = await answer.json()
+  const long = LAYERS.filter((_, index) => counts[index] > segment)
+  line.textContent = long.length ? `${long.join(', ')}: more than ${segment} tokens, the rest will be cut` : `${counts.join(' · ')} of ${segment} tokens`
+  line.style.color = long.length ? '#f08060' : 'inherit'
+}
+
+function addLine(node) {
+  const line = Object.assign(document.createElement('div'), { className: 'layerflow-tokens' })
+  line.style.cssText = 'font: 11px sans-serif; opacity: .8; padding: 0 6px; overflow: hidden; white-space: nowrap; text-overflow: ellipsis'
+  const widget = node.addDOMWidget('tokens', 'layerflow_tokens', line, { serialize: false, getMinHeight: () => 16, getMaxHeight: () => 16 })
+  widget.serializeValue = () => undefined
+  let timer = 0
+  const later = () => {
+    clearTimeout(timer)
+    timer = setTimeout(() => count(node, line).catch(() => {}), PAUSE)
+  }
+  for (const widget of node.widgets.filter((each) => LAYERS.includes(each.name))) {
+    const before = widget.callback
+    widget.callback = function (...rest) {
+      later()
+      return before?.apply(this, rest)
+    }
+    widget.inputEl?.addEventListener('input', later)
+  }
+  const configured = node.onConfigure
+  node.onConfigure = function (...rest) {
+    later()
+    return configured?.apply(this, rest)
+  }
+  const removed = node.onRemoved
+  node.onRemoved = function (...rest) {
+    clearTimeout(timer)
+    return removed?.apply(this, rest)
+  }
+  later()
+}
+
+app.registerExtension({
+  name: 'LayerFlow.LayerPrompts',
+  beforeRegisterNodeDef(nodeType, nodeData) {
+    if (nodeData.name !== NODE) return
+    const created = nodeType.prototype.onNodeCreated
+    nodeType.prototype.onNodeCreated = function (...rest) {
+      const result = created?.apply(this, rest)
+      addLine(this)
+      return result
+    }
+  }
+})
