@@ -19,6 +19,7 @@ from torch import Tensor
 
 from layerflow_core.layer_files import WITH_ALPHA
 from layerflow_core.video.encodings import PRORES_4444, exact_rate
+from layerflow_core.video.pictures import PNG_OPTIONS
 from layerflow_core.video.pixels import to_array
 
 FORMATS = ("ProRes 4444 (.mov)", "PNG 8 bit", "PNG 16 bit")
@@ -57,7 +58,9 @@ def time_ffmpeg(form: str, pictures: list[Tensor]) -> float:
     pixel_format, top = _RAW[form]
     raw = [to_array(picture, top).tobytes() for picture in pictures]
     options = [part for key, value in PRORES_4444.options.items() for part in (f"-{'profile:v' if key == 'profile' else key}", value)]
-    how = ["-c:v", "prores_ks", "-pix_fmt", PRORES_4444.pixel_format, *options] if "ProRes" in form else ["-c:v", "png", "-pix_fmt", pixel_format.replace("le", "be")]
+    prores = ["-c:v", "prores_ks", "-pix_fmt", PRORES_4444.pixel_format, *options]
+    png = ["-c:v", "png", "-pix_fmt", pixel_format.replace("le", "be"), *(part for key, value in PNG_OPTIONS.items() for part in (f"-{key}", value))]
+    how = prores if "ProRes" in form else png
     with tempfile.TemporaryDirectory() as folder:
         target = str(Path(folder, "saved.mov" if "ProRes" in form else "%05d.png"))
         command = ["ffmpeg", "-v", "error", "-f", "rawvideo", "-pix_fmt", pixel_format, "-s", f"{WIDTH}x{HEIGHT}", "-r", "24", "-i", "-", *how, target]

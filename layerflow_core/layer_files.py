@@ -22,7 +22,7 @@ from .rgba import premultiply, unpremultiply
 from .video.atomic import new_folder
 from .video.encodings import H264, H265, PRORES_422, PRORES_4444, VP9_ALPHA, Encoding, exact_rate, with_alpha, write_stream
 from .video.files import ALL, Footage, Pick, list_pictures, read_exr, read_video
-from .video.pictures import PICTURE_NUMBER, write_apng, write_exr, write_png, write_psd, write_webp
+from .video.pictures import PICTURE_NUMBER, write_apng, write_exr, write_png_frames, write_psd, write_webp
 
 RECORD = "layers.json"
 RESIDUAL = "residual"
@@ -45,8 +45,7 @@ def _stream(form: Encoding) -> WriteClip:
 
 def _sequence(top: int) -> WriteClip:
     def write(path: Path, frames: Iterable[Tensor], fps: Fraction, notes: Mapping[str, Any]) -> Path:
-        for number, picture in enumerate(frames):
-            write_png(path / f"{PICTURE_NUMBER.format(number)}.png", picture, top, notes if number == 0 else None)
+        write_png_frames(lambda number: path / f"{PICTURE_NUMBER.format(number)}.png", frames, top, notes)
         return path
 
     return write

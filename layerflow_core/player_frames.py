@@ -17,7 +17,7 @@ from .layer_files import RESIDUAL, check_layers
 from .layers import LayerVideo
 from .layout import BACKGROUND, BLENDED, FOREGROUND
 from .rgba import premultiply, unpremultiply
-from .video.pictures import PICTURE_NUMBER, write_png
+from .video.pictures import PICTURE_NUMBER, write_png_frames
 
 
 def write_player_frames(folder: Path, layers: LayerVideo, longest: int) -> dict[str, Any]:
@@ -36,12 +36,12 @@ def write_player_frames(folder: Path, layers: LayerVideo, longest: int) -> dict[
     check_layers(layers)
     rows, described = _rows(layers)
     height, width = _size(layers, longest)
-    names = []
-    for number in range(len(layers.foreground)):
-        atlas = torch.cat([row.expand(3, -1, -1) for row in _shrunk([row[number] for row in rows], described, height, width)], 1)
-        names.append(f"{PICTURE_NUMBER.format(number)}.png")
-        write_png(folder / names[-1], atlas)
-    return {"width": width, "height": height, "fps": float(layers.fps), "frames": names, "layers": described}
+    atlases = (
+        torch.cat([row.expand(3, -1, -1) for row in _shrunk([row[number] for row in rows], described, height, width)], 1)
+        for number in range(len(layers.foreground))
+    )
+    paths = write_png_frames(lambda number: folder / f"{PICTURE_NUMBER.format(number)}.png", atlases)
+    return {"width": width, "height": height, "fps": float(layers.fps), "frames": [path.name for path in paths], "layers": described}
 
 
 def _size(layers: LayerVideo, longest: int) -> tuple[int, int]:
