@@ -129,20 +129,33 @@ def save_layers(folder: Path, layers: LayerVideo, how: Saving, fps: float | Frac
             files = _write_document(partial, layers, how)
         else:
             files = dict(_write_apart(partial, layers, how, rate, notes))
-        record = {
-            "format": _FORMAT,
-            "alpha": STRAIGHT if how.format == PSD else how.alpha,
-            "fps": f"{rate.numerator}/{rate.denominator}",
-            "frames": 1 if how.format == PSD else len(layers.foreground),
-            "width": layers.foreground.shape[3],
-            "height": layers.foreground.shape[2],
-            "foregrounds": [layer.name for layer in layers.foregrounds],
-            "residual": None if layers.residual is None else ("as it is" if how.format == EXR else f"{_BIAS} + {_BIAS} * value"),
-            "files": files,
-            **notes,
-        }
+        kind = STRAIGHT if how.format == PSD else how.alpha
+        record = describe(layers, rate, kind, files, frames=1 if how.format == PSD else None, exact=how.format == EXR)
+        record |= notes
         (partial / RECORD).write_text(json.dumps(record, indent=2) + "\n")
     return [*dict.fromkeys(folder / name for name in files.values()), folder / RECORD]
+
+
+def describe(layers: LayerVideo, fps: Fraction, alpha: str, files: Mapping[str, str], frames: int | None = None, exact: bool = False) -> dict[str, Any]:
+    """A record of layers, as ``load_layers`` reads it.
+
+    Args:
+        files: by layer, names beside the record.
+        frames: of the files, None for all.
+        exact: the residual is stored as it is, not around mid grey.
+    """
+    residual = "as it is" if exact else f"{_BIAS} + {_BIAS} * value"
+    return {
+        "format": _FORMAT,
+        "alpha": alpha,
+        "fps": f"{fps.numerator}/{fps.denominator}",
+        "frames": len(layers.foreground) if frames is None else frames,
+        "width": layers.foreground.shape[3],
+        "height": layers.foreground.shape[2],
+        "foregrounds": [layer.name for layer in layers.foregrounds],
+        "residual": None if layers.residual is None else residual,
+        "files": dict(files),
+    }
 
 
 def check_layers(layers: LayerVideo) -> None:
@@ -233,12 +246,14 @@ def _load_set(record: Path, pick: Pick) -> LayerVideo:
         names = facts["foregrounds"]
     except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:
         raise VideoFileError(f"{record} cannot be read as a record of layers ({error!r}); expected one that SaveLayers wrote") from error
+    if missing := [name for name in names if name not in files]:
+        raise VideoFileError(f"{record} names the foregrounds {missing} and no files for them, expected a record that SaveLayers wrote")
     paths = {name: record.parent / _inside(file, record) for name, file in files.items()}
     if any(path.suffix == ".psd" for path in paths.values()):
         return replace(_read_document(next(iter(paths.values()))), fps=float(fps))
     if len(set(paths.values())) == 1 and len(paths) > 1:
         return _read_exrs(list_pictures(next(iter(paths.values()))), fps, pick, kind, names[0])
-    clips = {name: read_video(path, fps, pick) for name, path in paths.items()}
+    clips = {name: read_video(path, fps, pick) for name, path in paths.items() if name in (*names, BACKGROUND, BLENDED, RESIDUAL)}
     foregrounds = tuple(_to_foreground(name, clips[name].colour, clips[name].alpha, kind) for name in names)
     background, blended, residual = (clips[name].colour if name in clips else None for name in (BACKGROUND, BLENDED, RESIDUAL))
     return LayerVideo(foregrounds, background, blended, float(pick.rate(fps)), None if residual is None else (residual - _BIAS) / _BIAS)

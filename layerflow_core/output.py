@@ -9,16 +9,16 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from .layer_files import RECORD, STRAIGHT, describe
 from .layers import LayerVideo
 from .layout import BACKGROUND, BLENDED
 from .model.loading import LayerFlowModel
 from .pipeline import Run
 from .video.atomic import replacing
 from .video.contact_sheet import draw_sheet, draw_strip
-from .video.encodings import write_h264, write_prores
+from .video.encodings import exact_rate, write_h264, write_prores
 from .video.pictures import write_picture, write_png_sequence, write_webp
 
-RECORD = "layers.json"
 SHEET, STRIP = "contact_sheet.png", "layers.webp"
 
 
@@ -33,32 +33,23 @@ def write_layers(folder: Path, layers: LayerVideo, record: Mapping[str, Any], fp
     Raises:
         VideoFileError: the folder cannot be written.
     """
-    rate = fps if fps is not None else Fraction(layers.fps).limit_denominator(1001)
-    files: dict[str, str] = {}
+    rate = fps if fps is not None else exact_rate(layers.fps)
+    files, more = {}, {"contact sheet": SHEET, "moving strip": STRIP}
     for layer in layers.foregrounds:
         write_prores(folder / f"{layer.name}.mov", layer.colour, layer.opacity, rate)
         _write_frames(folder / layer.name, layer)
-        files |= {layer.name: f"{layer.name}.mov", f"{layer.name} frames": f"{layer.name}/%05d.png"}
+        files[layer.name], more[f"{layer.name} frames"] = f"{layer.name}.mov", f"{layer.name}/%05d.png"
     recomposed = None if layers.background is None else layers.recompose()
-    for name, clip in ((BACKGROUND, layers.background), (BLENDED, layers.blended), ("recomposed", recomposed)):
+    for name, clip, listed in ((BACKGROUND, layers.background, files), (BLENDED, layers.blended, files), ("recomposed", recomposed, more)):
         if clip is not None:
             write_h264(folder / f"{name}.mp4", clip, rate)
-            files[name] = f"{name}.mp4"
+            listed[name] = f"{name}.mp4"
     write_picture(folder / SHEET, draw_sheet(layers))
     write_webp(folder / STRIP, draw_strip(layers), rate)
-    files |= {"contact sheet": SHEET, "moving strip": STRIP}
-    content = {
-        "alpha": "straight, 1 = opaque",
-        "fps": f"{rate.numerator}/{rate.denominator}",
-        "frames": len(layers.foreground),
-        "height": layers.foreground.shape[2],
-        "width": layers.foreground.shape[3],
-        "files": files,
-        **record,
-    }
+    content = {**describe(layers, rate, STRAIGHT, files), "more_files": more, **record}
     with replacing(folder / RECORD) as partial:
         partial.write_text(json.dumps(content, indent=2) + "\n")
-    return [folder / name for name in files.values() if "%" not in name]
+    return [folder / name for name in (*files.values(), *more.values()) if "%" not in name]
 
 
 def _write_frames(folder: Path, layer) -> None:

@@ -8,7 +8,7 @@ from ..layerflow_core.composite import LENGTHS, RESIZES, Placement, add_residual
 from ..layerflow_core.editing import Transform, transform
 from ..layerflow_core.errors import FrameError
 from .host import CATEGORY
-from .images import ALPHA_MEANINGS, LAYERS, to_alpha, to_frames, to_image
+from .images import ALPHA_MEANINGS, LAYERS, to_frames, to_image, to_layer
 
 COLOURS = ("straight", "premultiplied")
 
@@ -48,8 +48,7 @@ class CompositeRGBA:
 
     def composite(self, foreground, background, colour, opacity, x, y, resize, length, alpha_is, alpha=None, above=None, residual=None,
                   residual_scale=1.0, residual_follows=True) -> tuple:  # fmt: skip
-        pixels, own_alpha = to_frames(foreground, "foreground")
-        matte = to_alpha(alpha, alpha_is) if alpha is not None else own_alpha
+        pixels, matte = to_layer(foreground, alpha, alpha_is, "foreground")
         if matte is None:
             raise FrameError("the foreground has no alpha: connect a MASK to 'alpha', or an IMAGE with four channels")
         placement = Placement(opacity, x, y, colour == COLOURS[1], resize, length)

@@ -10,7 +10,7 @@ from ..layerflow_core.footage import TIMINGS, as_given
 from ..layerflow_core.layout import BACKGROUND, FOREGROUND, Layout
 from ..layerflow_core.video.frames import FITS, check_frames, check_matte
 from .host import CATEGORY
-from .images import ALPHA_MEANINGS, to_alpha, to_frames
+from .images import ALPHA_MEANINGS, to_layer
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,7 @@ class ConditionLayer:
         }  # fmt: skip
 
     def give(self, images, layer, alpha_is, fit, timing, alpha=None) -> tuple:
-        colour, own_alpha = to_frames(images)
-        matte = to_alpha(alpha, alpha_is) if alpha is not None else own_alpha
+        colour, matte = to_layer(images, alpha, alpha_is)
         check_frames(colour, layer)
         if layer == FOREGROUND and matte is not None:
             check_matte(colour, matte)

@@ -51,6 +51,17 @@ def to_alpha(mask: Tensor, meaning: str = ALPHA_MEANINGS[0]) -> Tensor:
     return 1 - alpha if meaning == ALPHA_MEANINGS[1] else alpha
 
 
+def to_layer(image: Tensor, mask: Tensor | None, meaning: str, name: str = "images") -> tuple[Tensor, Tensor | None]:
+    """IMAGE and MASK to colour and alpha; a MASK goes before the picture's own fourth channel, None where there is neither."""
+    colour, own = to_frames(image, name)
+    return colour, own if mask is None else to_alpha(mask, meaning)
+
+
+def number(default: float, least: float, most: float, step: float, tooltip: str) -> tuple:
+    """A widget of a FLOAT."""
+    return ("FLOAT", {"default": default, "min": least, "max": most, "step": step, "tooltip": tooltip})
+
+
 def to_image(frames: Tensor) -> Tensor:
     """[N, C, H, W] to IMAGE."""
     return frames.permute(0, 2, 3, 1).contiguous()

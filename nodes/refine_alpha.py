@@ -7,7 +7,7 @@ import torch
 from ..layerflow_core.editing import SPILLS, Refinement, refine
 from ..layerflow_core.errors import FrameError
 from .host import CATEGORY
-from .images import ALPHA_MEANINGS, to_alpha, to_frames, to_image
+from .images import ALPHA_MEANINGS, number, to_image, to_layer
 
 
 class RefineAlpha:
@@ -21,9 +21,6 @@ class RefineAlpha:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        def number(default: float, least: float, most: float, step: float, tooltip: str) -> tuple:
-            return ("FLOAT", {"default": default, "min": least, "max": most, "step": step, "tooltip": tooltip})
-
         return {
             "required": {
                 "images": ("IMAGE", {"tooltip": "Colour of the layer, or the footage it was cut from; a fourth channel is its alpha."}),
@@ -39,8 +36,7 @@ class RefineAlpha:
         }
 
     def refine(self, images, low, high, choke, feather, fringe, spill, alpha_is, alpha=None) -> tuple:
-        colour, own = to_frames(images)
-        matte = to_alpha(alpha, alpha_is) if alpha is not None else own
+        colour, matte = to_layer(images, alpha, alpha_is)
         if matte is None:
             raise FrameError("the layer has no alpha: connect a MASK to 'alpha', or an IMAGE with four channels")
         colour, matte = refine(colour, matte, Refinement(low, high, choke, feather, fringe, spill))

@@ -6,7 +6,7 @@ import torch
 
 from ..layerflow_core.editing import ENDINGS, Retiming, Transform, transform, transform_layer
 from .host import CATEGORY
-from .images import ALPHA_MEANINGS, to_alpha, to_frames, to_image
+from .images import ALPHA_MEANINGS, number, to_image, to_layer
 
 
 class TransformLayer:
@@ -20,9 +20,6 @@ class TransformLayer:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        def number(default: float, least: float, most: float, step: float, tooltip: str) -> tuple:
-            return ("FLOAT", {"default": default, "min": least, "max": most, "step": step, "tooltip": tooltip})
-
         return {
             "required": {
                 "images": ("IMAGE", {"tooltip": "Colour of the layer; a fourth channel is its alpha."}),
@@ -41,8 +38,7 @@ class TransformLayer:
         }
 
     def transform(self, images, x, y, scale, rotate, speed, reverse, start, hold, ending, alpha_is, alpha=None) -> tuple:
-        colour, own = to_frames(images)
-        matte = to_alpha(alpha, alpha_is) if alpha is not None else own
+        colour, matte = to_layer(images, alpha, alpha_is)
         move, shown = Transform(x, y, scale, rotate), Retiming(speed, reverse, start, hold, ending).frames(len(colour))
         if matte is None:
             colour, matte = transform(colour[shown], move), torch.ones_like(colour[:, :1])

@@ -1,12 +1,13 @@
 """Writes ``workflows/*.json`` from ``workflows/api/*.json`` through a real frontend, and each one's thumbnail from a run.
 
-Run as ``python -m tests.end_to_end.export_workflows``; give COMFYUI_DIR the oldest supported checkout.
+Run as ``python -m tests.end_to_end.export_workflows [NAME ...]``; give COMFYUI_DIR the oldest supported checkout.
 """
 
 from __future__ import annotations
 
 import base64
 import json
+import sys
 import tempfile
 from pathlib import Path
 
@@ -66,7 +67,8 @@ def main() -> None:
     server = start(checkouts()[0], Path(tempfile.mkdtemp()))
     try:
         with open_page(server) as page:
-            for api in sorted((PACK / "workflows" / "api").glob("*.json")):
+            names = sys.argv[1:] or sorted(api.stem for api in (PACK / "workflows" / "api").glob("*.json"))
+            for api in (PACK / "workflows" / "api" / f"{name}.json" for name in names):
                 graph = to_ui_graph(page, json.loads(api.read_text()), api.stem)
                 target = PACK / "workflows" / api.name
                 target.write_text(json.dumps(graph, indent=1) + "\n")

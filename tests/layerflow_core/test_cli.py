@@ -5,6 +5,7 @@ import torch
 from PIL import Image
 
 from layerflow_core.cli import main
+from layerflow_core.layer_files import load_layers
 from layerflow_core.toy.world import draw_scene, render
 from layerflow_core.video.encodings import write_h264, write_prores
 from layerflow_core.video.files import read_video
@@ -19,7 +20,9 @@ def test_generate_writes_a_folder_that_says_what_it_is(tmp_path, capsys):
     record = json.loads((tmp_path / "layers.json").read_text())
     assert record["prompts"] == {"foreground": "a red solid star", "background": "a night sky", "blended": "both"}
     assert (record["seed"], record["steps"], record["fps"], record["frames"]) == (4, 2, "8/1", 16)
-    assert record["alpha"] == "straight, 1 = opaque" and len(record["checkpoint_sha256"]) == 64
+    assert record["alpha"] == "straight" and len(record["checkpoint_sha256"]) == 64
+    layers = load_layers(tmp_path)
+    assert layers.alpha.shape == (16, 1, 64, 96) and layers.blended is not None and layers.fps == 8
     movie = read_video(tmp_path / "foreground.mov")
     pngs = read_video(tmp_path / "foreground")
     assert movie.alpha is not None and movie.colour.shape == pngs.colour.shape == (16, 3, 64, 96)
