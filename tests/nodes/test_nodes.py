@@ -28,7 +28,9 @@ def test_every_input_and_output_explains_itself(pack, name):
 
 def test_help_page_for_every_node():
     for name in IDS:
-        assert (PACK / "web" / "docs" / f"{name}.md").stat().st_size > 300
+        page = PACK / "web" / "docs" / f"{name}.md"
+        assert page.stat().st_size > 300 and f"]({name}.webp)" in page.read_text()
+        assert page.with_suffix(".webp").stat().st_size > 1000
 
 
 def test_import_is_light():
