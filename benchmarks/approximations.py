@@ -1,4 +1,4 @@
-"""What leaving out work costs: ``python -m benchmarks.approximations [embedded|random]``.
+"""What leaving out work costs: ``python -m benchmarks.approximations [embedded [SCENES]|random]``.
 
 * embedded: the embedded model generates and takes apart held-out scenes; mean absolute difference (0 to 1) of a layer
   to the same run with every step computed, the largest over layers, and the share of block calls that remain.
@@ -56,24 +56,23 @@ class BlockCalls:
         return count
 
 
-def run_embedded() -> None:
+def run_embedded(scenes: int = SCENES) -> None:
     model = ready(load_model(EMBEDDED))
     calls = BlockCalls(model)
-    tasks = {"generation, constant guidance": ("constant", 3.0, False), "generation, dynamic guidance": ("dynamic", 3.0, False),
-             "decomposition, dynamic guidance": ("dynamic", 1.0, True)}  # fmt: skip
+    tasks = {"generation, dynamic guidance": ("dynamic", 3.0, False), "decomposition, dynamic guidance": ("dynamic", 1.0, True)}
     for task, (guidance, scale, decompose) in tasks.items():
-        print(f"\n{task}, {SCENES} scenes, {STEPS} steps\n\n| | largest mean difference of a layer | block calls |\n|---|---|---|")
+        print(f"\n{task}, scenes: {scenes}, {STEPS} steps\n\n| | largest mean difference of a layer | block calls |\n|---|---|---|")
         references, full = [], 0
         for name, settings in variants(SamplerSettings(STEPS, guidance, scale, ODE)).items():
             made = []
-            for number in range(SCENES):
+            for number in range(scenes):
                 scene = draw_scene(FIRST_SEED + number, held_out=True)
                 given = {BLENDED: render(scene).blended} if decompose else {}
                 prompts = {key: text for key, text in scene.prompts.items() if key not in given}
                 made.append(make_layers(model, Run(prompts, given, settings, number)).clips())
             count = calls.take()
             references, full = references or made, full or count
-            worst = max(sum(float((a[k] - b[k]).abs().mean()) for a, b in zip(made, references)) / SCENES for k in made[0])
+            worst = max(sum(float((a[k] - b[k]).abs().mean()) for a, b in zip(made, references)) / scenes for k in made[0])
             print(f"| {name} | {worst:.4f} | {count / full:.2f} |", flush=True)
 
 
@@ -96,8 +95,9 @@ def run_random() -> None:
 
 def main() -> None:
     torch.set_num_threads(2)
-    for name in sys.argv[1:] or ("embedded", "random"):
-        {"embedded": run_embedded, "random": run_random}[name]()
+    names, counts = ([part for part in sys.argv[1:] if part.isdigit() is digits] for digits in (False, True))
+    for name in names or ("embedded", "random"):
+        run_random() if name == "random" else run_embedded(*map(int, counts))
 
 
 if __name__ == "__main__":
