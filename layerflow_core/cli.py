@@ -25,6 +25,7 @@ from .errors import LayerFlowError, SamplingError, VideoFileError
 from .footage import TIMINGS, as_given, fit_given
 from .footage import decompose as take_apart
 from .latent_store import LatentStore
+from .layer_files import matte_of
 from .layers import LayerVideo
 from .layout import BACKGROUND, BLENDED, FOREGROUND, OFFICIAL_VARIANTS
 from .model.attention import AUTO, KERNELS
@@ -129,7 +130,7 @@ def condition(options: argparse.Namespace) -> None:
     from .video.files import read_video
 
     footage = read_video(options.video)
-    alpha = _matte(read_video(options.alpha)) if options.alpha else footage.alpha
+    alpha = matte_of(read_video(options.alpha)) if options.alpha else footage.alpha
     model, host = _load(options)
     layers = as_given(model.config.layout, options.layer, footage.colour, alpha)
     given = fit_given(model, layers, options.fit, options.timing)
@@ -137,17 +138,12 @@ def condition(options: argparse.Namespace) -> None:
     _finish(options, model, run, make_layers(model, run, host), f"condition on {options.layer}", footage.fps)
 
 
-def _matte(footage) -> Tensor:
-    """A matte video's alpha: its own where it has one, else its brightness."""
-    return footage.alpha if footage.alpha is not None else footage.colour.mean(1, keepdim=True)
-
-
 def composite(options: argparse.Namespace) -> None:
     from .video.encodings import write_h264
     from .video.files import read_video
 
     foreground, background = read_video(options.foreground), read_video(options.background)
-    alpha = _matte(read_video(options.alpha)) if options.alpha else foreground.alpha
+    alpha = matte_of(read_video(options.alpha)) if options.alpha else foreground.alpha
     if alpha is None:
         raise VideoFileError(f"{options.foreground} has no alpha, expected one; name its matte with --alpha")
     placement = Placement(options.opacity, options.offset[0], options.offset[1], options.premultiplied, options.resize, options.length)

@@ -273,8 +273,7 @@ def _to_foreground(name: str, colour: Tensor, alpha: Tensor | None, kind: str) -
 
 
 def _read_exrs(paths: list[Path], fps: Fraction, pick: Pick, kind: str, first: str = "foreground") -> LayerVideo:
-    stop = pick.start + pick.every * pick.count if pick.count else None
-    frames = [_sized(read_exr(path), pick) for path in paths[pick.start : stop : pick.every]]
+    frames = [{name: _sized(name, picture, pick) for name, picture in read_exr(path).items()} for path in pick.of(paths)]
     if not frames or any(frame.keys() != frames[0].keys() for frame in frames):
         raise VideoFileError(f"{paths[0].parent} holds no frames of equal layers, expected a sequence of OpenEXR files")
     clips = {name: torch.stack([frame[name] for frame in frames]) for name in frames[0]}
@@ -287,17 +286,20 @@ def _read_exrs(paths: list[Path], fps: Fraction, pick: Pick, kind: str, first: s
     return LayerVideo(foregrounds, clips.get(BACKGROUND), clips.get(BLENDED), float(pick.rate(fps)), clips.get(RESIDUAL))
 
 
-def _sized(layers: dict[str, Tensor], pick: Pick) -> dict[str, Tensor]:
-    if not (pick.width or pick.height):
-        return layers
-    size = Pick(width=pick.width, height=pick.height)
+def _sized(name: str, picture: Tensor, pick: Pick) -> Tensor:
+    if name == RESIDUAL and (pick.width or pick.height):  # resizing clips to 0..1
+        return (pick.sized(_BIAS + _BIAS * picture) - _BIAS) / _BIAS
+    return pick.sized(picture)
 
-    def resized(name: str, picture: Tensor) -> Tensor:
-        if name == RESIDUAL:  # resizing clips to 0..1
-            return (next(size.frames(iter([_BIAS + _BIAS * picture]))) - _BIAS) / _BIAS
-        return next(size.frames(iter([picture])))
 
-    return {name: resized(name, picture) for name, picture in layers.items()}
+def _on_canvas(layer, size: tuple[int, int]):
+    """A Photoshop layer as a picture of the whole document; its own is cut to what is not empty."""
+    from PIL import Image
+
+    canvas, picture = Image.new("RGBA", size), layer.topil()
+    if picture is not None:
+        canvas.paste(picture.convert("RGBA"), (layer.left, layer.top))
+    return canvas
 
 
 def _read_document(path: Path) -> LayerVideo:
@@ -308,15 +310,6 @@ def _read_document(path: Path) -> LayerVideo:
     import numpy as np
 
     from .video.pixels import from_array
-
-    def _on_canvas(layer, size: tuple[int, int]):
-        """A layer's picture is cut to what is not empty."""
-        from PIL import Image
-
-        canvas, picture = Image.new("RGBA", size), layer.topil()
-        if picture is not None:
-            canvas.paste(picture.convert("RGBA"), (layer.left, layer.top))
-        return canvas
 
     try:
         document = PSDImage.open(path)

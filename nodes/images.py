@@ -14,6 +14,7 @@ from ..layerflow_core.layers import LayerVideo
 ALPHA_MEANINGS = ("alpha (1 = opaque)", "transparency (1 = transparent)")
 LAYERS = "LAYERFLOW_LAYERS"
 LAYERS_TOOLTIP = "All layers in one: for PreviewLayers, SaveLayers, LayerResidual and SplitLayers."
+LAYERS_FROM = "From LayerSampler, DecomposeVideo, LayerResidual, LoadLayers or JoinLayers."
 LAYER_TYPES = ("IMAGE", "MASK", "IMAGE", "IMAGE", "IMAGE", "MASK", "FLOAT")
 LAYER_NAMES = ("foreground", "alpha", "background", "blended", "foreground_rgba", "transparency", "fps")
 LAYER_TOOLTIPS = (

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..layerflow_core.player_frames import write_player_frames
 from .host import CATEGORY
-from .images import LAYERS, LAYERS_TOOLTIP
+from .images import LAYERS, LAYERS_FROM, LAYERS_TOOLTIP
 
 _FOLDER = "layerflow_preview"
 
@@ -25,7 +25,7 @@ class PreviewLayers:
     def INPUT_TYPES(cls) -> dict:
         return {
             "required": {
-                "layers": (LAYERS, {"tooltip": "From LayerSampler, DecomposeVideo, LayerResidual, LoadLayers or JoinLayers."}),
+                "layers": (LAYERS, {"tooltip": LAYERS_FROM}),
                 "longest_side": ("INT", {"default": 720, "min": 64, "max": 4096, "step": 8, "tooltip": "Pixels of the player's pictures; larger layers are shown smaller."}),
             }
         }

@@ -8,9 +8,7 @@ from ..layerflow_core.errors import VideoFileError
 from ..layerflow_core.layer_files import ALPHA_KINDS, FORMATS, OPAQUE, Saving, save_layers
 from ..layerflow_core.layers import LayerVideo
 from .host import CATEGORY
-from .images import LAYERS
-
-_TRIES = 100  # others may save under the same name meanwhile
+from .images import LAYERS, LAYERS_FROM
 
 
 class SaveLayers:
@@ -26,7 +24,7 @@ class SaveLayers:
     def INPUT_TYPES(cls) -> dict:
         return {
             "required": {
-                "layers": (LAYERS, {"tooltip": "From LayerSampler, DecomposeVideo, LayerResidual, LoadLayers or JoinLayers."}),
+                "layers": (LAYERS, {"tooltip": LAYERS_FROM}),
                 "filename_prefix": ("STRING", {"default": "layerflow/layers", "tooltip": "Folder and name in ComfyUI's output; a number is added. %date:yyyy-MM-dd% and the other patterns work."}),
                 "format": (FORMATS, {"default": FORMATS[0], "tooltip": "Of the foregrounds, with alpha. OpenEXR holds every layer of a frame in one file, in half floats; PSD every layer of one frame."}),
                 "opaque": (list(OPAQUE), {"default": "H.264 (.mp4)", "tooltip": "Of background, blended scene and residual, unless 'format' holds all layers."}),
@@ -42,10 +40,7 @@ class SaveLayers:
 
         notes = {**({"prompt": prompt} if prompt is not None else {}), **(extra_pnginfo or {})}
         how, root = Saving(format, opaque, alpha, frame), Path(folder_paths.get_output_directory())
-        for _ in range(_TRIES):
-            folder = _next_folder(filename_prefix, root, layers)
-            if not folder.exists():
-                break
+        folder = _next_folder(filename_prefix, root, layers)
         paths = save_layers(folder, layers, how, fps or None, notes)
         shown = [{"filename": path.name, "subfolder": str(path.parent.relative_to(root)), "type": "output"} for path in _files(paths)]
         return {"ui": {"layerflow_saved": shown}, "result": (str(folder),)}

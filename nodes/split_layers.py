@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from fractions import Fraction
 
 import torch
 
 from ..layerflow_core.errors import FrameError
 from ..layerflow_core.layers import LayerVideo
 from ..layerflow_core.layout import BACKGROUND, BLENDED
+from ..layerflow_core.video.encodings import exact_rate
 from .host import CATEGORY
 from .images import LAYER_NAMES, LAYER_TOOLTIPS, LAYER_TYPES, LAYERS, to_image, to_outputs
 
@@ -54,7 +54,7 @@ def _to_video(layers: LayerVideo):
     from comfy_api.util import VideoComponents
 
     frames = layers.blended if layers.blended is not None else (layers.recompose() if layers.background is not None else layers.foreground)
-    return VideoFromComponents(VideoComponents(images=to_image(frames), frame_rate=Fraction(layers.fps).limit_denominator(1001)))
+    return VideoFromComponents(VideoComponents(images=to_image(frames), frame_rate=exact_rate(layers.fps)))
 
 
 def _to_document(layers: LayerVideo, frame: int) -> dict:

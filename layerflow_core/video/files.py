@@ -7,11 +7,12 @@ Legend: N frames, H height, W width; 0..1, alpha 1 = opaque.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from ..errors import FrameError, VideoFileError
 from .frames import resize
 from .pixels import from_array
 
+T = TypeVar("T")
 PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".exr"}
 VIDEOS = {".mp4", ".mov", ".webm", ".mkv", ".avi", ".m4v", ".gif", ".apng"}
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # ffmpeg's own decoders drop alpha
@@ -68,14 +70,18 @@ class Pick:
 
     def frames(self, frames: Iterator[Tensor]) -> Iterator[Tensor]:
         """Of all frames [C, H, W], in order, those that are kept."""
-        stop = self.start + self.every * self.count if self.count else None
-        return (self._sized(frame) for frame in islice(frames, self.start, stop, self.every))
+        return map(self.sized, self.of(frames))
+
+    def of(self, items: Iterable[T]) -> Iterator[T]:
+        """Of all frames, or what stands for them, those that are kept."""
+        return islice(items, self.start, self.start + self.every * self.count if self.count else None, self.every)
 
     def rate(self, fps: Fraction) -> Fraction:
         """What is left of a frame rate."""
         return Fraction(fps) / self.every
 
-    def _sized(self, frame: Tensor) -> Tensor:
+    def sized(self, frame: Tensor) -> Tensor:
+        """[C, H, W] in the size that is asked for."""
         if not (self.width or self.height):
             return frame
         height, width = frame.shape[-2:]
@@ -188,8 +194,7 @@ def list_pictures(folder: Path) -> list[Path]:
 
 def read_pictures(paths: list[Path], fps: Fraction = Fraction(8), pick: Pick = ALL) -> Footage:
     """Read these pictures as the frames of a video; raises VideoFileError naming the one that is damaged."""
-    wanted = list(islice(paths, pick.start, pick.start + pick.every * pick.count if pick.count else None, pick.every))
-    frames = list(Pick(width=pick.width, height=pick.height).frames(_read_picture(path) for path in wanted))
+    frames = [pick.sized(_read_picture(path)) for path in pick.of(paths)]
     if len({f.shape[-2:] for f in frames}) > 1:
         raise VideoFileError(f"{paths[0].parent} holds pictures of different sizes, expected one size")
     return _footage(_without_full_alpha(_equal_channels(frames)), pick.rate(fps), paths[0])

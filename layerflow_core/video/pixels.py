@@ -9,12 +9,6 @@ from torch import Tensor
 _DTYPES = {255: np.uint8, 65535: np.uint16}
 
 
-def quantise(pixels: Tensor, top: int) -> Tensor:
-    """0..1 to whole numbers 0..top, rounded; uint8 or uint16."""
-    whole = pixels.detach().clamp(0, 1).mul(top).round_()
-    return whole.to(torch.uint8) if top == 255 else whole.to(torch.int32).to(torch.uint16)
-
-
 def to_array(picture: Tensor, top: int) -> np.ndarray:
     """[C, H, W] in 0..1 to [H, W, C] whole numbers 0..top."""
     planes = picture.detach().cpu().numpy()

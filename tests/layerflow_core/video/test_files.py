@@ -9,7 +9,12 @@ from layerflow_core.video.atomic import replacing
 from layerflow_core.video.encodings import exact_rate, write_h264, write_prores
 from layerflow_core.video.files import read_video
 from layerflow_core.video.pictures import write_picture, write_png_sequence
-from layerflow_core.video.pixels import quantise
+
+
+def quantise(pixels: torch.Tensor, top: int) -> torch.Tensor:
+    """0..1 to whole numbers 0..top, rounded; uint8 or uint16."""
+    whole = pixels.detach().clamp(0, 1).mul(top).round_()
+    return whole.to(torch.uint8) if top == 255 else whole.to(torch.int32).to(torch.uint16)
 
 
 @pytest.fixture(scope="module")
