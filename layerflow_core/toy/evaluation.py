@@ -1,7 +1,7 @@
 """How good a model of the procedural world is, on scenes and combinations that no training saw, beside trivial answers.
 
 Decomposition is measured against the true layers, generation by rules. Runs go through ``pipeline`` and ``footage`` as
-a user's do, in bfloat16, several processes side by side.
+a user's do, in bfloat16 where the processor has it, several processes side by side.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ..config import ModelConfig
+from ..devices import fast_autocast
 from ..errors import SamplingError
 from ..footage import decompose
 from ..layers import Foreground, LayerVideo
@@ -131,7 +132,7 @@ def measure_scene(model: LayerFlowModel, plan: Plan, index: int) -> Figures:
     def run(prompts: dict[str, str], given: dict[str, Tensor], *names: str) -> Run:
         return Run(prompts, given, _settings(model.config, plan, *given, *names), seed)
 
-    with torch.autocast("cpu", torch.bfloat16), HeadByHead():
+    with fast_autocast(torch.device("cpu")), HeadByHead():
         apart = decompose(model, true.blended, run(two_prompts, {}, BLENDED))
         made = make_layers(model, run(scene.prompts, {}))
         figures = {

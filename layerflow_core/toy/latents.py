@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..devices import fast_autocast
 from .clips import COARSE, EXACT, QUALITIES
 from .vae_training import VAE, build_vae, model_clips
 from .workers import final_weights
@@ -91,7 +92,7 @@ def encode_scenes(vae, footage: Footage, seeds: range) -> LatentSet:
             times = torch.linspace(0, 1, FRAMES) if footage.moving else torch.rand(1, generator=torch.Generator().manual_seed(seed))
             chunk.append(torch.stack(model_clips(_draw(scene, times, footage, seed))))
         pixels = torch.stack(chunk).flatten(0, 1).transpose(1, 2)
-        with torch.autocast("cpu", torch.bfloat16):
+        with fast_autocast(torch.device("cpu")):
             mean = vae.encode(pixels).latent_dist.mean
         latents.append(mean.float().half().transpose(1, 2).unflatten(0, (len(chunk), 4)))
     stacked = torch.cat(latents)

@@ -108,6 +108,15 @@ def test_other_data_does_not_go_on_in_the_same_folder(trained, capsys):
     assert "made with other data.pasted" in capsys.readouterr().err
 
 
+def test_a_processor_without_halves_computes_in_float32(folder, capsys, monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    assert train(folder, "motion", PASTED, stage="rank = 2", precision="bf16", options=("--check",)) == 0
+    emulated = capsys.readouterr()
+    assert "computing in float32 instead" in emulated.err
+    assert train(folder, "motion", PASTED, stage="rank = 2", options=("--check",)) == 0
+    assert capsys.readouterr().out == emulated.out
+
+
 def test_check_prints_the_memory_plan_and_trains_nothing(folder, capsys):
     (folder / "base").mkdir(exist_ok=True)
     before = sorted(folder.rglob("*.safetensors"))
