@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -29,6 +28,7 @@ from .layer_files import matte_of
 from .layers import LayerVideo
 from .layout import BACKGROUND, BLENDED, FOREGROUND, OFFICIAL_VARIANTS
 from .model.attention import AUTO, KERNELS
+from .output import run_record, write_layers
 from .parallel import join_team, leave_team, local_device
 from .pipeline import Host, Run, SilentObserver, make_layers
 from .sampling.guidance import GUIDANCES
@@ -101,19 +101,15 @@ def _prompts(options: argparse.Namespace) -> dict[str, str]:
     return {name: text for name, text in given.items() if text}
 
 
-def _finish(options: argparse.Namespace, model, run: Run, layers: LayerVideo, task: str, fps: Fraction | None = None) -> None:
-    from .output import run_record, write_layers
-
-    if int(os.environ.get("RANK", "0")):  # one of several processes writes
-        return
-    paths = write_layers(options.out, layers, run_record(model, run, task), fps)
-    print("\n".join(str(path) for path in paths))
+def _finish(host: Host, out: Path, layers: LayerVideo, record: Mapping[str, object], fps: Fraction | None = None) -> None:
+    if host.team.is_first:
+        print("\n".join(str(path) for path in write_layers(out, layers, record, fps)))
 
 
 def generate(options: argparse.Namespace) -> None:
     model, host = _load(options)
     run = Run(_prompts(options), {}, _settings(options, model), options.seed)
-    _finish(options, model, run, make_layers(model, run, host), "generate")
+    _finish(host, options.out, make_layers(model, run, host), run_record(model, run, "generate"))
 
 
 def decompose(options: argparse.Namespace) -> None:
@@ -123,7 +119,7 @@ def decompose(options: argparse.Namespace) -> None:
     model, host = _load(options)
     run = Run(_prompts(options), {}, _settings(options, model, BLENDED), options.seed)
     layers = take_apart(model, footage.colour, run, float(footage.fps), options.fit, options.overlap, host)
-    _finish(options, model, run, layers, "decompose", footage.fps)
+    _finish(host, options.out, layers, run_record(model, run, "decompose"), footage.fps)
 
 
 def condition(options: argparse.Namespace) -> None:
@@ -135,7 +131,7 @@ def condition(options: argparse.Namespace) -> None:
     layers = as_given(model.config.layout, options.layer, footage.colour, alpha)
     given = fit_given(model, layers, options.fit, options.timing)
     run = Run(_prompts(options), given, _settings(options, model, *given), options.seed)
-    _finish(options, model, run, make_layers(model, run, host), f"condition on {options.layer}", footage.fps)
+    _finish(host, options.out, make_layers(model, run, host), run_record(model, run, f"condition on {options.layer}"), footage.fps)
 
 
 def composite(options: argparse.Namespace) -> None:
@@ -184,17 +180,14 @@ def demo(options: argparse.Namespace) -> None:
     from .toy.world import draw_scene, render
 
     model, host = _load(options)
-    out = options.out
     scene, footage = draw_scene(options.seed, held_out=True), draw_scene(options.seed + 1, held_out=True)
     print(f"generate: {scene.blended_prompt}")
     run = Run(scene.prompts, {}, _settings(options, model), options.seed)
-    options.out = out / "generate"
-    _finish(options, model, run, make_layers(model, run, host), "generate")
+    _finish(host, options.out / "generate", make_layers(model, run, host), run_record(model, run, "generate"))
     print(f"decompose: {footage.blended_prompt}")
     run = Run({k: v for k, v in footage.prompts.items() if k != BLENDED}, {}, _settings(options, model, BLENDED), options.seed)
-    options.out = out / "decompose"
     layers = take_apart(model, render(footage).blended, run, host=host)
-    _finish(options, model, run, layers, "decompose")
+    _finish(host, options.out / "decompose", layers, run_record(model, run, "decompose"))
 
 
 def evaluate_toy(options: argparse.Namespace) -> None:

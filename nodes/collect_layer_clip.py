@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from fractions import Fraction
 from pathlib import Path
 
 from ..layerflow_core.errors import DatasetError
 from ..layerflow_core.layout import ALPHA, BACKGROUND, BLENDED, FOREGROUND
 from ..layerflow_core.training.data.clip_folder import LayerClip, write_clip
+from ..layerflow_core.video.encodings import exact_rate
 from .host import CATEGORY
 from .images import ALPHA_MEANINGS, to_alpha, to_frames
 
@@ -53,9 +53,8 @@ class CollectLayerClip:
         if blended is not None:
             layers[BLENDED] = to_frames(blended, BLENDED)[0]
         prompts = {FOREGROUND: foreground_prompt, BACKGROUND: background_prompt, BLENDED: blended_prompt}
-        rate = Fraction(fps).limit_denominator(1001)
         folder, name = _dataset_folder(dataset), _check_name(name, "clip name")
-        clip = write_clip(folder, LayerClip(name, layers, prompts, rate))
+        clip = write_clip(folder, LayerClip(name, layers, prompts, exact_rate(fps)))
         return {"ui": {"text": [str(clip)]}, "result": (str(clip),)}
 
 

@@ -46,6 +46,39 @@ def open_graph(page, graph: dict) -> None:
     page.wait_for_timeout(500)
 
 
+_SHOW = """
+([type, at]) => {
+  for (const before of [...app.graph._nodes]) app.graph.remove(before); // not clear(): widgets remember values by a node's number
+  const node = LiteGraph.createNode(type);
+  app.graph.add(node);
+  node.pos = at;
+  node.setSize(node.computeSize());
+  node.size[0] = Math.max(node.size[0], 340);
+  if (type === 'PreviewLayers') node.setSize([460, 520]);
+  app.canvas.ds.scale = 1;
+  app.canvas.ds.offset = [0, 0];
+  app.canvas.setDirty(true, true);
+  const box = document.querySelector('canvas#graph-canvas').getBoundingClientRect();
+  return [box.left + node.pos[0], box.top + node.pos[1] - 30, node.size[0], node.size[1] + 30];
+}
+"""
+
+
+def show_node(page, node_id: str, at: tuple[int, int] = (120, 140)) -> tuple[float, float, float, float]:
+    """Put one node alone on the canvas and return where it is on the screen: x, y, width, height."""
+    box = page.evaluate(_SHOW, [node_id, at])
+    page.wait_for_timeout(900)
+    return tuple(box)
+
+
+def open_help(page) -> str:
+    """Open the help of the one node on the canvas as a user does; its text, once its picture has arrived."""
+    page.evaluate("() => { app.canvas.selectNode(app.graph._nodes[0]); app.canvas.setDirty(true, true) }")
+    page.locator("[data-testid='info-button']").first.click()
+    page.wait_for_function("() => document.querySelector('.node-help-content img')?.naturalWidth > 0")
+    return page.locator(".node-help-content").first.inner_text()
+
+
 def missing_nodes(page) -> list[str]:
     """Types on the canvas that the frontend does not know."""
     return page.evaluate("app.graph._nodes.filter(n => !(n.type in LiteGraph.registered_node_types)).map(n => n.type)")

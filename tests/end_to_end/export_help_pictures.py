@@ -9,28 +9,10 @@ import io
 import tempfile
 from pathlib import Path
 
-from .browser import open_page
+from .browser import open_page, show_node
 from .comfy_server import PACK, checkouts, start
 
-MARGIN, QUALITY = 14, 85
-# One node alone on the canvas; where it is on the screen.
-_SHOW = """
-(type) => {
-  for (const before of [...app.graph._nodes]) app.graph.remove(before); // not clear(): widgets remember values by a node's number
-  const node = LiteGraph.createNode(type);
-  app.graph.add(node);
-  node.pos = [120, 140];
-  node.setSize(node.computeSize());
-  node.size[0] = Math.max(node.size[0], 340);
-  if (type === 'PreviewLayers') node.setSize([460, 520]);
-  app.canvas.ds.scale = 1;
-  app.canvas.ds.offset = [0, 0];
-  app.canvas.setDirty(true, true);
-  const box = document.querySelector('canvas#graph-canvas').getBoundingClientRect();
-  return [box.left + node.pos[0], box.top + node.pos[1] - 30, node.size[0], node.size[1] + 30];
-}
-"""
-
+MARGIN, BADGE, QUALITY = 14, 12, 85  # pixels around a node, and those of the pack's badge above it
 
 def main() -> None:
     from PIL import Image
@@ -39,9 +21,8 @@ def main() -> None:
     try:
         with open_page(server, 1300, 1000) as page:
             for help_page in sorted((PACK / "web" / "docs").glob("*.md")):
-                x, y, width, height = page.evaluate(_SHOW, help_page.stem)
-                page.wait_for_timeout(900)
-                clip = {"x": x - MARGIN, "y": y - MARGIN, "width": width + 2 * MARGIN, "height": height + 2 * MARGIN}
+                x, y, width, height = show_node(page, help_page.stem)
+                clip = {"x": x - MARGIN, "y": y - MARGIN - BADGE, "width": width + 2 * MARGIN, "height": height + 2 * MARGIN + BADGE}
                 picture = Image.open(io.BytesIO(page.screenshot(clip=clip))).convert("RGB")
                 picture.save(help_page.with_suffix(".webp"), quality=QUALITY)
                 print(help_page.stem, picture.size)

@@ -1,5 +1,4 @@
 import json
-import os
 import shutil
 import subprocess
 from dataclasses import replace
@@ -132,19 +131,36 @@ def test_nothing_is_overwritten_and_nothing_is_left_behind(layers, tmp_path, mon
     assert list(tmp_path.iterdir()) == [tmp_path / "set"]
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to mount a full disk")
+@pytest.fixture
+def disk(tmp_path):
+    """Mounts a disk of 64 KiB at a folder, with options."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def mount(options: str) -> Path:
+        command = ["mount", "-t", "tmpfs", "-o", f"size=64k,{options}", "tmpfs", str(folder)]
+        if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("no disk can be mounted here")
+        return folder
+
+    yield mount
+    if folder.is_mount():
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
 @pytest.mark.parametrize("form", [f for f in FORMATS if f != PSD])
-def test_a_full_disk(layers, tmp_path, form):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], capture_output=True).returncode:
-        pytest.skip("no disk can be mounted here")
-    try:
-        with pytest.raises(VideoFileError):
-            save_layers(disk / "set", layers, Saving(form, "PNG 16 bit"))
-        assert not list(disk.iterdir())
-    finally:
-        subprocess.run(["umount", "-l", str(disk)], check=True)
+def test_a_full_disk(layers, disk, form):
+    folder = disk("rw")
+    with pytest.raises(VideoFileError):
+        save_layers(folder / "set", layers, Saving(form, "PNG 16 bit"))
+    assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_disk_that_is_read_only(layers, disk, form):
+    folder = disk("ro")
+    with pytest.raises(VideoFileError, match="(?i)read-only"):
+        save_layers(folder / "set", layers, Saving(form))
 
 
 @pytest.mark.parametrize("text, message", [("{", "record of layers"), ('{"files": {"a": "../x.mov"}, "alpha": "straight", "fps": "8/1", "foregrounds": ["a"]}', "without folders")])

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -166,7 +167,7 @@ def test_collected_clips_are_a_dataset(collected, clip):
     first, second = ClipFolder(dataset)
     for name, pixels in (("foreground", clip[0]), ("blended", clip[3])):
         assert torch.allclose(first.layers[name], pixels.permute(0, 3, 1, 2), atol=0.5 / 255 + 1e-6)
-    assert torch.equal(first.layers["alpha"], second.layers["alpha"]) and float(first.fps) == pytest.approx(23.976, abs=1e-3)
+    assert torch.equal(first.layers["alpha"], second.layers["alpha"]) and first.fps == Fraction(24000, 1001)
     assert first.prompts["blended"] == clip[7]["blended"]
 
 
