@@ -36,7 +36,8 @@ def test_encoding_is_cached_and_equal(embedded):
 def test_long_prompts_are_cut_and_counted(embedded):
     text = embedded.text
     assert text.count_tokens("a red star") == 4
-    assert text.count_tokens("star " * 100) == text.tokens
+    assert text.count_tokens("star " * 100) == 101  # what was meant, not what is left of it
+    assert text.too_long({"foreground": "star " * 100, "background": "a red star"}, ROW) == {"foreground": text.count_tokens("0, " + "star " * 100)}
     assert text.token_ids("star " * 100).shape == (text.tokens,)
 
 
