@@ -23,7 +23,7 @@ class TrainPlan:
         matrix_rate: the same of Muon, for the matrices inside the blocks; 0 trains them with AdamW too.
         clip: largest gradient norm.
         ema: decay of the averaged weights that are kept, 0 = keep the last ones.
-        precision: of the computing: no (float32), bf16 or fp16; float32 where the processor would have to emulate halves.
+        precision: of the computing: no (float32), bf16 or fp16. ``run_training`` emulates no halves.
         checkpointing: recompute activations in the backward pass; slower, much less memory.
         save_every, sample_every, log_every: steps; 0 samples never.
         keep: checkpoints that stay.

@@ -20,12 +20,11 @@ from torch import Tensor
 
 from ..errors import FrameError, VideoFileError
 from .atomic import replacing
+from .conversion import BT709, LIMITED, Conversion, is_rgb
 from .pixels import to_array
 
 _LARGEST_RATE_DENOMINATOR = 1001  # 24000/1001 and its kin stay exact
 _NEAR = Fraction(1, 200)  # how far a rate that was rounded by hand lies from its own
-_BT709, _LIMITED = 1, 1
-_RGB_CODECS = ("apng",)
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ APNG = Encoding("apng", ".png", "rgba", "rgba", 255, {}, container={"plays": "0"
 H264 = Encoding("libx264", ".mp4", "yuv420p", "rgb24", 255, {"crf": "12", "preset": "medium"}, "yuv444p", _MOVIE)
 H265 = Encoding("libx265", ".mp4", "yuv420p10le", "rgb48le", 65535, {"crf": "14", "preset": "medium", "x265-params": "log-level=error"}, "yuv444p10le",
                 {**_MOVIE, "strict": "experimental"})  # fmt: skip
-PRORES_422 = Encoding("prores_ks", ".mov", "yuv422p10le", "rgb48le", 65535, {"profile": "hq", "vendor": "apl0"}, "yuv444p10le", _MOVIE)
+PRORES_422 = Encoding("prores_ks", ".mov", "yuv422p10le", "rgb48le", 65535, {"profile": "3", "vendor": "apl0"}, "yuv444p10le", _MOVIE)
 
 
 def write_stream(path: Path, frames: Iterable[Tensor], fps: float | Fraction, form: Encoding, notes: Mapping[str, Any] | None = None) -> None:
@@ -86,8 +85,11 @@ def write_stream(path: Path, frames: Iterable[Tensor], fps: float | Fraction, fo
             for key, value in (notes or {}).items():
                 container.metadata[key] = value if isinstance(value, str) else json.dumps(value)
             stream = _open_stream(container, form, rate, first.shape)
-            for array in _chain(first, arrays):
-                container.mux(stream.encode(_to_frame(array, form, stream.pix_fmt)))
+            conversion = Conversion(stream.pix_fmt)
+            for number, array in enumerate(_chain(first, arrays)):
+                frame = av.VideoFrame.from_ndarray(array, format=form.array_format)
+                frame.pts, frame.time_base = number, 1 / rate
+                container.mux(stream.encode(conversion.convert(frame)))
             container.mux(stream.encode())
     except av.FFmpegError as error:
         raise VideoFileError(f"{path} cannot be written as {form.codec}: {error}") from error
@@ -123,23 +125,10 @@ def _open_stream(container, form: Encoding, rate: Fraction, shape: tuple[int, ..
     stream.width, stream.height, stream.pix_fmt = width, height, (odd and form.odd_format) or form.pixel_format
     context = stream.codec_context
     context.thread_count, context.thread_type = 0, "AUTO"
-    if form.codec in _RGB_CODECS:
+    if is_rgb(stream.pix_fmt):
         return stream
-    context.color_range, context.colorspace, context.color_primaries, context.color_trc = _LIMITED, _BT709, _BT709, _BT709
+    context.color_range, context.colorspace, context.color_primaries, context.color_trc = LIMITED, BT709, BT709, BT709
     return stream
-
-
-def _to_frame(array: np.ndarray, form: Encoding, pixel_format: str):
-    import av
-    from av.video.reformatter import ColorRange, Colorspace
-
-    frame = av.VideoFrame.from_ndarray(array, format=form.array_format)
-    if form.codec in _RGB_CODECS:
-        return frame
-    frame = frame.reformat(format=pixel_format, dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
-    for tag in ("color_primaries", "color_trc"):  # ProRes has them in every frame
-        setattr(frame, tag, _BT709)
-    return frame
 
 
 def write_prores(path: Path, colour: Tensor, alpha: Tensor, fps: float | Fraction) -> None:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from ..errors import FrameError, VideoFileError
+from .conversion import Conversion
 from .frames import resize
 from .pixels import from_array
 
@@ -141,8 +142,10 @@ def _decode(container, stream) -> Iterator[Tensor]:
         decoded = (frame for packet in container.demux(stream) for frame in decoder.decode(packet if packet.size else None))
     else:
         decoded = container.decode(stream)
+    conversion = None
     for frame in decoded:
-        yield from_array(frame.to_ndarray(format=_array_format(frame.format)))
+        conversion = conversion or Conversion(_array_format(frame.format))
+        yield from_array(conversion.convert(frame).to_ndarray())
 
 
 def _array_format(pixel_format) -> str:

@@ -64,7 +64,7 @@ def test_flash_and_plain_agree_where_both_run(network, inputs_for):
 def test_what_is_not_here_is_named(network, monkeypatch):
     with pytest.raises(SamplingError, match="unknown attention kernel 'magic'"):
         use_kernel(network.backbone, "magic")
-    with pytest.raises(SamplingError, match="pip install sageattention"):
+    with pytest.raises(SamplingError, match="pip install sageattention|install diffusers 0.35"):
         use_kernel(network.backbone, "sage")
     monkeypatch.setattr(attention, "_has_dispatch", lambda: False)
     with pytest.raises(SamplingError, match="diffusers 0.35"):
