@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from .browser import chromium, missing_nodes, open_graph, open_help, open_page, run_and_wait, show_node
+from .browser import chromium, missing_nodes, new_page, open_graph, open_help, open_page, run_and_wait, show_node
 from .comfy_server import PACK, error_of
 from .conftest import GRAPHS
 
@@ -47,12 +47,13 @@ def test_templates_are_offered_with_thumbnails(server):
         assert (PACK / "workflows" / f"{name}.jpg").stat().st_size > 2000
 
 
-def test_help_pages_open(server, checkout):
-    with open_page(server, 1800, 1000) as page:
-        page.wait_for_timeout(3000)  # the frontend's own first graph comes late
-        for help_page in sorted((PACK / "web" / "docs").glob("*.md")):
-            show_node(page, help_page.stem, (900, 300))  # clear of the panels
-            title = help_page.read_text().splitlines()[0].removeprefix("# ")
-            page.wait_for_function("(text) => !document.querySelector('.node-help-content')?.innerText.includes(text)", arg=title)
-            assert open_help(page).startswith(title)
-            page.screenshot(path=str(ARTIFACTS / f"{checkout.name}-help.png"))
+def test_help_pages_open(server, page, checkout):
+    own = new_page(page.context.browser, server, 1800, 1000)
+    own.wait_for_timeout(3000)  # the frontend's own first graph comes late
+    for help_page in sorted((PACK / "web" / "docs").glob("*.md")):
+        show_node(own, help_page.stem, (900, 300))  # clear of the panels
+        title = help_page.read_text().splitlines()[0].removeprefix("# ")
+        own.wait_for_function("(text) => !document.querySelector('.node-help-content')?.innerText.includes(text)", arg=title)
+        assert open_help(own).startswith(title)
+        own.screenshot(path=str(ARTIFACTS / f"{checkout.name}-help.png"))
+    own.close()
