@@ -23,7 +23,7 @@ async function count(node, line) {
 function addLine(node) {
   const line = Object.assign(document.createElement('div'), { className: 'layerflow-tokens' })
   line.style.cssText = 'font: 11px sans-serif; opacity: .8; padding: 0 6px; overflow: hidden; white-space: nowrap; text-overflow: ellipsis'
-  const widget = node.addDOMWidget('tokens', 'layerflow_tokens', line, { serialize: false, getMinHeight: () => 16, getMaxHeight: () => 16 })
+  const widget = node.addDOMWidget('tokens', 'layerflow_tokens', line, { serialize: false, margin: 2, getMinHeight: () => 20, getMaxHeight: () => 20 })
   widget.serializeValue = () => undefined
   let timer = 0
   const later = () => {
@@ -41,7 +41,10 @@ function addLine(node) {
   const configured = node.onConfigure
   node.onConfigure = function (...rest) {
     later()
-    return configured?.apply(this, rest)
+    const result = configured?.apply(this, rest)
+    const height = this.computeSize()[1] // graphs saved before the line was there have none for it
+    if (this.size[1] < height) this.setSize([this.size[0], height])
+    return result
   }
   const removed = node.onRemoved
   node.onRemoved = function (...rest) {
