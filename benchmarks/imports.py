@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import tempfile
@@ -30,6 +31,7 @@ def measure(checkout: Path, others: list[Path]) -> dict[str, list[str]]:
 
 
 def main() -> None:
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # a user's Python keeps what it has compiled
     for checkout in checkouts():
         for name, seconds in measure(checkout, [Path(argument) for argument in sys.argv[1:]]).items():
             print(f"{checkout.name}: {name}: {', '.join(seconds)} s", flush=True)
