@@ -5,17 +5,19 @@ from __future__ import annotations
 import sys
 
 import torch
+from torch import nn
 
 from benchmarks.synthetic import official_config
 from layerflow_core.layout import find_layout
-from layerflow_core.memory import GIB, NETWORK_PLANS, PartPlan, size_at_work
+from layerflow_core.memory import GIB, NETWORK_PLANS, TEXT_PLANS, PartPlan, size_at_work
 from layerflow_core.model.loading import LayerFlowModel
 from layerflow_core.model.network import LayerFlowNetwork
 from layerflow_core.model.vae import VAE_MODES, LayerVAE, build_vae
-from layerflow_core.workplace import network_peak, vae_peak
+from layerflow_core.workplace import TEXT_PEAK, network_peak, vae_peak
 
 TRUE_VAE = {"block_out_channels": (128, 256, 256, 512), "layers_per_block": 3, "latent_channels": 16,
             "down_block_types": ("CogVideoXDownBlock3D",) * 4, "up_block_types": ("CogVideoXUpBlock3D",) * 4}  # fmt: skip
+TRUE_T5 = {"vocab_size": 32128, "d_model": 4096, "d_kv": 64, "d_ff": 10240, "num_layers": 24, "num_heads": 64, "feed_forward_proj": "gated-gelu"}
 _CPU = torch.device("cpu")
 
 
@@ -28,7 +30,18 @@ def true_model(variant: str) -> LayerFlowModel:
     return LayerFlowModel(config, network, vae=LayerVAE(vae))
 
 
+def true_t5() -> nn.Module:
+    """T5 v1.1 XXL's encoder in bf16, without data."""
+    from transformers import T5Config, T5EncoderModel
+
+    with torch.device("meta"):
+        return T5EncoderModel(T5Config(**TRUE_T5)).bfloat16()
+
+
 def rows(model: LayerFlowModel, variant: str):
+    t5 = true_t5()
+    for plan in TEXT_PLANS:
+        yield f"text encoder, {plan.name}", size_at_work(t5, list(t5.encoder.block), plan), TEXT_PEAK
     blocks = list(model.network.backbone.transformer_blocks)
     for plan in NETWORK_PLANS:
         yield f"transformer, {plan.name}", size_at_work(model.network, blocks, plan), network_peak(model, 1 + plan.branches_together, _CPU)

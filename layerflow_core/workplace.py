@@ -22,11 +22,11 @@ from .model.vae import VAE_MODES, Decoder, VaeMode, set_mode
 T = TypeVar("T")
 _HOOKS = "_diffusers_hook"  # diffusers' name for a module's registry of hooks
 _SPARE = 1.1  # memory is never in one piece
-_TEXT_PEAK = 256 * 1024**2  # a few hundred tokens: small beside T5's weights
+TEXT_PEAK = 256 * 1024**2  # a few hundred tokens: small beside T5's weights
 
 
 def for_text(devices: Devices, text: TextEncoder) -> Workplace:
-    return Workplace("text encoder", text.t5, text.t5.encoder, devices, TEXT_PLANS, lambda plan: _TEXT_PEAK)
+    return Workplace("text encoder", text.t5, text.t5.encoder, devices, TEXT_PLANS, lambda plan: TEXT_PEAK)
 
 
 def for_network(devices: Devices, model: LayerFlowModel, kept: int = 0) -> Workplace:
