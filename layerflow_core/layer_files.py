@@ -22,7 +22,8 @@ from .rgba import premultiply, unpremultiply
 from .video.atomic import new_folder
 from .video.encodings import H264, H265, PRORES_422, PRORES_4444, VP9_ALPHA, Encoding, exact_rate, with_alpha, write_stream
 from .video.files import ALL, Footage, Pick, list_pictures, read_exr, read_video
-from .video.pictures import PICTURE_NUMBER, write_apng, write_exr, write_png_frames, write_psd, write_webp
+from .video.pictures import PICTURE_NUMBER, write_apng, write_exr, write_png_frames, write_psd
+from .video.webp import write_webp
 
 RECORD = "layers.json"
 RESIDUAL = "residual"

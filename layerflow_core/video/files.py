@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..errors import FrameError, VideoFileError
 from .conversion import Conversion
+from .encodings import exact_rate
 from .frames import resize
 from .pixels import from_array
 
@@ -182,9 +183,17 @@ def _read_moving(path: Path, default_fps: Fraction, pick: Pick) -> Footage:
             kept = list(pick.frames(frames(picture)))
     except (OSError, EOFError, SyntaxError) as error:
         raise VideoFileError(f"{path} cannot be read as a moving picture: {error}; is it complete?") from error
+    return _footage(_without_full_alpha(kept), pick.rate(_meant_rate(durations) or default_fps), path)
+
+
+def _meant_rate(durations: list[float]) -> Fraction | None:
+    """Frames a second of frames that last so many milliseconds each; files may have rounded them to whole ones."""
     whole = sum(durations)
-    rate = Fraction(len(durations) * 1000 / whole).limit_denominator(1001) if whole else default_fps
-    return _footage(_without_full_alpha(kept), pick.rate(rate), path)
+    if not whole:
+        return None
+    rate = Fraction(1000 * len(durations)) / Fraction(whole)
+    near = max(round(rate), 1)
+    return Fraction(near) if abs(1000 * len(durations) / near - whole) <= 0.5 else exact_rate(rate)
 
 
 def list_pictures(folder: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Pictures out: PNG of 8 and 16 bits, OpenEXR, moving WebP and PNG, Photoshop documents.
+"""Pictures out: PNG of 8 and 16 bits, OpenEXR, moving PNG, Photoshop documents.
 
 Legend: N frames, C channels (3, or 4 with alpha), H height, W width; 0..1, alpha 1 = opaque.
 """
@@ -26,7 +26,6 @@ _PNG_START = 33  # signature and header, which all other chunks follow
 _PNG_FORMATS = {(3, 255): "rgb24", (4, 255): "rgba", (3, 65535): "rgb48be", (4, 65535): "rgba64be"}
 # A third of the time of the encoder's own level, for files that are a fourteenth larger.
 PNG_OPTIONS = {"pred": "paeth", "compression_level": "1"}
-_WEBP_NOTES = {"prompt": 0x0110, "workflow": 0x010F}  # EXIF fields where ComfyUI's frontend looks for them
 PICTURE_NUMBER = "{:05d}"
 
 
@@ -135,22 +134,6 @@ def write_exr(path: Path, layers: Mapping[str, Tensor], fps: Fraction, notes: Ma
                 file.write(str(partial))
         except RuntimeError as error:
             raise VideoFileError(f"{path} cannot be written: {error}") from error
-
-
-def write_webp(path: Path, frames: Iterable[Tensor], fps: float | Fraction, notes: Mapping[str, Any] | None = None) -> None:
-    """Animated lossless WebP of frames [C, H, W], looping. Its encoder wants all frames at once."""
-    from PIL import Image
-
-    texts = notes or {}
-    exif = Image.Exif()
-    for key, field in _WEBP_NOTES.items():
-        if key in texts:
-            exif[field] = f"{key}:{json.dumps(texts[key])}"
-    pictures = [Image.fromarray(to_array(frame, 255)) for frame in frames]
-    if not pictures:
-        raise FrameError(f"{path.name}: no frames met, expected one or more")
-    with replacing(path) as partial:
-        pictures[0].save(partial, save_all=True, append_images=pictures[1:], duration=round(1000 / fps), loop=0, lossless=True, exact=True, exif=exif)
 
 
 def write_apng(path: Path, frames: Iterable[Tensor], fps: float | Fraction, notes: Mapping[str, Any] | None = None) -> None:

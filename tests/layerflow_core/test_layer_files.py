@@ -185,3 +185,11 @@ def test_premultiplied_files_hold_premultiplied_colour(layers, tmp_path):
     for field in unknown:
         with pytest.raises(VideoFileError, match="unknown"):
             Saving(**{field: "magic"})
+
+
+@pytest.mark.parametrize("form, opaque", [(form, "H.264 (.mp4)") for form in FORMATS if form != PSD] + [("PNG 8 bit", name) for name in OPAQUE if name != "none"])
+def test_frozen_layers_keep_their_length(layers, tmp_path, form, opaque):
+    held = LayerVideo((Foreground("foreground", *(clip[:1].repeat(6, 1, 1, 1) for clip in (layers.foreground, layers.alpha))),),
+                      *(clip[:1].repeat(6, 1, 1, 1) for clip in (layers.background, layers.blended)), float(RATE))  # fmt: skip
+    save_layers(tmp_path / "set", held, Saving(form, opaque), RATE)
+    assert {name: len(clip) for name, clip in load_layers(tmp_path / "set").clips().items()} == dict.fromkeys(held.clips(), 6)
