@@ -155,6 +155,22 @@ def test_it_plays_at_its_rate_and_loops(player):
     player.evaluate(f"() => {{ delete {PLAYER}.show }}")
 
 
+def test_its_rate_is_the_clip_s_on_every_screen(player):
+    """A screen of 60 frames a second, whose clock is turned by hand, shows 24 of a clip of 24."""
+    shown = player.evaluate(f"""async () => {{
+        const p = {PLAYER}, show = p.show.bind(p), later = window.requestAnimationFrame, fps = p.run.fps, shown = []
+        let tick = null, clock = performance.now()
+        window.requestAnimationFrame = (f) => f.name === 'tick' ? (tick = f, 0) : later(f)
+        p.show = (i) => {{ shown.push(i); return show(i) }}
+        try {{
+            p.run.fps = 24
+            p.start()
+            for (let i = 0; i < 120; i++) await tick(clock += 1000 / 60)
+        }} finally {{ window.requestAnimationFrame = later; delete p.show; p.stop(); p.run.fps = fps }}
+        return shown }}""")
+    assert abs(len(shown) - 48) <= 1 and shown == [(1 + i) % 16 for i in range(len(shown))]
+
+
 def test_pixel_values_under_the_pointer(player, truth):
     box = player.locator(".layerflow-player canvas").bounding_box()
     x, y = 40, 30

@@ -40,15 +40,15 @@ export function compositeFrame(atlas, width, height, layers, view) {
   const size = width * height
   const picture = new Uint8ClampedArray(4 * size)
   const shown = shownLayers(layers)
-  const blended = layers.find((layer) => layer.kind === 'blended')
-  const edge = view.wipe == null || !blended ? width : Math.round(view.wipe * width)
+  const blended = { ...layers.find((layer) => layer.kind === 'blended'), opacity: 1 }
+  const edge = view.wipe == null || !blended.kind ? width : Math.round(view.wipe * width)
   const out = [0, 0, 0]
   for (let pixel = 0; pixel < size; pixel++) {
     const x = pixel % width
     const y = (pixel / width) | 0
     if (x >= edge) {
       out[0] = out[1] = out[2] = 0
-      paint(out, { ...blended, opacity: 1 }, atlas, pixel, size)
+      paint(out, blended, atlas, pixel, size)
     } else if (view.matte) {
       out[0] = out[1] = out[2] = 255 * coverage(shown, atlas, pixel, size)
     } else {

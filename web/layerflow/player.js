@@ -222,11 +222,13 @@ export class LayerPlayer {
     this.playing = true
     this.sync()
     if (this.frame === this.frames.length - 1) this.frame = -1
-    let shown = performance.now() - 1000 / this.run.fps
+    const period = 1000 / this.run.fps
+    let due = performance.now()
     const tick = async (now) => {
       if (!this.playing || !this.element.isConnected) return this.stop()
-      if (now - shown >= 1000 / this.run.fps - 1) {
-        shown = now
+      if (now >= due) {
+        // By the clip's clock, of which the screen's is no multiple; time that was lost is not made up for.
+        due = now - due > period ? now + period : due + period
         const next = this.frame + 1
         if (next >= this.frames.length && !this.looping) return this.stop()
         await this.show(next % this.frames.length)
