@@ -17,7 +17,8 @@ from .pipeline import Run
 from .video.atomic import replacing
 from .video.contact_sheet import draw_sheet, draw_strip
 from .video.encodings import exact_rate, write_h264, write_prores
-from .video.pictures import write_picture, write_png_sequence, write_webp
+from .video.pictures import write_picture, write_png_sequence
+from .video.webp import write_webp
 
 SHEET, STRIP = "contact_sheet.png", "layers.webp"
 
