@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ..errors import FrameError, VideoFileError
+from ..errors import VideoFileError
 from .atomic import replacing
 from .conversion import BT709, LIMITED, Conversion, is_rgb
-from .pixels import to_array
+from .pixels import to_arrays
 
 _LARGEST_RATE_DENOMINATOR = 1001  # 24000/1001 and its kin stay exact
 _NEAR = Fraction(1, 200)  # how far a rate that was rounded by hand lies from its own
@@ -78,7 +78,7 @@ def write_stream(path: Path, frames: Iterable[Tensor], fps: float | Fraction, fo
     import av
 
     rate = exact_rate(fps)
-    arrays = _arrays(frames, form, path)
+    arrays = to_arrays(frames, form.top, path.name, 4 if form.has_alpha else 3)
     first = next(arrays)
     try:
         with replacing(path) as partial, av.open(str(partial), "w", form.muxer, container_options=dict(form.container)) as container:
@@ -100,17 +100,6 @@ def exact_rate(fps: float | Fraction) -> Fraction:
     rate = Fraction(fps).limit_denominator(_LARGEST_RATE_DENOMINATOR)
     ntsc = Fraction(round(rate * Fraction(1001, 1000)) * 1000, 1001)
     return ntsc if rate.denominator > 1 and abs(ntsc - rate) < _NEAR else rate
-
-
-def _arrays(frames: Iterable[Tensor], form: Encoding, path: Path) -> Iterator[np.ndarray]:
-    expected = None
-    for number, frame in enumerate(frames):
-        expected = expected or (4 if form.has_alpha else 3, *frame.shape[-2:])
-        if tuple(frame.shape) != expected:
-            raise FrameError(f"{path.name}: frame {number} of {list(frame.shape)} met, expected {list(expected)}")
-        yield to_array(frame, form.top)
-    if expected is None:
-        raise FrameError(f"{path.name}: no frames met, expected one or more")
 
 
 def _chain(first: np.ndarray, others: Iterator[np.ndarray]) -> Iterator[np.ndarray]:

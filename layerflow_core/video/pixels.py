@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 import torch
 from torch import Tensor
+
+from ..errors import FrameError
 
 _DTYPES = {255: np.uint8, 65535: np.uint16}
 
@@ -18,6 +22,26 @@ def to_array(picture: Tensor, top: int) -> np.ndarray:
         scaled += np.float32(0.5)
         whole[..., index] = np.clip(scaled, 0, top, out=scaled)
     return whole
+
+
+def to_arrays(frames: Iterable[Tensor], top: int, name: str, channels: int | None = None) -> Iterator[np.ndarray]:
+    """Frames [C, H, W] of a file as ``to_array`` makes them, one after another.
+
+    Args:
+        name: of the file, for messages.
+        channels: that it takes; None for as many as the first frame has.
+
+    Raises:
+        FrameError: no frames, or one of another shape.
+    """
+    expected = None
+    for number, frame in enumerate(frames):
+        expected = expected or (channels or len(frame), *frame.shape[-2:])
+        if tuple(frame.shape) != expected:
+            raise FrameError(f"{name}: frame {number} of {list(frame.shape)} met, expected {list(expected)}")
+        yield to_array(frame, top)
+    if expected is None:
+        raise FrameError(f"{name}: no frames met, expected one or more")
 
 
 def from_array(array: np.ndarray) -> Tensor:

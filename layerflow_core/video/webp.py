@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import json
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,12 +20,12 @@ from torch import Tensor
 
 from ..errors import FrameError, VideoFileError
 from .atomic import replacing
-from .pixels import to_array
+from .pixels import to_arrays
 
 _NOTES = {"prompt": 0x0110, "workflow": 0x010F}  # EXIF fields where ComfyUI's frontend looks for them
 _HAS_ALPHA, _HAS_EXIF, _MOVES = 0x10, 0x08, 0x02
 _REPLACES = 0x02  # a frame takes the place of the one before instead of lying over it
-_PIXELS = (b"ALPH", b"VP8 ", b"VP8L")
+_STILL_START = 12  # behind a still's own RIFF head
 _MOST = 16383  # a side, pixels
 
 
@@ -41,19 +41,11 @@ def write_webp(path: Path, frames: Iterable[Tensor], fps: float | Fraction, note
         VideoFileError: it cannot be written.
     """
     exif = _exif(notes or {})
-    shape = None
     with replacing(path) as partial, partial.open("wb") as file:
-        for number, frame in enumerate(frames):
-            if shape is None:
-                shape = frame.shape
-                if max(shape[1:]) > _MOST:
-                    raise FrameError(f"{path.name}: frames of {list(shape)} met, expected sides of {_MOST} at most in a WebP")
-                file.write(b"RIFF\0\0\0\0WEBP" + _chunk(b"VP8X", _canvas(shape, bool(exif))) + _chunk(b"ANIM", bytes(6)))
-            if frame.shape != shape:
-                raise FrameError(f"{path.name}: frame {number} of {list(frame.shape)} met, expected {list(shape)} as the first")
-            file.write(_chunk(b"ANMF", _placement(shape, number, fps) + _still(to_array(frame, 255))))
-        if shape is None:
-            raise FrameError(f"{path.name}: no frames met, expected one or more")
+        for number, array in enumerate(to_arrays(frames, 255, path.name)):
+            if number == 0:
+                file.write(_head(array.shape, bool(exif), path))
+            file.write(_chunk(b"ANMF", _placement(array.shape, number, fps) + _still(array)))
         if exif:
             file.write(_chunk(b"EXIF", exif))
         _close(file, path)
@@ -73,9 +65,12 @@ def _chunk(tag: bytes, data: bytes) -> bytes:
     return tag + struct.pack("<I", len(data)) + data + bytes(len(data) % 2)
 
 
-def _canvas(shape: tuple[int, ...], has_exif: bool) -> bytes:
-    flags = _MOVES | (_HAS_ALPHA if shape[0] == 4 else 0) | (_HAS_EXIF if has_exif else 0)
-    return struct.pack("<I", flags) + _size(shape)
+def _head(shape: tuple[int, ...], has_exif: bool, path: Path) -> bytes:
+    """The file up to its first frame; whoever closes it knows its size."""
+    if max(shape[:2]) > _MOST:
+        raise FrameError(f"{path.name}: frames of {shape[1]} x {shape[0]} met, expected sides of {_MOST} at most in a WebP")
+    flags = _MOVES | (_HAS_ALPHA if shape[2] == 4 else 0) | (_HAS_EXIF if has_exif else 0)
+    return b"RIFF" + bytes(4) + b"WEBP" + _chunk(b"VP8X", struct.pack("<I", flags) + _size(shape)) + _chunk(b"ANIM", bytes(6))
 
 
 def _placement(shape: tuple[int, ...], number: int, fps: float | Fraction) -> bytes:
@@ -85,7 +80,7 @@ def _placement(shape: tuple[int, ...], number: int, fps: float | Fraction) -> by
 
 
 def _size(shape: tuple[int, ...]) -> bytes:
-    return _three(shape[2] - 1) + _three(shape[1] - 1)
+    return _three(shape[1] - 1) + _three(shape[0] - 1)
 
 
 def _three(value: int) -> bytes:
@@ -93,19 +88,12 @@ def _three(value: int) -> bytes:
 
 
 def _still(array: np.ndarray) -> bytes:
-    """The chunks of a still picture that hold pixels."""
+    """The one chunk of a lossless still, without the file around it."""
     from PIL import Image
 
     buffer = io.BytesIO()
     Image.fromarray(array).save(buffer, "WEBP", lossless=True, exact=True)
-    return b"".join(_chunk(tag, data) for tag, data in _chunks(buffer.getvalue()[12:]) if tag in _PIXELS)
-
-
-def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    while data:
-        length = struct.unpack("<I", data[4:8])[0]
-        yield data[:4], data[8 : 8 + length]
-        data = data[8 + length + length % 2 :]
+    return buffer.getvalue()[_STILL_START:]
 
 
 def _close(file: BinaryIO, path: Path) -> None:

@@ -40,8 +40,9 @@ export function compositeFrame(atlas, width, height, layers, view) {
   const size = width * height
   const picture = new Uint8ClampedArray(4 * size)
   const shown = shownLayers(layers)
-  const blended = { ...layers.find((layer) => layer.kind === 'blended'), opacity: 1 }
-  const edge = view.wipe == null || !blended.kind ? width : Math.round(view.wipe * width)
+  const found = layers.find((layer) => layer.kind === 'blended')
+  const blended = found && { ...found, opacity: 1 }
+  const edge = view.wipe == null || !blended ? width : Math.round(view.wipe * width)
   const out = [0, 0, 0]
   for (let pixel = 0; pixel < size; pixel++) {
     const x = pixel % width
