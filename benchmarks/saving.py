@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from layerflow_core.layer_files import WITH_ALPHA
+from layerflow_core.layer_files.saving import WITH_ALPHA
 from layerflow_core.video.encodings import PRORES_4444, exact_rate
 from layerflow_core.video.pictures import PNG_OPTIONS
 from layerflow_core.video.pixels import to_array

@@ -24,7 +24,7 @@ from .errors import LayerFlowError, SamplingError, VideoFileError
 from .footage import TIMINGS, as_given, fit_given
 from .footage import decompose as take_apart
 from .latent_store import LatentStore
-from .layer_files import matte_of
+from .layer_files.loading import matte_of
 from .layers import LayerVideo
 from .layout import BACKGROUND, BLENDED, FOREGROUND, OFFICIAL_VARIANTS
 from .model.attention import AUTO, KERNELS

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
+from .atomic import replacing
 from .errors import DownloadError, LayerFlowError
 from .layout import OFFICIAL_VARIANTS
 from .model.checkpoint import digest
 from .model.variants import released_folder
-from .video.atomic import replacing
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,15 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from .layer_files import RECORD, STRAIGHT, describe
+from .atomic import replacing
+from .layer_files.record import RECORD, STRAIGHT, describe
 from .layers import LayerVideo
 from .layout import BACKGROUND, BLENDED
 from .model.loading import LayerFlowModel
 from .pipeline import Run
-from .video.atomic import replacing
+from .rates import exact_rate
 from .video.contact_sheet import draw_sheet, draw_strip
-from .video.encodings import exact_rate, write_h264, write_prores
+from .video.encodings import write_h264, write_prores
 from .video.pictures import write_picture, write_png_sequence
 from .video.webp import write_webp
 

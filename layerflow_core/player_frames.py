@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .layer_files import RESIDUAL, check_layers
+from .layer_files.record import RESIDUAL, check_layers
 from .layers import LayerVideo
 from .layout import BACKGROUND, BLENDED, FOREGROUND
 from .rgba import premultiply, unpremultiply

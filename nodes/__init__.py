@@ -1,5 +1,6 @@
 """The nodes. Their ids are forever: saved workflows carry them."""
 
+from .boundary import guard
 from .collect_layer_clip import CollectLayerClip
 from .composite_rgba import CompositeRGBA
 from .condition_layer import ConditionLayer
@@ -26,7 +27,7 @@ register_model_folder()
 register_routes()
 
 NODE_CLASS_MAPPINGS = {
-    cls.__name__: cls
+    cls.__name__: guard(cls)
     for cls in (
         LoadLayerFlow,
         LayerFlowLoRA,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ..layerflow_core.errors import DatasetError
 from ..layerflow_core.layout import ALPHA, BACKGROUND, BLENDED, FOREGROUND
+from ..layerflow_core.rates import exact_rate
 from ..layerflow_core.training.data.clip_folder import LayerClip, write_clip
-from ..layerflow_core.video.encodings import exact_rate
 from .host import CATEGORY
 from .images import ALPHA_MEANINGS, to_alpha, to_frames
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..layerflow_core.errors import FrameError
-from ..layerflow_core.layer_files import check_layers
+from ..layerflow_core.layer_files.record import check_layers
 from ..layerflow_core.layers import Foreground, LayerVideo
 from ..layerflow_core.layout import BACKGROUND, BLENDED, FOREGROUND
 from .host import CATEGORY

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 
 from ..layerflow_core.errors import VideoFileError
-from ..layerflow_core.layer_files import ALPHA_KINDS, RECORD, load_layers
+from ..layerflow_core.layer_files.loading import load_layers
+from ..layerflow_core.layer_files.record import ALPHA_KINDS, RECORD
 from ..layerflow_core.video.files import PICTURES, VIDEOS, Pick
 from .host import CATEGORY
 from .images import LAYER_NAMES, LAYER_TOOLTIPS, LAYER_TYPES, LAYERS, LAYERS_TOOLTIP, to_image, to_outputs

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..layerflow_core.errors import VideoFileError
-from ..layerflow_core.layer_files import ALPHA_KINDS, FORMATS, OPAQUE, Saving, save_layers
+from ..layerflow_core.layer_files.record import ALPHA_KINDS
+from ..layerflow_core.layer_files.saving import FORMATS, OPAQUE, Saving, save_layers
 from ..layerflow_core.layers import LayerVideo
 from .host import CATEGORY
 from .images import LAYERS, LAYERS_FROM

@@ -9,7 +9,7 @@ import torch
 from ..layerflow_core.errors import FrameError
 from ..layerflow_core.layers import LayerVideo
 from ..layerflow_core.layout import BACKGROUND, BLENDED
-from ..layerflow_core.video.encodings import exact_rate
+from ..layerflow_core.rates import exact_rate
 from .host import CATEGORY
 from .images import LAYER_NAMES, LAYER_TOOLTIPS, LAYER_TYPES, LAYERS, to_image, to_outputs
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..atomic import replacing
 from ..config import ModelConfig
 from ..devices import fast_autocast
 from ..errors import SamplingError
@@ -29,7 +30,6 @@ from ..model.lora_file import attach_lora
 from ..pipeline import Run, make_layers
 from ..sampling.noise import POSTERIOR, NoiseSource
 from ..sampling.sampler import SamplerSettings
-from ..video.atomic import replacing
 from .attention import HeadByHead
 from .measures import (
     gradient_error,

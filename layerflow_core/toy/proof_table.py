@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..atomic import replacing
 from ..errors import TrainingError
 from ..model.checkpoint import digest
-from ..video.atomic import replacing
 from .evaluation import Plan, evaluate, write_figures
 from .proof import TRAININGS, result_of
 

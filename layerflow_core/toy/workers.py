@@ -10,8 +10,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from ..atomic import replacing
 from ..training.trainer import Trainer
-from ..video.atomic import replacing
 
 
 def run_workers(count: int, work: Callable[..., None], *arguments) -> None:

@@ -18,13 +18,11 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from ..atomic import replacing
 from ..errors import VideoFileError
-from .atomic import replacing
+from ..rates import exact_rate
 from .conversion import BT709, LIMITED, Conversion, is_rgb
 from .pixels import to_arrays
-
-_LARGEST_RATE_DENOMINATOR = 1001  # 24000/1001 and its kin stay exact
-_NEAR = Fraction(1, 200)  # how far a rate that was rounded by hand lies from its own
 
 
 @dataclass(frozen=True)
@@ -93,13 +91,6 @@ def write_stream(path: Path, frames: Iterable[Tensor], fps: float | Fraction, fo
             container.mux(stream.encode())
     except av.FFmpegError as error:
         raise VideoFileError(f"{path} cannot be written as {form.codec}: {error}") from error
-
-
-def exact_rate(fps: float | Fraction) -> Fraction:
-    """The rational frame rate that is meant: 24000/1001 for 23.976 and 23.98."""
-    rate = Fraction(fps).limit_denominator(_LARGEST_RATE_DENOMINATOR)
-    ntsc = Fraction(round(rate * Fraction(1001, 1000)) * 1000, 1001)
-    return ntsc if rate.denominator > 1 and abs(ntsc - rate) < _NEAR else rate
 
 
 def _chain(first: np.ndarray, others: Iterator[np.ndarray]) -> Iterator[np.ndarray]:

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from ..errors import FrameError, VideoFileError
+from ..rates import exact_rate
 from .conversion import Conversion
-from .encodings import exact_rate
 from .frames import resize
 from .pixels import from_array
 

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from ..atomic import replacing
 from ..errors import FrameError, VideoFileError
-from .atomic import replacing
 from .encodings import APNG, with_alpha, write_stream
 from .pixels import to_array
 

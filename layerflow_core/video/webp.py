@@ -18,8 +18,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from torch import Tensor
 
+from ..atomic import replacing
 from ..errors import FrameError, VideoFileError
-from .atomic import replacing
 from .pixels import to_arrays
 
 _NOTES = {"prompt": 0x0110, "workflow": 0x010F}  # EXIF fields where ComfyUI's frontend looks for them

@@ -34,7 +34,7 @@ def load_graph_of(source: str) -> dict:
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_every_format_is_saved_and_loaded(server, form):
-    from layerflow_core.layer_files import load_layers
+    from layerflow_core.layer_files.loading import load_layers
 
     prefix = f"sets/{FORMATS.index(form)}"
     entry = server.run(save_graph(form, prefix))

@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 
 from layerflow_core.cli import main
-from layerflow_core.layer_files import load_layers
+from layerflow_core.layer_files.loading import load_layers
 from layerflow_core.toy.world import draw_scene, render
 from layerflow_core.video.encodings import write_h264, write_prores
 from layerflow_core.video.files import read_video

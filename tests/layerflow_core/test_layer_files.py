@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from layerflow_core.errors import FrameError, VideoFileError
-from layerflow_core.layer_files import ALPHA_KINDS, EXR, FORMATS, OPAQUE, PREMULTIPLIED, PSD, RECORD, Saving, load_layers, save_layers
+from layerflow_core.layer_files.loading import load_layers
+from layerflow_core.layer_files.record import ALPHA_KINDS, PREMULTIPLIED, RECORD
+from layerflow_core.layer_files.saving import EXR, FORMATS, OPAQUE, PSD, Saving, save_layers
 from layerflow_core.layers import Foreground, LayerVideo
 from layerflow_core.toy.world import draw_scene, render
 from layerflow_core.video.files import Pick

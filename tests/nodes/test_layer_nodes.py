@@ -17,7 +17,7 @@ def layers(call, clip):
 
 
 def error_name(caught) -> str:
-    return type(caught.value).__name__
+    return type(caught.value).__mro__[1].__name__
 
 
 def test_preview_writes_every_layer_untouched(call, layers, host):

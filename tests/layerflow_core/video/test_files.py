@@ -3,9 +3,9 @@ from fractions import Fraction
 import pytest
 import torch
 
+from layerflow_core.atomic import replacing
 from layerflow_core.errors import FrameError, VideoFileError
 from layerflow_core.toy.world import draw_scene, render
-from layerflow_core.video.atomic import replacing
 from layerflow_core.video.encodings import exact_rate, write_h264, write_prores
 from layerflow_core.video.files import read_video
 from layerflow_core.video.pictures import write_picture, write_png_sequence

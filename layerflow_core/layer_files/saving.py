@@ -1,0 +1,179 @@
+"""Layers to files: what each format holds is a row.
+
+Legend: N frames, C channels, H height, W width; 0..1, straight colour unless said, alpha 1 = opaque.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..atomic import new_folder
+from ..errors import FrameError, VideoFileError
+from ..layers import Foreground, LayerVideo
+from ..layout import BACKGROUND, BLENDED
+from ..rates import exact_rate
+from ..rgba import premultiply
+from ..video.encodings import (
+    H264,
+    H265,
+    PRORES_422,
+    PRORES_4444,
+    VP9_ALPHA,
+    Encoding,
+    with_alpha,
+    write_stream,
+)
+from ..video.pictures import PICTURE_NUMBER, write_apng, write_exr, write_png_frames, write_psd
+from ..video.webp import write_webp
+from .record import ALPHA_KINDS, BIAS, PREMULTIPLIED, RECORD, RESIDUAL, STRAIGHT, check_layers, describe
+
+# (path without suffix, frames [C, H, W], exact rate, notes) -> the file or folder that was written
+WriteClip = Callable[[Path, Iterable[Tensor], Fraction, Mapping[str, Any]], Path]
+
+
+def _stream(form: Encoding) -> WriteClip:
+    def write(path: Path, frames: Iterable[Tensor], fps: Fraction, notes: Mapping[str, Any]) -> Path:
+        target = path.with_suffix(form.suffix)
+        write_stream(target, frames, fps, form, notes)
+        return target
+
+    return write
+
+
+def _sequence(top: int) -> WriteClip:
+    def write(path: Path, frames: Iterable[Tensor], fps: Fraction, notes: Mapping[str, Any]) -> Path:
+        write_png_frames(lambda number: path / f"{PICTURE_NUMBER.format(number)}.png", frames, top, notes)
+        return path
+
+    return write
+
+
+def _moving(write_moving: Callable[..., None], suffix: str) -> WriteClip:
+    def write(path: Path, frames: Iterable[Tensor], fps: Fraction, notes: Mapping[str, Any]) -> Path:
+        target = path.with_suffix(suffix)
+        write_moving(target, frames, fps, notes)
+        return target
+
+    return write
+
+
+# Formats of one clip. The first table's keep alpha.
+WITH_ALPHA: Mapping[str, WriteClip] = {
+    "ProRes 4444 (.mov)": _stream(PRORES_4444),
+    "VP9 (.webm)": _stream(VP9_ALPHA),
+    "PNG 8 bit": _sequence(255),
+    "PNG 16 bit": _sequence(65535),
+    "animated WebP": _moving(write_webp, ".webp"),
+    "animated PNG": _moving(write_apng, ".png"),
+}
+OPAQUE: Mapping[str, WriteClip | None] = {
+    "H.264 (.mp4)": _stream(H264),
+    "H.265 (.mp4)": _stream(H265),
+    "ProRes 422 HQ (.mov)": _stream(PRORES_422),
+    "PNG 8 bit": _sequence(255),
+    "PNG 16 bit": _sequence(65535),
+    "none": None,
+}
+EXR, PSD = TOGETHER = ("OpenEXR (all layers)", "PSD (one frame, all layers)")
+FORMATS = (*WITH_ALPHA, *TOGETHER)
+
+
+@dataclass(frozen=True)
+class Saving:
+    """How a set is saved.
+
+    Args:
+        format: of the foregrounds, row of ``WITH_ALPHA``; or one of ``TOGETHER``, which hold every layer.
+        opaque: of all other layers, row of ``OPAQUE``.
+        alpha: whether colour is ``straight`` or ``premultiplied`` in the foregrounds' files. A PSD is always straight.
+        frame: of a PSD.
+
+    Raises:
+        VideoFileError: a value is unknown.
+    """
+
+    format: str = FORMATS[0]
+    opaque: str = "H.264 (.mp4)"
+    alpha: str = STRAIGHT
+    frame: int = 0
+
+    def __post_init__(self) -> None:
+        for value, known, what in ((self.format, FORMATS, "format"), (self.opaque, OPAQUE, "opaque format"), (self.alpha, ALPHA_KINDS, "kind of alpha")):
+            if value not in known:
+                raise VideoFileError(f"unknown {what} {value!r} met, expected one of {', '.join(known)}")
+
+def save_layers(folder: Path, layers: LayerVideo, how: Saving, fps: float | Fraction | None = None, notes: Mapping[str, Any] | None = None) -> list[Path]:
+    """Write a new folder with the layers and ``layers.json``, whole or not at all.
+
+    Args:
+        fps: exact rate where one is known; else the layers' own.
+        notes: written into every file that can hold them, and into the record.
+
+    Returns:
+        The folder's files and folders, the record last.
+
+    Raises:
+        FrameError: layers of different length or size, or a frame that is not there.
+        VideoFileError: the folder is there already or cannot be written.
+    """
+    check_layers(layers)
+    rate, notes = exact_rate(layers.fps if fps is None else fps), dict(notes or {})
+    with new_folder(folder) as new:
+        partial = new.partial
+        if how.format == EXR:
+            files = _write_exrs(partial, layers, how, rate, notes)
+        elif how.format == PSD:
+            files = _write_document(partial, layers, how)
+        else:
+            files = dict(_write_apart(partial, layers, how, rate, notes))
+        kind = STRAIGHT if how.format == PSD else how.alpha
+        record = describe(layers, rate, kind, files, frames=1 if how.format == PSD else None, exact=how.format == EXR)
+        record |= notes
+        (partial / RECORD).write_text(json.dumps(record, indent=2) + "\n")
+    return [*dict.fromkeys(folder / name for name in files.values()), folder / RECORD]
+
+def _foreground_frames(layer: Foreground, alpha_kind: str) -> Iterator[Tensor]:
+    for frame in with_alpha(layer.colour, layer.opacity):
+        yield torch.cat([premultiply(frame[:3], frame[3:]), frame[3:]]) if alpha_kind == PREMULTIPLIED else frame
+
+
+def _opaque_layers(layers: LayerVideo) -> dict[str, Tensor]:
+    return {k: v for k, v in ((BACKGROUND, layers.background), (BLENDED, layers.blended), (RESIDUAL, layers.residual)) if v is not None}
+
+
+def _write_apart(folder: Path, layers: LayerVideo, how: Saving, rate: Fraction, notes: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for layer in layers.foregrounds:
+        written = WITH_ALPHA[how.format](folder / layer.name, _foreground_frames(layer, how.alpha), rate, {**notes, "alpha": how.alpha})
+        yield layer.name, written.name
+    write = OPAQUE[how.opaque]
+    for name, clip in _opaque_layers(layers).items() if write else ():
+        frames = clip if name != RESIDUAL else (BIAS + BIAS * frame for frame in clip)
+        yield name, write(folder / name, frames, rate, notes).name
+
+
+def _write_exrs(folder: Path, layers: LayerVideo, how: Saving, rate: Fraction, notes: Mapping[str, Any]) -> dict[str, str]:
+    foregrounds = {layer.name: _foreground_frames(layer, how.alpha) for layer in layers.foregrounds}
+    clips = {**foregrounds, **{name: iter(clip) for name, clip in _opaque_layers(layers).items()}}
+    for number, pictures in enumerate(zip(*clips.values())):
+        path = folder / "frames" / f"{PICTURE_NUMBER.format(number)}.exr"
+        write_exr(path, dict(zip(clips, pictures)), rate, {**notes, "alpha": how.alpha, "transfer": "display-referred, BT.709 primaries"})
+    return dict.fromkeys(clips, "frames")
+
+
+def _write_document(folder: Path, layers: LayerVideo, how: Saving) -> dict[str, str]:
+    if not 0 <= how.frame < len(layers.foreground):
+        raise FrameError(f"frame {how.frame} met, these layers have {len(layers.foreground)}: expected 0 to {len(layers.foreground) - 1}")
+    below = {BACKGROUND: layers.background[how.frame]} if layers.background is not None else {}
+    pictures = {**below, **{layer.name: torch.cat([layer.colour[how.frame], layer.opacity[how.frame]]) for layer in layers.foregrounds}}
+    if layers.blended is not None:
+        pictures[BLENDED] = layers.blended[how.frame]
+    write_psd(folder / "layers.psd", pictures, hidden=(BLENDED,))
+    return dict.fromkeys(pictures, "layers.psd")

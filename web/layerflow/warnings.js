@@ -1,0 +1,68 @@
+// Warnings of a node's last run: a message when they come, and a line on the node that stays while they hold.
+
+import { app } from "../../scripts/app.js";
+
+const KEY = "layerflow_warnings";
+const WIDGET = "layerflow_warnings";
+const SHOWN_FOR = 15000; // milliseconds
+
+function showToast(node, texts) {
+  for (const text of texts) {
+    app.extensionManager?.toast?.add({
+      severity: "warn",
+      summary: node.title ?? "LayerFlow",
+      detail: text,
+      life: SHOWN_FOR,
+    });
+  }
+}
+
+function makeBox() {
+  const box = document.createElement("div");
+  box.className = "layerflow-warnings";
+  box.setAttribute("role", "status");
+  Object.assign(box.style, {
+    color: "#f0b429",
+    font: "12px sans-serif",
+    overflow: "auto",
+    padding: "4px 8px",
+    whiteSpace: "pre-wrap",
+  });
+  return box;
+}
+
+function showOnNode(node, texts) {
+  let widget = node.widgets?.find((candidate) => candidate.name === WIDGET);
+  if (!widget && texts.length === 0) {
+    return;
+  }
+  if (!widget) {
+    const box = makeBox();
+    widget = node.addDOMWidget(WIDGET, WIDGET, box, {
+      serialize: false,
+      getMinHeight: () => (box.textContent ? 48 : 0),
+    });
+    widget.serialize = false;
+  }
+  widget.element.textContent = texts.map((text) => `⚠ ${text}`).join("\n");
+  widget.element.hidden = texts.length === 0;
+  node.setDirtyCanvas?.(true, true);
+}
+
+app.registerExtension({
+  name: "layerflow.warnings",
+
+  beforeRegisterNodeDef(nodeType, nodeData) {
+    if (!nodeData.python_module?.includes("LayerFlow") && nodeData.category !== "LayerFlow") {
+      return;
+    }
+    const onExecuted = nodeType.prototype.onExecuted;
+
+    nodeType.prototype.onExecuted = function (output) {
+      onExecuted?.apply(this, arguments);
+      const texts = output?.[KEY] ?? [];
+      showToast(this, texts);
+      showOnNode(this, texts);
+    };
+  },
+});
