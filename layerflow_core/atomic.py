@@ -21,7 +21,9 @@ from pathlib import Path
 
 from .errors import LayerFlowError, VideoFileError
 
-_PARTIAL = re.compile(r"\.(?P<name>.+)\.(?P<machine>[0-9a-f]{8})-(?P<process>\d+)\.[0-9a-f]{8}\.part(\.\w+)?")
+_PARTIAL = re.compile(
+    r"\.(?P<name>.+)\.(?P<machine>[0-9a-f]{8})-(?P<process>\d+)\.[0-9a-f]{8}\.part(\.\w+)?"
+)
 _ABANDONED = 24 * 60 * 60  # seconds without a change, for files of machines that cannot be asked
 _LONGEST_STEM = 120  # bytes of the final name that its partial name repeats
 
@@ -93,7 +95,9 @@ def new_folder(
         yield folder
         folder.path = _claim(partial, chain([path], others))
     except FileExistsError as error:
-        raise error_type(f"{path} already exists and is not overwritten; choose another name") from error
+        raise error_type(
+            f"{path} already exists and is not overwritten; choose another name"
+        ) from error
     except OSError as error:
         raise error_type(f"{path} cannot be written: {error}") from error
     finally:

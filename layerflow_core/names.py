@@ -13,9 +13,13 @@ E = TypeVar("E", bound=LayerFlowError)
 LONGEST_NAME = 100
 """Bytes of UTF-8: file systems take 255, and suffixes and partial names need room."""
 
-_FORBIDDEN = re.compile(r'[<>:"/\\|?*%#]')  # in file names of Windows, in sequences' patterns and in URLs
+_FORBIDDEN = re.compile(
+    r'[<>:"/\\|?*%#]'
+)  # in file names of Windows, in sequences' patterns and in URLs
 _UNPRINTABLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}  # Unicode categories
-_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # names that Windows keeps
+_DEVICES = re.compile(
+    r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE
+)  # names that Windows keeps
 _FALLBACK = "unnamed"
 
 
@@ -27,7 +31,9 @@ def clean_name(name: str, fallback: str = _FALLBACK) -> str:
         fallback: for a name of which nothing is left.
     """
     text = unicodedata.normalize("NFC", name)
-    text = "".join("_" if unicodedata.category(letter) in _UNPRINTABLE else letter for letter in text)
+    text = "".join(
+        "_" if unicodedata.category(letter) in _UNPRINTABLE else letter for letter in text
+    )
     text = _FORBIDDEN.sub("_", text)
     text = text.strip().lstrip(".")
     text = text.encode()[:LONGEST_NAME].decode(errors="ignore")

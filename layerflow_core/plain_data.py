@@ -67,10 +67,14 @@ def decode(data: bytes, source: str, error_type: Errors) -> str:
     try:
         return data.removeprefix(_BYTE_ORDER_MARK).decode("utf-8")
     except UnicodeDecodeError as error:
-        raise error_type(f"{source} is not text in UTF-8 ({error.reason} at byte {error.start})") from error
+        raise error_type(
+            f"{source} is not text in UTF-8 ({error.reason} at byte {error.start})"
+        ) from error
 
 
-def parse_json(data: bytes | str, source: str, error_type: Errors, largest: int = LARGEST_TEXT) -> Any:
+def parse_json(
+    data: bytes | str, source: str, error_type: Errors, largest: int = LARGEST_TEXT
+) -> Any:
     """JSON to plain data.
 
     Args:

@@ -12,7 +12,7 @@ from .errors import LayerFlowError
 SLOWEST, FASTEST = Fraction(1, 1000), Fraction(1000)
 """Frames a second."""
 
-_WRITTEN = re.compile(r"\d{1,9}(\.\d{1,9})?|\d{1,9}/\d{1,9}")
+_WRITTEN = re.compile(r"\d{1,9}(\.\d{1,9})?|\d{1,9}/\d{1,9}", re.ASCII)
 _LARGEST_DENOMINATOR = 1001  # 24000/1001 and its kin stay exact
 _NEAR = Fraction(1, 200)  # how far a rate that was rounded by hand lies from its own
 
