@@ -359,7 +359,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Exit status 0, 1 for a LayerFlowError (its message on stderr), 130 for Ctrl-C."""
     options = build_parser().parse_args(arguments)
     logging.basicConfig(format="%(message)s")
-    logging.getLogger("layerflow").setLevel(logging.INFO)
+    logging.getLogger(__package__).setLevel(logging.INFO)
     try:
         COMMANDS[options.command].run(options)
     except LayerFlowError as error:

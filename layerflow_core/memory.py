@@ -23,7 +23,7 @@ from .errors import OutOfMemoryError
 GIB = 1024**3
 # Kernels' own workspace, by which measured peaks exceed counted ones (benchmarks/memory.py).
 WORKSPACE = 96 * 1024**2
-_log = logging.getLogger("layerflow")
+_log = logging.getLogger(__name__)
 
 
 class Plan(Protocol):

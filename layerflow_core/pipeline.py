@@ -28,7 +28,7 @@ from .sampling.schedule import Schedule, Step
 from .video.frames import check_frames
 from .workplace import for_network, for_text, for_vae
 
-_log = logging.getLogger("layerflow")
+_log = logging.getLogger(__name__)
 # (x, timestep, guided, both branches in one call) -> (v_uncond, v_cond); otherwise a ``sampling.sampler.Predict``
 PredictBranches = Callable[..., tuple[Tensor | None, Tensor]]
 

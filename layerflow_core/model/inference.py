@@ -16,7 +16,7 @@ from .lora import merge
 from .lora_file import share_weights, with_network
 from .vae import in_channels_last
 
-_log = logging.getLogger("layerflow")
+_log = logging.getLogger(__name__)
 _LEAST_TORCH = (2, 6)  # knows how to run compiled blocks eagerly, which counting their memory needs
 
 

@@ -51,7 +51,7 @@ def test_weights_at_work():
 
 @pytest.mark.parametrize(("free", "taken"), [(1000, 0), (900, 0), (899, 1), (400, 2), (1, 2)])
 def test_the_fastest_plan_that_fits_is_taken_and_said(free, taken, caplog):
-    with caplog.at_level(logging.INFO, "layerflow"):
+    with caplog.at_level(logging.INFO, "layerflow_core"):
         ladder = Ladder("transformer", NETWORK_PLANS, lambda plan: NEEDS[plan.name], free)
     assert ladder.plan == NETWORK_PLANS[taken]
     assert f"transformer: {NETWORK_PLANS[taken].name}" in caplog.text and len(caplog.records) == 1

@@ -1,7 +1,8 @@
 // Warnings of a node's last run: a message when they come, and a line on the node that stays while they hold.
 
-import { app } from "../../scripts/app.js";
+import { app } from "../../../scripts/app.js";
 
+const CATEGORY = "LayerFlow";
 const KEY = "layerflow_warnings";
 const WIDGET = "layerflow_warnings";
 const SHOWN_FOR = 15000; // milliseconds
@@ -53,7 +54,7 @@ app.registerExtension({
   name: "layerflow.warnings",
 
   beforeRegisterNodeDef(nodeType, nodeData) {
-    if (!nodeData.python_module?.includes("LayerFlow") && nodeData.category !== "LayerFlow") {
+    if (nodeData.category !== CATEGORY) {
       return;
     }
     const onExecuted = nodeType.prototype.onExecuted;
