@@ -1,6 +1,7 @@
 // Warnings of a node's last run: a message when they come, and a line on the node that stays while they hold.
 
 import { app } from "../../../scripts/app.js";
+import { api } from "../../../scripts/api.js";
 
 const CATEGORY = "LayerFlow";
 const KEY = "layerflow_warnings";
@@ -52,6 +53,16 @@ function showOnNode(node, texts) {
 
 app.registerExtension({
   name: "layerflow.warnings",
+
+  setup() {
+    // A node without warnings reports nothing when it has run, so the old ones go when it starts.
+    api.addEventListener("executing", ({ detail }) => {
+      const node = app.graph.getNodeById(detail?.node ?? detail);
+      if (node) {
+        showOnNode(node, []);
+      }
+    });
+  },
 
   beforeRegisterNodeDef(nodeType, nodeData) {
     if (nodeData.category !== CATEGORY) {
