@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, count
 from pathlib import Path
 
 from .errors import LayerFlowError, VideoFileError
@@ -102,6 +102,11 @@ def new_folder(
         raise error_type(f"{path} cannot be written: {error}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def numbered(folder: Path, name: str, first: int = 1) -> Iterator[Path]:
+    """``name_00001`` and so on in a folder: names for ``new_folder`` to choose from."""
+    return (folder / f"{name}_{number:05d}" for number in count(first))
 
 
 def _claim(partial: Path, candidates: Iterable[Path]) -> Path:

@@ -13,10 +13,13 @@ from torch import Tensor
 from .errors import CheckpointError
 from .layout import Layout
 from .model.loading import LayerFlowModel
-from .model.tensor_file import read_tensors, write_tensors
+from .model.tensor_file import parse_tensors, write_tensors
+from .plain_data import read_bytes
 from .sampling.sampler import SamplerSettings
 
 _NAME = "latents"
+_LARGEST = 4 * 1024**3  # bytes of one run
+_MOST = 20  # runs that wait
 
 
 class LatentStore:
@@ -30,26 +33,43 @@ class LatentStore:
         self.folder = folder
 
     def find(self, key: str) -> Tensor | None:
-        """[1, G, C, h, w] float32 of a run whose decoding did not end, or None."""
-        path = self._path(key)
-        if not path.is_file():
-            return None
+        """[1, G, C, h, w] float32 of a run whose decoding did not end, or None.
+
+        Read whole, not mapped: another process may forget the file at any time.
+        """
         try:
-            return read_tensors(path)[0][_NAME]
-        except (CheckpointError, KeyError):  # damaged: as good as not there
+            return parse_tensors(read_bytes(self._path(key), CheckpointError, _LARGEST))[_NAME]
+        except (CheckpointError, KeyError):  # missing or damaged: the run is sampled again
             return None
 
     def keep(self, key: str, latents: Tensor) -> None:
+        """Raises CheckpointError if the folder cannot be written to, or the disk is full."""
         write_tensors(self._path(key), {_NAME: latents}, {})
+        self._limit()
 
     def forget(self, key: str) -> None:
         """The run is decoded."""
-        self._path(key).unlink(missing_ok=True)
-        if self.folder.is_dir() and not any(self.folder.iterdir()):
+        try:
+            self._path(key).unlink(missing_ok=True)
             self.folder.rmdir()
+        except OSError:  # other runs wait in it, or it is none
+            return
+
+    def _limit(self) -> None:
+        """Remove the oldest of more runs than are kept; those of runs that nobody repeats would stay for ever."""
+        kept = sorted(self.folder.glob("*.safetensors"), key=_modified)
+        for path in kept[:-_MOST]:
+            path.unlink(missing_ok=True)
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}.safetensors"
+
+
+def _modified(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:  # another process forgot it
+        return 0.0
 
 
 def name_run(model: LayerFlowModel, layout: Layout, prompts: Mapping[str, str], given: Mapping[str, Tensor], settings: SamplerSettings, *seeds: int) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from .atomic import replacing
 from .layer_files.record import RECORD, STRAIGHT, describe
+from .layer_files.saving import named_like_files
 from .layers import LayerVideo
 from .layout import BACKGROUND, BLENDED
 from .model.loading import LayerFlowModel
@@ -22,6 +23,7 @@ from .video.pictures import write_picture, write_png_sequence
 from .video.webp import write_webp
 
 SHEET, STRIP = "contact_sheet.png", "layers.webp"
+RECOMPOSED = "recomposed"
 
 
 def write_layers(folder: Path, layers: LayerVideo, record: Mapping[str, Any], fps: Fraction | None = None) -> list[Path]:
@@ -35,6 +37,7 @@ def write_layers(folder: Path, layers: LayerVideo, record: Mapping[str, Any], fp
     Raises:
         VideoFileError: the folder cannot be written.
     """
+    layers = named_like_files(layers, reserved=(RECOMPOSED, Path(SHEET).stem, Path(STRIP).stem))
     rate = fps if fps is not None else exact_rate(layers.fps)
     files, more = {}, {"contact sheet": SHEET, "moving strip": STRIP}
     for layer in layers.foregrounds:
@@ -42,7 +45,7 @@ def write_layers(folder: Path, layers: LayerVideo, record: Mapping[str, Any], fp
         _write_frames(folder / layer.name, layer)
         files[layer.name], more[f"{layer.name} frames"] = f"{layer.name}.mov", f"{layer.name}/%05d.png"
     recomposed = None if layers.background is None else layers.recompose()
-    for name, clip, listed in ((BACKGROUND, layers.background, files), (BLENDED, layers.blended, files), ("recomposed", recomposed, more)):
+    for name, clip, listed in ((BACKGROUND, layers.background, files), (BLENDED, layers.blended, files), (RECOMPOSED, recomposed, more)):
         if clip is not None:
             write_h264(folder / f"{name}.mp4", clip, rate)
             listed[name] = f"{name}.mp4"

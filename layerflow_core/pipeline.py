@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .devices import Devices, StayDevices
-from .errors import FrameError, LayoutError, SamplingError
+from .errors import CheckpointError, FrameError, LayoutError, SamplingError
 from .latent_store import LatentStore, name_run
 from .layers import LayerVideo, assemble_layers
 from .layout import ALPHA, BACKGROUND, BLENDED, FOREGROUND, Layout
@@ -154,7 +154,10 @@ def _kept_until_decoded(model: LayerFlowModel, layout: Layout, run: Run, host: H
         return
 
     def keep(latents: Tensor) -> Tensor:
-        store.keep(key, latents)
+        try:
+            store.keep(key, latents)
+        except CheckpointError as error:  # only a decode that fails would miss them
+            _log.warning("the sampled latents are not kept on disk, decoding goes on: %s", error)
         return latents
 
     yield store.find(key), keep

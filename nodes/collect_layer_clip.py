@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 from ..layerflow_core.errors import DatasetError
 from ..layerflow_core.layout import ALPHA, BACKGROUND, BLENDED, FOREGROUND
+from ..layerflow_core.names import check_name
 from ..layerflow_core.rates import exact_rate
 from ..layerflow_core.training.data.clip_folder import LayerClip, write_clip
 from .host import CATEGORY
 from .images import ALPHA_MEANINGS, to_alpha, to_frames
-
-_NAME = re.compile(r"[\w][\w .-]*")
+from .output_folder import output_folder, replace_dates
 
 
 class CollectLayerClip:
@@ -53,19 +50,7 @@ class CollectLayerClip:
         if blended is not None:
             layers[BLENDED] = to_frames(blended, BLENDED)[0]
         prompts = {FOREGROUND: foreground_prompt, BACKGROUND: background_prompt, BLENDED: blended_prompt}
-        folder, name = _dataset_folder(dataset), _check_name(name, "clip name")
+        folder = output_folder() / check_name(replace_dates(dataset), "dataset", DatasetError)
+        name = check_name(replace_dates(name), "clip name", DatasetError)
         clip = write_clip(folder, LayerClip(name, layers, prompts, exact_rate(fps)))
         return {"ui": {"text": [str(clip)]}, "result": (str(clip),)}
-
-
-def _dataset_folder(dataset: str) -> Path:
-    import folder_paths
-
-    return Path(folder_paths.get_output_directory()) / _check_name(dataset, "dataset")
-
-
-def _check_name(name: str, what: str) -> str:
-    # Graphs are shared: a name from one must not write anywhere else.
-    if not _NAME.fullmatch(name):
-        raise DatasetError(f"{what} {name!r} met, expected letters, digits, spaces, '.', '-' and '_', without folders")
-    return name

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..layerflow_core.errors import VideoFileError
 from ..layerflow_core.layer_files.record import ALPHA_KINDS
 from ..layerflow_core.layer_files.saving import FORMATS, OPAQUE, Saving, save_layers
-from ..layerflow_core.layers import LayerVideo
 from .host import CATEGORY
 from .images import LAYERS, LAYERS_FROM
+from .output_folder import graph_notes, next_folders, output_folder
 
 
 class SaveLayers:
@@ -37,28 +36,21 @@ class SaveLayers:
         }  # fmt: skip
 
     def save(self, layers, filename_prefix, format, opaque, alpha, fps, frame, prompt=None, extra_pnginfo=None) -> dict:
-        import folder_paths
+        root = output_folder()
+        first, *others = next_folders(filename_prefix, root, layers)
+        how = Saving(format, opaque, alpha, frame)
+        notes = graph_notes(prompt, extra_pnginfo)
+        paths = save_layers(first, layers, how, fps or None, notes, others)
+        shown = [_as_listed(path, root) for path in _files(paths)]
+        return {"ui": {"layerflow_saved": shown}, "result": (str(paths[-1].parent),)}
 
-        notes = {**({"prompt": prompt} if prompt is not None else {}), **(extra_pnginfo or {})}
-        how, root = Saving(format, opaque, alpha, frame), Path(folder_paths.get_output_directory())
-        folder = _next_folder(filename_prefix, root, layers)
-        paths = save_layers(folder, layers, how, fps or None, notes)
-        shown = [{"filename": path.name, "subfolder": str(path.parent.relative_to(root)), "type": "output"} for path in _files(paths)]
-        return {"ui": {"layerflow_saved": shown}, "result": (str(folder),)}
 
-
-def _next_folder(prefix: str, root: Path, layers: LayerVideo) -> Path:
-    import folder_paths
-
-    place = Path(prefix.replace("\\", "/"))
-    if place.is_absolute() or ".." in place.parts or not place.name:
-        raise VideoFileError(f"filename prefix {prefix!r} met, expected a name within ComfyUI's output folder, such as layerflow/layers")
-    height, width = layers.foreground.shape[2:]
-    try:
-        folder, name, counter, _, _ = folder_paths.get_save_image_path(prefix, str(root), width, height)
-    except OSError as error:
-        raise VideoFileError(f"{root / place} cannot be written: {error}") from error
-    return Path(folder, f"{name}_{counter:05d}")
+def _as_listed(path: Path, root: Path) -> dict[str, str]:
+    return {
+        "filename": path.name,
+        "subfolder": str(path.parent.relative_to(root)),
+        "type": "output",
+    }
 
 
 def _files(paths: list[Path]) -> list[Path]:

@@ -84,8 +84,11 @@ def host(tmp_path_factory) -> types.SimpleNamespace:
     utils.ProgressBar = ProgressBar
     patching = types.ModuleType("comfy.model_patcher")
     patching.ModelPatcher = ModelPatcher
+    cli_args = types.ModuleType("comfy.cli_args")
+    cli_args.args = state.args = types.SimpleNamespace(disable_metadata=False)
     comfy = types.ModuleType("comfy")
     comfy.model_management, comfy.utils, comfy.model_patcher = management, utils, patching
+    comfy.cli_args = cli_args
     paths = types.ModuleType("folder_paths")
     paths.models_dir, paths.folder_names_and_paths = str(state.models), {}
     paths.__file__ = str(state.models.parent / "comfyui" / "folder_paths.py")
@@ -96,7 +99,7 @@ def host(tmp_path_factory) -> types.SimpleNamespace:
     paths.get_save_image_path = _save_path
     paths.get_temp_directory = lambda: str(state.models.parent / "temp")
     state.interrupted = InterruptProcessingException
-    fakes = {"comfy": comfy, "comfy.model_management": management, "comfy.model_patcher": patching, "comfy.utils": utils, "folder_paths": paths}
+    fakes = {"comfy": comfy, "comfy.model_management": management, "comfy.model_patcher": patching, "comfy.utils": utils, "comfy.cli_args": cli_args, "folder_paths": paths}
     sys.modules.update(fakes)
     yield state
     for name in fakes:

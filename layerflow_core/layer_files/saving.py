@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from ..atomic import new_folder
 from ..errors import FrameError, VideoFileError
 from ..layers import Foreground, LayerVideo
 from ..layout import BACKGROUND, BLENDED
+from ..names import FileNames
 from ..rates import exact_rate
 from ..rgba import premultiply
 from ..video.encodings import (
@@ -33,7 +34,7 @@ from ..video.encodings import (
 )
 from ..video.pictures import PICTURE_NUMBER, write_apng, write_exr, write_png_frames, write_psd
 from ..video.webp import write_webp
-from .record import ALPHA_KINDS, BIAS, PREMULTIPLIED, RECORD, RESIDUAL, STRAIGHT, check_layers, describe
+from .record import ALPHA_KINDS, BIAS, PREMULTIPLIED, RECORD, RESERVED, RESIDUAL, STRAIGHT, check_layers, describe
 
 # (path without suffix, frames [C, H, W], exact rate, notes) -> the file or folder that was written
 WriteClip = Callable[[Path, Iterable[Tensor], Fraction, Mapping[str, Any]], Path]
@@ -41,7 +42,7 @@ WriteClip = Callable[[Path, Iterable[Tensor], Fraction, Mapping[str, Any]], Path
 
 def _stream(form: Encoding) -> WriteClip:
     def write(path: Path, frames: Iterable[Tensor], fps: Fraction, notes: Mapping[str, Any]) -> Path:
-        target = path.with_suffix(form.suffix)
+        target = path.with_name(path.name + form.suffix)
         write_stream(target, frames, fps, form, notes)
         return target
 
@@ -58,7 +59,7 @@ def _sequence(top: int) -> WriteClip:
 
 def _moving(write_moving: Callable[..., None], suffix: str) -> WriteClip:
     def write(path: Path, frames: Iterable[Tensor], fps: Fraction, notes: Mapping[str, Any]) -> Path:
-        target = path.with_suffix(suffix)
+        target = path.with_name(path.name + suffix)
         write_moving(target, frames, fps, notes)
         return target
 
@@ -110,35 +111,76 @@ class Saving:
             if value not in known:
                 raise VideoFileError(f"unknown {what} {value!r} met, expected one of {', '.join(known)}")
 
-def save_layers(folder: Path, layers: LayerVideo, how: Saving, fps: float | Fraction | None = None, notes: Mapping[str, Any] | None = None) -> list[Path]:
+
+def save_layers(
+    folder: Path,
+    layers: LayerVideo,
+    how: Saving,
+    fps: float | Fraction | None = None,
+    notes: Mapping[str, Any] | None = None,
+    others: Iterable[Path] = (),
+) -> list[Path]:
     """Write a new folder with the layers and ``layers.json``, whole or not at all.
+
+    Foregrounds are called in the set as their files are, see ``named_like_files``.
 
     Args:
         fps: exact rate where one is known; else the layers' own.
         notes: written into every file that can hold them, and into the record.
+        others: folders beside it to take when it is there already, also when another process was faster.
 
     Returns:
         The folder's files and folders, the record last.
 
     Raises:
         FrameError: layers of different length or size, or a frame that is not there.
-        VideoFileError: the folder is there already or cannot be written.
+        VideoFileError: all folders are there already, or none can be written.
     """
     check_layers(layers)
-    rate, notes = exact_rate(layers.fps if fps is None else fps), dict(notes or {})
-    with new_folder(folder) as new:
-        partial = new.partial
-        if how.format == EXR:
-            files = _write_exrs(partial, layers, how, rate, notes)
-        elif how.format == PSD:
-            files = _write_document(partial, layers, how)
-        else:
-            files = dict(_write_apart(partial, layers, how, rate, notes))
-        kind = STRAIGHT if how.format == PSD else how.alpha
-        record = describe(layers, rate, kind, files, frames=1 if how.format == PSD else None, exact=how.format == EXR)
-        record |= notes
-        (partial / RECORD).write_text(json.dumps(record, indent=2) + "\n")
-    return [*dict.fromkeys(folder / name for name in files.values()), folder / RECORD]
+    layers = named_like_files(layers)
+    rate = exact_rate(layers.fps if fps is None else fps)
+    notes = dict(notes or {})
+    with new_folder(folder, others) as new:
+        files = _write_files(new.partial, layers, how, rate, notes)
+        record = _describe_set(layers, rate, how, files) | notes
+        (new.partial / RECORD).write_text(json.dumps(record, indent=2) + "\n")
+    names = dict.fromkeys(files.values())
+    return [*(new.path / name for name in names), new.path / RECORD]
+
+
+def named_like_files(layers: LayerVideo, reserved: Iterable[str] = ()) -> LayerVideo:
+    """The same layers, each foreground with a name that a file can have and that no other one has.
+
+    Args:
+        reserved: names that the folder needs for something else.
+    """
+    names = FileNames((*RESERVED, RECORD, *reserved))
+    foregrounds = tuple(replace(layer, name=names.claim(layer.name)) for layer in layers.foregrounds)
+    return replace(layers, foregrounds=foregrounds)
+
+
+def _write_files(
+    folder: Path,
+    layers: LayerVideo,
+    how: Saving,
+    rate: Fraction,
+    notes: Mapping[str, Any],
+) -> dict[str, str]:
+    """By layer, the name of its file or folder."""
+    if how.format == EXR:
+        return _write_exrs(folder, layers, how, rate, notes)
+    if how.format == PSD:
+        return _write_document(folder, layers, how)
+    return dict(_write_apart(folder, layers, how, rate, notes))
+
+
+def _describe_set(
+    layers: LayerVideo, rate: Fraction, how: Saving, files: Mapping[str, str]
+) -> dict[str, Any]:
+    if how.format == PSD:
+        return describe(layers, rate, STRAIGHT, files, frames=1)
+    return describe(layers, rate, how.alpha, files, exact=how.format == EXR)
+
 
 def _foreground_frames(layer: Foreground, alpha_kind: str) -> Iterator[Tensor]:
     for frame in with_alpha(layer.colour, layer.opacity):

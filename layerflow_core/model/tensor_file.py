@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ..atomic import replacing
 from ..errors import CheckpointError
 
 # safetensors' names of what torch can hold
@@ -112,6 +112,17 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     return file.read(file.specs), file.metadata
 
 
+def parse_tensors(data: bytes) -> dict[str, Tensor]:
+    """All tensors of a safetensors file that is in memory; raises CheckpointError if it is damaged."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        return load(data)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise CheckpointError(f"these are no safetensors: {error}") from error
+
+
 def open_tensors(path: Path):
     """Any safetensors file, memory-mapped: ``safetensors.safe_open``; raises CheckpointError as ``SafetensorsFile`` does."""
     from safetensors import safe_open
@@ -152,21 +163,13 @@ def write_chunks(path: Path, chunks: Iterable[Chunk], metadata: Mapping[str, str
     """
     chunks = list(chunks)
     header, places = _lay_out([chunk.specs() for chunk in chunks], metadata)
-    partial = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            file.write(len(header).to_bytes(8, "little") + header)
-            for chunk in chunks:
-                for key, value in chunk.tensors().items():
-                    file.seek(8 + len(header) + places[key])
-                    file.write(_bytes_of(value))
-        os.replace(partial, path)
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be written ({error}); name another place, or make room there") from error
-    finally:
-        if partial.exists():  # unlink would complain where the folder itself is none
-            partial.unlink()
+    # A partial weight file must not end like a whole one, or ComfyUI would list it.
+    with replacing(path, CheckpointError, keep_suffix=False) as partial, partial.open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        for chunk in chunks:
+            for key, value in chunk.tensors().items():
+                file.seek(8 + len(header) + places[key])
+                file.write(_bytes_of(value))
 
 
 def _lay_out(parts: Sequence[Mapping[str, Tensor]], metadata: Mapping[str, str]) -> tuple[bytes, dict[str, int]]:

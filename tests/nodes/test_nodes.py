@@ -175,8 +175,8 @@ def test_collected_clips_are_a_dataset(collected, clip):
     ({"alpha": torch.rand(8, 64, 96)}, "layers differ .*alpha 8 frames of 96 x 64"),
     ({"background": torch.rand(16, 32, 32, 3)}, "background 16 frames of 32 x 32"),
     ({"background_prompt": "  "}, "the prompt for background is empty"),
-    ({"dataset": "../elsewhere"}, "without folders"),
-    ({"name": "a/b"}, "without folders"),
+    ({"dataset": "../elsewhere"}, "without path separators"),
+    ({"name": "a/b"}, "without path separators"),
     ({"foreground": torch.full((16, 64, 96, 3), float("nan"))}, "NaN"),
 ])  # fmt: skip
 def test_broken_clips_are_not_collected(collected, host, changes, message):

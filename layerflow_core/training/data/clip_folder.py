@@ -20,23 +20,28 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
+from typing import Any, Literal
 
 from torch import Tensor
 
+from ...atomic import new_folder, numbered
 from ...errors import DatasetError, FrameError, VideoFileError
 from ...layout import ALPHA, BACKGROUND, BLENDED, FOREGROUND, RGBA, THREE_TEXTS
+from ...names import check_name
+from ...plain_data import Text, as_record, read_json
+from ...rates import read_rate
 from ...rgba import over
 from ...video.files import Footage, read_video
 from ...video.frames import check_frames
 from ...video.pictures import write_png_sequence
 
 RECORD = "clip.json"
-_FIELDS = {"prompts", "fps"}
+_TRIES = 1000  # numbers that other processes may take meanwhile
 _FOR_A_BLEND = (FOREGROUND, ALPHA, BACKGROUND)
 
 
@@ -149,28 +154,21 @@ def fingerprint_files(folder: Path, paths: Iterable[Path], facts: object) -> str
     return hashlib.sha256(json.dumps([files, facts], sort_keys=True).encode()).hexdigest()
 
 
+@dataclass(frozen=True)
+class _Record:
+    """``clip.json`` as it stands."""
+
+    __pydantic_config__ = {"extra": "forbid"}
+
+    prompts: dict[Literal[THREE_TEXTS], Text]
+    fps: Any = 8
+
+
 def read_record(clip: Path) -> tuple[dict[str, str], Fraction]:
     """Prompts and rate of a clip folder; raises DatasetError naming the file."""
     path = clip / RECORD
-    try:
-        data = json.loads(path.read_text())
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DatasetError(f"{path} cannot be read ({error}), expected a JSON object with prompts and fps") from error
-    if not isinstance(data, dict) or not isinstance(data.get("prompts"), dict):
-        raise DatasetError(f"{path}: no object with 'prompts' met, expected {{'prompts': {{layer: text}}, 'fps': rate}}")
-    if unknown := sorted(set(data) - _FIELDS):
-        raise DatasetError(f"{path}: unknown fields {unknown} met, expected {sorted(_FIELDS)}")
-    if strangers := sorted(set(data["prompts"]) - set(THREE_TEXTS)):
-        raise DatasetError(f"{path}: prompts for {strangers} met, expected some of {', '.join(THREE_TEXTS)}")
-    if not all(isinstance(text, str) for text in data["prompts"].values()):
-        raise DatasetError(f"{path}: prompts {data['prompts']} met, expected texts")
-    try:
-        fps = Fraction(data.get("fps", 8))
-    except (ValueError, TypeError, ZeroDivisionError) as error:
-        raise DatasetError(f"{path}: fps {data.get('fps')!r} met, expected a number or a fraction like '24000/1001'") from error
-    if fps <= 0:
-        raise DatasetError(f"{path}: fps {fps} met, expected more than 0")
-    return data["prompts"], fps
+    record = as_record(_Record, read_json(path, DatasetError), str(path), DatasetError)
+    return record.prompts, read_rate(record.fps, f"{path}: fps", DatasetError)
 
 
 def find_layer(clip: Path, name: str) -> Path | None:
@@ -185,32 +183,32 @@ def write_clip(dataset: Path, clip: LayerClip, needed: Sequence[str] = RGBA) -> 
     """Append a clip to a dataset as 8-bit PNGs; the folder appears whole or not at all.
 
     Returns:
-        The new folder, ``{clip.name}_{number}``.
+        The new folder, ``{clip.name}_{number}`` with the first number that no process has taken.
 
     Raises:
-        DatasetError: the clip is not as it must be, or the folder cannot be written.
+        DatasetError: the clip is not as it must be, its name is none, or the folder cannot be written.
     """
     clip = clip.complete(needed)
-    partial = dataset / f".{clip.name}.part"
+    name = check_name(clip.name, "clip name", DatasetError)
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        for name, pixels in clip.layers.items():
-            write_png_sequence(partial / name, pixels.expand(-1, 3, -1, -1), None)
-        record = {"prompts": dict(clip.prompts), "fps": f"{clip.fps.numerator}/{clip.fps.denominator}"}
-        (partial / RECORD).write_text(json.dumps(record, indent=2) + "\n")
-        target = dataset / f"{clip.name}_{_next_number(dataset, clip.name):05d}"
-        partial.rename(target)
-        return target
+        first, *others = islice(numbered(dataset, name, _next_number(dataset, name)), _TRIES)
+        with new_folder(first, others, DatasetError) as new:
+            for layer, pixels in clip.layers.items():
+                write_png_sequence(new.partial / layer, pixels.expand(-1, 3, -1, -1), None)
+            record = {"prompts": dict(clip.prompts), "fps": f"{clip.fps.numerator}/{clip.fps.denominator}"}
+            (new.partial / RECORD).write_text(json.dumps(record, indent=2) + "\n")
+        return new.path
     except (OSError, VideoFileError) as error:
         raise DatasetError(f"a clip cannot be added to {dataset}: {error}") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _next_number(dataset: Path, name: str) -> int:
-    numbers = [int(m[1]) for p in dataset.iterdir() if (m := re.fullmatch(re.escape(name) + r"_(\d+)", p.name))]
-    return max(numbers, default=0) + 1
+    """One more than the largest number there is; later ones are tried when another process takes it."""
+    if not dataset.is_dir():
+        return 1
+    pattern = re.compile(re.escape(name) + r"_(\d{1,9})", re.IGNORECASE)
+    matches = (pattern.fullmatch(path.name) for path in dataset.iterdir())
+    return max((int(match[1]) for match in matches if match), default=0) + 1
 
 
 def _read(path: Path) -> Footage:
