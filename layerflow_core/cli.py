@@ -28,6 +28,7 @@ from .layer_files.loading import matte_of
 from .layers import LayerVideo
 from .layout import BACKGROUND, BLENDED, FOREGROUND, OFFICIAL_VARIANTS
 from .model.attention import AUTO, KERNELS
+from .names import clean_name
 from .output import run_record, write_layers
 from .parallel import join_team, leave_team, local_device
 from .pipeline import Host, Run, SilentObserver, make_layers
@@ -135,15 +136,16 @@ def condition(options: argparse.Namespace) -> None:
 
 
 def composite(options: argparse.Namespace) -> None:
-    from .video.encodings import write_h264
+    from .video.encodings import check_suffix, write_opaque
     from .video.files import read_video
 
+    check_suffix(options.out)
     foreground, background = read_video(options.foreground), read_video(options.background)
     alpha = matte_of(read_video(options.alpha)) if options.alpha else foreground.alpha
     if alpha is None:
         raise VideoFileError(f"{options.foreground} has no alpha, expected one; name its matte with --alpha")
     placement = Placement(options.opacity, options.offset[0], options.offset[1], options.premultiplied, options.resize, options.length)
-    write_h264(options.out, composite_over(foreground.colour, alpha, background.colour, placement), background.fps)
+    write_opaque(options.out, composite_over(foreground.colour, alpha, background.colour, placement), background.fps)
     print(options.out)
 
 
@@ -218,13 +220,14 @@ def train(options: argparse.Namespace) -> None:
 
 def collect_coarse(options: argparse.Namespace) -> None:
     from .training.data.clip_folder import write_clip
-    from .training.data.coarse import coarse_clips, read_masks
+    from .training.data.coarse import coarse_clips, match_prompts, read_masks
     from .video.files import read_video
 
     masks = read_masks(options.mask)
-    prompts = dict.fromkeys(masks, _prompts(options))
+    prompts = match_prompts(masks, options.foreground, options.background, options.blended)
     footage, background = read_video(options.video), read_video(options.inpainted)
-    clips, refused = coarse_clips(options.video.stem, footage.colour, background.colour, masks, prompts)
+    name = clean_name(options.video.stem)
+    clips, refused = coarse_clips(name, footage.colour, background.colour, masks, prompts)
     for refusal in refused:
         print(f"refused {refusal.mask}: {refusal.reason}", file=sys.stderr)
     for clip in clips:
@@ -303,7 +306,7 @@ COMMANDS: Mapping[str, Command] = {
         _argument("--premultiplied", action="store_true"),
         _argument("--resize", default="error", choices=RESIZES, help="other sizes: which one is resized to the other, or place without resizing"),
         _argument("--length", default="error", choices=LENGTHS, help="what happens to different frame counts"),
-        _argument("--out", type=Path, default=Path("layerflow_out/composite.mp4")),
+        _argument("--out", type=Path, default=Path("layerflow_out/composite.mp4"), help="file; .mp4 is H.264, .mov ProRes 422 HQ, .webm VP9, .mkv H.264"),
     )),
     "convert": Command("an official checkpoint to this pack's single file", convert, (
         _argument("source", type=Path, help="released folder, .pt or .safetensors"), _argument("target", type=Path),
@@ -336,7 +339,10 @@ COMMANDS: Mapping[str, Command] = {
         _argument("video", type=Path, help="video file or folder of pictures"),
         _argument("--inpainted", type=Path, required=True, help="the same footage without its objects"),
         _argument("--mask", type=Path, action="append", required=True, help="video or folder of one object's masks, white = object; may be given again"),
-        *_PROMPTS, _argument("--out", type=Path, required=True, help="dataset folder"),
+        _argument("--foreground", action="append", default=[], help="what the object of a mask is; once for each --mask, in their order"),
+        _argument("--background", action="append", default=[], help="the scene without that object; once for all masks, or for each"),
+        _argument("--blended", action="append", default=[], help="the whole scene; once for all masks, or for each"),
+        _argument("--out", type=Path, required=True, help="dataset folder"),
     )),
     "verify": Command("compare with recorded outputs of the official code", verify, (
         _argument("folder", type=Path), _argument("--out", type=Path, help="write own results here"),

@@ -76,4 +76,5 @@ def run_record(model: LayerFlowModel, run: Run, task: str) -> dict[str, Any]:
         "checkpoint_sha256": model.digest,
         "layout": model.config.layout.name,
         "lora_strengths": dict(model.strengths),
+        "loras": [asdict(lora) for lora in model.loras],
     }

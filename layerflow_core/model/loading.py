@@ -22,6 +22,19 @@ from .text import TextEncoder, build_t5, untie
 from .vae import LayerVAE, build_vae
 
 
+@dataclass(frozen=True)
+class AppliedLora:
+    """A LoRA file that a model was given after it was loaded."""
+
+    name: str
+    strength: float
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path, strength: float) -> AppliedLora:
+        return cls(path.name, float(strength), digest(path))
+
+
 @dataclass
 class LayerFlowModel:
     """The parts of one checkpoint, in memory.
@@ -30,6 +43,7 @@ class LayerFlowModel:
         text, vae: None where the file has none; ``require_text`` and ``require_vae`` say what to do then.
         source: file it came from.
         origin: all that its weights were made of, as text; empty for a model that was built in memory.
+        loras: files that were put on top, in this order.
         peaks: memory needs that were counted before, see ``workplace``.
     """
 
@@ -40,6 +54,7 @@ class LayerFlowModel:
     source: Path | None = None
     strengths: Mapping[str, float] = field(default_factory=lambda: dict(DEFAULT_STRENGTHS))
     origin: tuple[str, ...] = ()
+    loras: tuple[AppliedLora, ...] = ()
     peaks: dict[tuple, int] = field(default_factory=dict)
 
     @cached_property

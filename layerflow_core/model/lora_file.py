@@ -14,8 +14,8 @@ from ..errors import CheckpointError
 from .attention import split_qkv
 from .checkpoint import describe_file, load_strictly
 from .fp8 import FP8
-from .loading import LayerFlowModel
-from .lora import ADAPTERS, adapted_layers, adapter_matrices, adapter_names, adapter_tensors, add_adapter
+from .loading import AppliedLora, LayerFlowModel
+from .lora import ADAPTERS, CONTENT, MOTION, adapted_layers, adapter_matrices, adapter_names, adapter_tensors, add_adapter
 from .network import LayerFlowNetwork
 from .tensor_file import SafetensorsFile, read_tensors, write_tensors
 
@@ -85,11 +85,16 @@ def attach_lora(model: LayerFlowModel, paths: Iterable[Path], content: float = 1
     Raises:
         CheckpointError: a LoRA does not fit, or the model already has one of its kind.
     """
-    network, paths = share_weights(model.network), list(paths)
+    network = share_weights(model.network)
     split_qkv(network.backbone)
+    strengths = {CONTENT: content, MOTION: motion}
+    applied = []
     for path in paths:
-        add_lora(network, read_lora(path), path)
-    attached = with_network(model, network, *paths)
+        lora = read_lora(path)
+        add_lora(network, lora, path)
+        applied.append((path, strengths[lora.adapter]))
+    attached = with_network(model, network, *(path for path, _ in applied))
+    attached.loras = (*model.loras, *(AppliedLora.of(path, strength) for path, strength in applied))
     attached.set_strengths(content, motion)
     return attached
 

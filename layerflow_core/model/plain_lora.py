@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..errors import CheckpointError
 from .attention import split_qkv
 from .fp8 import FP8, to_fp8
-from .loading import LayerFlowModel
+from .loading import AppliedLora, LayerFlowModel
 from .lora_file import share_weights, with_network
 from .tensor_file import SafetensorsFile
 
@@ -68,7 +68,9 @@ def add_plain_lora(model: LayerFlowModel, path: Path, strength: float = 1.0) -> 
         changed = weight.float() + change.to(weight.device)
         changed = to_fp8(changed) if weight.dtype == FP8 else changed.to(weight.dtype)
         _owner(network.backbone, name).weight = nn.Parameter(changed, requires_grad=False)
-    return with_network(model, network, path, strength)
+    changed_model = with_network(model, network, path, strength)
+    changed_model.loras = (*model.loras, AppliedLora.of(path, strength))
+    return changed_model
 
 
 def read_deltas(path: Path) -> dict[str, Delta]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,41 @@ H265 = Encoding("libx265", ".mp4", "yuv420p10le", "rgb48le", 65535, {"crf": "14"
                 {**_MOVIE, "strict": "experimental"})  # fmt: skip
 PRORES_422 = Encoding("prores_ks", ".mov", "yuv422p10le", "rgb48le", 65535, {"profile": "3", "vendor": "apl0"}, "yuv444p10le", _MOVIE)
 
+VP9 = Encoding(
+    "libvpx-vp9",
+    ".webm",
+    "yuv420p",
+    "rgb24",
+    255,
+    {"crf": "12", "b": "0", "row-mt": "1", "cpu-used": "2"},
+    "yuv444p",
+)
+MATROSKA = replace(H264, suffix=".mkv", container={})
+
+# Opaque video by the ending of the file's name.
+BY_SUFFIX: Mapping[str, Encoding] = {
+    form.suffix: form for form in (H264, PRORES_422, VP9, MATROSKA)
+}
+
+
+def write_opaque(path: Path, frames: Iterable[Tensor], fps: float | Fraction) -> None:
+    """An opaque video [N, 3, H, W] in the encoding that the name's ending stands for, row of ``BY_SUFFIX``.
+
+    Raises:
+        FrameError: no frames, or of different sizes.
+        VideoFileError: another ending, or the file cannot be written.
+    """
+    check_suffix(path)
+    write_stream(path, frames, fps, BY_SUFFIX[path.suffix.lower()])
+
+
+def check_suffix(path: Path) -> None:
+    """Raises VideoFileError unless ``write_opaque`` can write a file of this name."""
+    if path.suffix.lower() not in BY_SUFFIX:
+        raise VideoFileError(
+            f"{path}: got the ending {path.suffix!r}, expected one of {', '.join(BY_SUFFIX)}"
+        )
+
 
 def write_stream(path: Path, frames: Iterable[Tensor], fps: float | Fraction, form: Encoding, notes: Mapping[str, Any] | None = None) -> None:
     """Encode frames as they come.
@@ -89,7 +124,7 @@ def write_stream(path: Path, frames: Iterable[Tensor], fps: float | Fraction, fo
                 frame.pts, frame.time_base = number, 1 / rate
                 container.mux(stream.encode(conversion.convert(frame)))
             container.mux(stream.encode())
-    except av.FFmpegError as error:
+    except (av.FFmpegError, av.codec.codec.UnknownCodecError) as error:
         raise VideoFileError(f"{path} cannot be written as {form.codec}: {error}") from error
 
 

@@ -1,5 +1,8 @@
+import hashlib
 import json
 
+import av
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -59,6 +62,13 @@ def test_lora_of_both_kinds_change_the_layers(tmp_path, embedded):
         options = [part for name in chosen for part in ("--lora", str(tmp_path / f"{name}.safetensors"), "0.8")]
         assert main(["generate", *WORDS, *options, "--seed", "4", "--out", str(tmp_path / "out"), *FAST]) == 0
         layers[chosen] = read_video(tmp_path / "out" / "foreground").colour
+        record = json.loads((tmp_path / "out" / "layers.json").read_text())
+        applied = {lora["name"].removesuffix(".safetensors"): lora for lora in record["loras"]}
+        assert set(applied) == set(chosen)
+        for name, lora in applied.items():
+            data = (tmp_path / f"{name}.safetensors").read_bytes()
+            assert lora["strength"] == 0.8
+            assert lora["sha256"] == hashlib.sha256(data).hexdigest()
     pairs = [(a, b) for a in layers for b in layers if a < b]
     assert all((layers[a] - layers[b]).abs().max() > 0.02 for a, b in pairs)
     assert main(["generate", *WORDS, "--lora", str(tmp_path / "none.safetensors"), "1", "--out", str(tmp_path / "x"), *FAST]) == 1
@@ -86,6 +96,28 @@ def test_composite_of_files(tmp_path):
     write_h264(tmp_path / "bg.mp4", TRUE.background, 8)
     assert main(["composite", str(tmp_path / "fg.mov"), str(tmp_path / "bg.mp4"), "--out", str(tmp_path / "x.mp4")]) == 0
     assert (read_video(tmp_path / "x.mp4").colour - TRUE.blended).abs().mean() < 0.03
+
+
+@pytest.mark.parametrize("ending", [".mp4", ".mov", ".webm", ".mkv", ".MP4"])
+def test_composites_are_encoded_as_their_ending_says(tmp_path, ending):
+    write_prores(tmp_path / "fg.mov", TRUE.foreground[:4], TRUE.alpha[:4], 8)
+    write_h264(tmp_path / "bg.mp4", TRUE.background[:4], 8)
+    out = tmp_path / f"comp{ending}"
+    assert main(["composite", str(tmp_path / "fg.mov"), str(tmp_path / "bg.mp4"), "--out", str(out)]) == 0
+    with av.open(str(out)) as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    shown = torch.tensor(np.stack(frames)).permute(0, 3, 1, 2) / 255
+    assert (shown - TRUE.blended[:4]).abs().mean() < 0.03
+
+
+@pytest.mark.parametrize("ending", [".txt", "", ".gif", ".exr"])
+def test_an_ending_without_an_encoding_lists_those_there_are(tmp_path, capsys, ending):
+    out = tmp_path / f"comp{ending}"
+    assert main(["composite", str(tmp_path / "fg.mov"), str(tmp_path / "bg.mp4"), "--out", str(out)]) == 1
+    message = capsys.readouterr().err
+    assert "expected one of .mp4, .mov, .webm, .mkv" in message
+    assert "Traceback" not in message
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_shorter_run_leaves_no_frames_of_a_longer_one(tmp_path):

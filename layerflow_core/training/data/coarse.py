@@ -7,14 +7,17 @@ Legend: N frames, H height, W width; 0..1.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from ...errors import DatasetError, VideoFileError
 from ...layout import ALPHA, BACKGROUND, BLENDED, FOREGROUND
+from ...names import FileNames
+from ...rgba import over
 from ...video.files import read_video
 from .clip_folder import LayerClip
 
@@ -94,7 +97,7 @@ def coarse_clips(
 
     Args:
         footage: [N, 3, H, W]; also the foreground's colour, inside the mask.
-        background: [N, 3, H, W], inpainted under every mask.
+        background: [N, 3, H, W], inpainted under every mask; each clip's own still shows the other objects.
         masks: by name, [N, 1, H, W].
         prompts: by mask name, prompts by layer.
 
@@ -104,13 +107,68 @@ def coarse_clips(
     taken, refused = sort_masks(masks, rules)
     if unknown := [mask for mask in taken if mask not in prompts]:
         raise DatasetError(f"{name}: mask {unknown[0]} has no prompts, expected foreground, background and blended")
-    layers = {mask: {FOREGROUND: footage, ALPHA: alpha, BACKGROUND: background, BLENDED: footage} for mask, alpha in taken.items()}
-    return [LayerClip(f"{name}_{mask}", layers[mask], prompts[mask]).check() for mask in taken], refused
+    clips = []
+    for mask, alpha in taken.items():
+        layers = {
+            FOREGROUND: footage,
+            ALPHA: alpha,
+            BACKGROUND: _behind(mask, taken, footage, background),
+            BLENDED: footage,
+        }
+        clips.append(LayerClip(f"{name}_{mask}", layers, prompts[mask]).check())
+    return clips, refused
+
+
+def _behind(mask: str, taken: Mapping[str, Tensor], footage: Tensor, background: Tensor) -> Tensor:
+    """The scene without one object: the other ones are still there, from the footage, where this one does not hide them."""
+    others = [alpha for name, alpha in taken.items() if name != mask]
+    if not others or footage.shape != background.shape:
+        return background
+    shown = torch.stack(others).amax(0) * (1 - taken[mask])
+    return over(footage, shown, background)
+
+
+def match_prompts(
+    masks: Mapping[str, Tensor],
+    foregrounds: Sequence[str],
+    backgrounds: Sequence[str],
+    blended: Sequence[str],
+) -> dict[str, dict[str, str]]:
+    """Prompts by mask name.
+
+    Args:
+        masks: in the order in which they were named.
+        foregrounds: one for each mask, in this order.
+        backgrounds, blended: one for each mask, or one for all.
+
+    Raises:
+        DatasetError: there are more or fewer.
+    """
+    matched = {
+        FOREGROUND: _match(masks, foregrounds, FOREGROUND, shared=False),
+        BACKGROUND: _match(masks, backgrounds, BACKGROUND, shared=True),
+        BLENDED: _match(masks, blended, BLENDED, shared=True),
+    }
+    return {mask: {layer: texts[mask] for layer, texts in matched.items()} for mask in masks}
+
+
+def _match(masks: Mapping[str, Tensor], texts: Sequence[str], layer: str, shared: bool) -> dict[str, str]:
+    if len(texts) == 1 and shared:
+        return dict.fromkeys(masks, texts[0])
+    if len(texts) != len(masks):
+        wanted = f"{len(masks)}, one for each mask in their order" + (", or one for all" if shared else "")
+        raise DatasetError(f"got {len(texts)} prompts for {layer} and {len(masks)} masks, expected {wanted}")
+    return dict(zip(masks, texts))
 
 
 def read_masks(paths: Iterable[Path]) -> dict[str, Tensor]:
-    """Mask sequences by file or folder name, [N, 1, H, W]; raises DatasetError naming what is damaged."""
+    """Mask sequences by file or folder name, [N, 1, H, W], in this order; names that are alike get numbers.
+
+    Raises:
+        DatasetError: naming what is damaged.
+    """
+    names = FileNames()
     try:
-        return {path.stem: read_video(path).colour.mean(1, keepdim=True) for path in paths}
+        return {names.claim(path.stem): read_video(path).colour.mean(1, keepdim=True) for path in paths}
     except VideoFileError as error:
         raise DatasetError(str(error)) from error

@@ -4,7 +4,7 @@ import torch
 from layerflow_core import cli
 from layerflow_core.errors import DatasetError
 from layerflow_core.training.data.clip_folder import ClipFolder
-from layerflow_core.training.data.coarse import border_share, coarse_clips, overlap, read_masks, sort_masks
+from layerflow_core.training.data.coarse import border_share, coarse_clips, match_prompts, overlap, read_masks, sort_masks
 from layerflow_core.video.pictures import write_png_sequence
 
 
@@ -43,11 +43,43 @@ def test_clips_have_the_footage_as_colour_and_blend():
     prompts = dict.fromkeys(MASKS, {"foreground": "a", "background": "b", "blended": "c"})
     clips, refused = coarse_clips("park", footage, inpainted, MASKS, prompts)
     assert [c.name for c in clips] == ["park_dog", "park_ball"] and len(refused) == 4
-    assert torch.equal(clips[0].layers["foreground"], footage) and torch.equal(clips[0].layers["background"], inpainted)
+    assert torch.equal(clips[0].layers["foreground"], footage)
     with pytest.raises(DatasetError, match="mask dog has no prompts"):
         coarse_clips("park", footage, inpainted, MASKS, {})
     with pytest.raises(DatasetError, match="layers differ"):
         coarse_clips("park", footage, inpainted[:1], MASKS, prompts)
+
+
+def test_the_other_objects_stay_in_a_clips_background():
+    footage, inpainted = torch.rand(2, 3, 20, 20), torch.rand(2, 3, 20, 20)
+    masks = {"dog": box(5, 12, 5, 12), "ball": box(10, 16, 10, 16)}
+    prompts = dict.fromkeys(masks, {"foreground": "a", "background": "b", "blended": "c"})
+    clips, _ = coarse_clips("park", footage, inpainted, masks, prompts)
+    behind_dog = {clip.name: clip for clip in clips}["park_dog"].layers["background"]
+    ball_alone = (masks["ball"] * (1 - masks["dog"])).bool().expand(-1, 3, -1, -1)
+    assert torch.equal(behind_dog[ball_alone], footage[ball_alone])
+    assert torch.equal(behind_dog[~ball_alone], inpainted[~ball_alone])
+    alone, _ = coarse_clips("park", footage, inpainted, {"dog": masks["dog"]}, prompts)
+    assert torch.equal(alone[0].layers["background"], inpainted)
+
+
+def test_prompts_belong_to_masks_in_their_order():
+    masks = {"dog": MASKS["dog"], "ball": MASKS["ball"]}
+    matched = match_prompts(masks, ["a dog", "a ball"], ["a park"], ["play", "rest"])
+    assert matched == {
+        "dog": {"foreground": "a dog", "background": "a park", "blended": "play"},
+        "ball": {"foreground": "a ball", "background": "a park", "blended": "rest"},
+    }
+    with pytest.raises(DatasetError, match="got 1 prompts for foreground and 2 masks"):
+        match_prompts(masks, ["a dog"], ["a park"], ["play"])
+    with pytest.raises(DatasetError, match="or one for all"):
+        match_prompts(masks, ["a dog", "a ball"], [], ["play"])
+
+
+def test_masks_of_one_name_in_several_folders_are_kept_apart(tmp_path):
+    for folder in ("a", "b"):
+        write_png_sequence(tmp_path / folder / "mask", MASKS["dog"].expand(-1, 3, -1, -1), None)
+    assert list(read_masks([tmp_path / "a" / "mask", tmp_path / "b" / "mask"])) == ["mask", "mask_2"]
 
 
 def test_a_mask_file_that_is_not_there_is_named(tmp_path):
@@ -59,12 +91,16 @@ def test_the_command_line_sorts_masks_into_a_dataset(tmp_path, capsys):
     footage = torch.rand(2, 3, 20, 20)
     for name, frames in {"park": footage, "clean": footage * 0.5, **{n: m.expand(-1, 3, -1, -1) for n, m in MASKS.items()}}.items():
         write_png_sequence(tmp_path / name, frames, None)
-    masks = [word for name in MASKS for word in ("--mask", str(tmp_path / name))]
-    prompts = ["--foreground", "a dog", "--background", "a park", "--blended", "a dog in a park"]
-    assert cli.main(["coarse", str(tmp_path / "park"), "--inpainted", str(tmp_path / "clean"), *masks, *prompts, "--out", str(tmp_path / "set")]) == 0
+    masks = [word for name in MASKS for word in ("--mask", str(tmp_path / name), "--foreground", f"a {name}")]
+    rest = ["--background", "a park", "--blended", "a dog in a park"]
+    command = ["coarse", str(tmp_path / "park"), "--inpainted", str(tmp_path / "clean")]
+    assert cli.main([*command, *masks, *rest, "--out", str(tmp_path / "set")]) == 0
     clips = ClipFolder(tmp_path / "set")
     assert [c.name for c in clips.clips] == ["park_ball_00001", "park_dog_00001"]
-    assert torch.equal(clips[1].layers["alpha"], MASKS["dog"]) and clips[1].prompts["blended"] == "a dog in a park"
+    assert torch.equal(clips[1].layers["alpha"], MASKS["dog"])
+    assert [clip.prompts["foreground"] for clip in clips] == ["a ball", "a dog"]
+    assert clips[1].prompts["blended"] == "a dog in a park"
     assert "refused wall: like a background" in capsys.readouterr().err
-    assert cli.main(["coarse", str(tmp_path / "park"), "--inpainted", str(tmp_path / "clean"), *masks, "--out", str(tmp_path / "other")]) == 1
-    assert "prompt for foreground, background, blended is empty" in capsys.readouterr().err and not (tmp_path / "other").exists()
+    assert cli.main([*command, *masks, "--out", str(tmp_path / "other")]) == 1
+    assert "got 0 prompts for background and 6 masks" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
