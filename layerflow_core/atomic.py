@@ -93,11 +93,10 @@ def new_folder(
         remove_abandoned(path.parent)
         partial.mkdir()
         yield folder
-        folder.path = _claim(partial, chain([path], others))
-    except FileExistsError as error:
-        raise error_type(
-            f"{path} already exists and is not overwritten; choose another name"
-        ) from error
+        claimed = _claim(partial, chain([path], others))
+        if claimed is None:
+            raise error_type(f"{path} already exists and is not overwritten; choose another name")
+        folder.path = claimed
     except OSError as error:
         raise error_type(f"{path} cannot be written: {error}") from error
     finally:
@@ -109,8 +108,8 @@ def numbered(folder: Path, name: str, first: int = 1) -> Iterator[Path]:
     return (folder / f"{name}_{number:05d}" for number in count(first))
 
 
-def _claim(partial: Path, candidates: Iterable[Path]) -> Path:
-    """Rename a folder that is not empty to the first free name; raises FileExistsError if there is none."""
+def _claim(partial: Path, candidates: Iterable[Path]) -> Path | None:
+    """Rename a folder that is not empty to the first free name; None if there is none."""
     for candidate in candidates:
         if os.path.lexists(candidate):  # rename would replace an empty folder
             continue
@@ -121,7 +120,7 @@ def _claim(partial: Path, candidates: Iterable[Path]) -> Path:
                 continue
             raise
         return candidate
-    raise FileExistsError
+    return None
 
 
 def remove_abandoned(folder: Path) -> None:

@@ -21,6 +21,7 @@ _DEVICES = re.compile(
     r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE
 )  # names that Windows keeps
 _FALLBACK = "unnamed"
+_SHOWN = 120  # letters of a refused name in a message
 
 
 def clean_name(name: str, fallback: str = _FALLBACK) -> str:
@@ -55,7 +56,7 @@ def check_name(name: str, what: str, error_type: type[E]) -> str:
     cleaned = clean_name(name)
     if name == cleaned:
         return name
-    shown = ascii(name[:LONGEST_NAME])
+    shown = ascii(name)[:_SHOWN]
     raise error_type(
         f"{what}: got {shown}, expected a name of {LONGEST_NAME} bytes at most without path separators, "
         f'<>:"|?*%# and unprintable characters; try {cleaned!r}'

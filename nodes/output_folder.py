@@ -60,7 +60,9 @@ def next_folders(prefix: str, root: Path, layers: LayerVideo) -> Iterator[Path]:
         check_name(part.replace("%", ""), "filename prefix", VideoFileError)
     height, width = layers.foreground.shape[2:]
     try:
-        folder, name, number, _, _ = folder_paths.get_save_image_path(replaced, str(root), width, height)
+        folder, name, number, _, _ = folder_paths.get_save_image_path(
+            replaced, str(root), width, height
+        )
     except OSError as error:
         raise VideoFileError(f"{root / place} cannot be written: {error}") from error
     return islice(numbered(Path(folder), name, number), _TRIES)

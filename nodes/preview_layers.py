@@ -8,8 +8,9 @@ from pathlib import Path
 from ..layerflow_core.player_frames import write_player_frames
 from .host import CATEGORY
 from .images import LAYERS, LAYERS_FROM, LAYERS_TOOLTIP
+from .preview_folders import FOLDER, PreviewFolders
 
-_FOLDER = "layerflow_preview"
+_FOLDERS = PreviewFolders()
 
 
 class PreviewLayers:
@@ -27,16 +28,26 @@ class PreviewLayers:
             "required": {
                 "layers": (LAYERS, {"tooltip": LAYERS_FROM}),
                 "longest_side": ("INT", {"default": 720, "min": 64, "max": 4096, "step": 8, "tooltip": "Pixels of the player's pictures; larger layers are shown smaller."}),
-            }
+            },
+            "hidden": {"node_id": "UNIQUE_ID"},
         }
 
-    def preview(self, layers, longest_side: int) -> dict:
+    def preview(self, layers, longest_side: int, node_id: str | None = None) -> dict:
         import folder_paths
 
-        run = uuid.uuid4().hex
-        folder = Path(folder_paths.get_temp_directory(), _FOLDER, run)
-        folder.mkdir(parents=True)
-        shown = write_player_frames(folder, layers, longest_side)
-        where = {"subfolder": f"{_FOLDER}/{run}", "type": "temp", "run": run}
+        root = Path(folder_paths.get_temp_directory())
+        with _FOLDERS.making(root, str(node_id), _run_id()) as partial:
+            shown = write_player_frames(partial, layers, longest_side)
+        run = _FOLDERS.newest.name
+        where = {"subfolder": f"{FOLDER}/{run}", "type": "temp", "run": run}
         frames = [{"filename": name, **where} for name in shown["frames"]]
         return {"ui": {"layerflow_preview": [{**shown, "frames": frames}]}, "result": (layers,)}
+
+
+def _run_id() -> str:
+    """Of the run that ComfyUI executes; one of its own where there is no server."""
+    try:
+        from server import PromptServer
+    except ImportError:
+        return uuid.uuid4().hex
+    return str(PromptServer.instance.last_prompt_id)

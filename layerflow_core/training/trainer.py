@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import TrainingError
+from ..plain_data import as_record, read_json
 from .optimisers import build_optimisers
 from .plan import TrainPlan
 from .trainee import Trainee
@@ -154,7 +155,8 @@ class Trainer:
         final = root / f"step_{self.progress.step:08d}"
         partial = final.with_suffix(".part")
         if accelerator.is_main_process:
-            shutil.rmtree(partial, ignore_errors=True)
+            for abandoned in root.glob("step_*.part"):  # of a training that was killed while it saved
+                shutil.rmtree(abandoned, ignore_errors=True)
         accelerator.wait_for_everyone()
         accelerator.save_state(str(partial))
         accelerator.wait_for_everyone()
@@ -170,7 +172,9 @@ class Trainer:
         found = _checkpoints(self.folder / _CHECKPOINTS)
         if not found:
             return
-        met, expected = json.loads((found[-1] / _RECORD).read_text()), self.essence
+        record = found[-1] / _RECORD
+        met = as_record(dict[str, Any], read_json(record, TrainingError), str(record), TrainingError)
+        expected = self.essence
         if changed := [key for key in expected if met.get(key) != expected[key]]:
             raise TrainingError(f"{found[-1]} was made with other {', '.join(changed)}: name another output folder, or take the old values")
         self.accelerator.load_state(str(found[-1]))
