@@ -13,7 +13,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, count
@@ -25,6 +25,7 @@ _PARTIAL = re.compile(
     r"\.(?P<name>.+)\.(?P<machine>[0-9a-f]{8})-(?P<process>\d+)\.[0-9a-f]{8}\.part(\.\w+)?"
 )
 _ABANDONED = 24 * 60 * 60  # seconds without a change, for files of machines that cannot be asked
+_TRIES = 100
 _LONGEST_STEM = 120  # bytes of the final name that its partial name repeats
 
 
@@ -45,7 +46,7 @@ def replacing(
     """
     partial = _partial_path(path, path.suffix if keep_suffix else "")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _create(partial, Path.touch)
         remove_abandoned(path.parent)
         yield partial
         os.replace(partial, path)
@@ -89,9 +90,8 @@ def new_folder(
     partial = _partial_path(path)
     folder = NewFolder(partial, path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _create(partial, Path.mkdir)
         remove_abandoned(path.parent)
-        partial.mkdir()
         yield folder
         claimed = _claim(partial, chain([path], others))
         if claimed is None:
@@ -101,6 +101,18 @@ def new_folder(
         raise error_type(f"{path} cannot be written: {error}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _create(partial: Path, make: Callable[[Path], None]) -> None:
+    """Make a partial file or folder and what is above it, also while another process removes empty folders there."""
+    for _ in range(_TRIES):
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            make(partial)
+        except FileNotFoundError:
+            continue
+        return
+    raise FileNotFoundError(f"{partial.parent} goes as often as it is made")
 
 
 def numbered(folder: Path, name: str, first: int = 1) -> Iterator[Path]:

@@ -1,6 +1,7 @@
 """The nodes that show, keep and change layers."""
 
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -140,3 +141,37 @@ def test_bad_frames_of_a_split(call, layers):
     for inputs, message in (({"foreground": 2}, "foreground 2"), ({"frame": 16}, "0 to 15")):
         with pytest.raises(Exception, match=message):
             call("SplitLayers", layers=layers, **inputs)
+
+
+@pytest.mark.parametrize("form", ["ProRes 4444 (.mov)", "PNG 8 bit", "animated WebP", "animated PNG", "OpenEXR (all layers)"])
+def test_no_file_carries_the_graph_where_metadata_is_off(call, layers, host, monkeypatch, form):
+    graph = {"prompt": {"1": {"class_type": "SECRET"}}, "extra_pnginfo": {"workflow": {"nodes": ["SECRET"]}}}
+    folder, = call("SaveLayers", layers=layers, filename_prefix="metadata/on", format=form, **graph)["result"]
+    assert any(b"SECRET" in path.read_bytes() for path in Path(folder).rglob("*") if path.is_file())
+    monkeypatch.setattr(host.args, "disable_metadata", True)
+    folder, = call("SaveLayers", layers=layers, filename_prefix="metadata/off", format=form, **graph)["result"]
+    assert not any(b"SECRET" in path.read_bytes() for path in Path(folder).rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize(
+    ("prefix", "start"),
+    [
+        ("%date:yyyy-MM-dd%/x", "%Y-%m-%d/x_"),
+        ("shots/%date:yyMMdd%_x", "shots/%y%m%d_x_"),
+        ("a/%date%", "a/%Y%m%d"),
+        ("a\\b", "a/b_"),
+        ("a//b ", "a/b_"),
+    ],
+)
+def test_dates_of_a_prefix_are_replaced_without_a_browser_too(call, layers, prefix, start):
+    folder, = call("SaveLayers", layers=layers, filename_prefix=prefix, format="PNG 8 bit", opaque="none")["result"]
+    assert time.strftime(start) in Path(folder).as_posix()
+
+
+@pytest.mark.parametrize("prefix", ["a:b/c", "C:/x", "a\0b", "x/" + "y" * 300, "con/x", "...", "a/ /b", "<x>"])
+def test_a_prefix_that_no_folder_can_have_is_refused(call, layers, prefix, host):
+    before = sorted(host.models.parent.rglob("*"))
+    with pytest.raises(Exception, match="filename prefix: got") as caught:
+        call("SaveLayers", layers=layers, filename_prefix=prefix)
+    assert error_name(caught) == "VideoFileError"
+    assert sorted(host.models.parent.rglob("*")) == before
