@@ -92,8 +92,12 @@ def error_of(entry: dict) -> str:
     return ""
 
 
-def start(checkout: Path, base: Path) -> Server:
-    """Start a server on a free port with only this pack installed."""
+def start(checkout: Path, base: Path, *options: str) -> Server:
+    """Start a server on a free port with only this pack installed.
+
+    Args:
+        options: more of ComfyUI's command line.
+    """
     for name in ("custom_nodes", "input", "output", "user/default"):
         (base / name).mkdir(parents=True, exist_ok=True)
     (base / "user/default/comfy.settings.json").write_text('{"Comfy.TutorialCompleted": true, "Comfy.Minimap.Visible": false}')
@@ -104,7 +108,7 @@ def start(checkout: Path, base: Path) -> Server:
     python = interpreter(checkout)
     log = (base / "server.log").open("w")
     command = [python, "main.py", "--cpu", "--listen", "127.0.0.1", "--port", str(port), "--base-directory", str(base), "--disable-api-nodes",
-               "--database-url", "sqlite:///:memory:", *_frontend(python)]  # fmt: skip
+               "--database-url", "sqlite:///:memory:", *_frontend(python), *options]  # fmt: skip
     process = subprocess.Popen(command, cwd=checkout, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, "HF_HUB_OFFLINE": "1"})
     server = Server(f"http://127.0.0.1:{port}", base, process)
     deadline = time.time() + START_SECONDS
