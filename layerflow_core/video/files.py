@@ -7,26 +7,37 @@ Legend: N frames, H height, W width; 0..1, alpha 1 = opaque.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import islice
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import FrameError, VideoFileError
+from ..errors import VideoFileError
 from ..rates import exact_rate
 from .conversion import Conversion
-from .frames import resize
+from .listing import PICTURES, VIDEOS, list_pictures, natural_key
+from .pick import ALL, AUTO, COLOURS, Pick
 from .pixels import from_array
 
-T = TypeVar("T")
-PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".exr"}
-VIDEOS = {".mp4", ".mov", ".webm", ".mkv", ".avi", ".m4v", ".gif", ".apng"}
+__all__ = [
+    "ALL",
+    "AUTO",
+    "COLOURS",
+    "PICTURES",
+    "VIDEOS",
+    "Footage",
+    "Pick",
+    "first_layer",
+    "list_pictures",
+    "natural_key",
+    "read_exr",
+    "read_pictures",
+    "read_video",
+]
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # ffmpeg's own decoders drop alpha
 _DEPTH_16 = b"\x10"  # of a PNG, in the byte after its size
 
@@ -44,59 +55,6 @@ class Footage:
     colour: Tensor
     alpha: Tensor | None
     fps: Fraction
-
-
-@dataclass(frozen=True)
-class Pick:
-    """Which frames of a file are kept, and how large.
-
-    Args:
-        start: first frame.
-        every: of these, one in so many.
-        count: frames at most, 0 for all.
-        width, height: to be resized to, 0 for as they are; one alone keeps the aspect.
-
-    Raises:
-        FrameError: a negative number, or none of every.
-    """
-
-    start: int = 0
-    every: int = 1
-    count: int = 0
-    width: int = 0
-    height: int = 0
-
-    def __post_init__(self) -> None:
-        if min(self.start, self.count, self.width, self.height) < 0 or self.every < 1:
-            raise FrameError(f"{self} met, expected numbers of 0 and more, and every of 1 and more")
-
-    def frames(self, frames: Iterator[Tensor]) -> Iterator[Tensor]:
-        """Of all frames [C, H, W], in order, those that are kept."""
-        return map(self.sized, self.of(frames))
-
-    def of(self, items: Iterable[T]) -> Iterator[T]:
-        """Of all frames, or what stands for them, those that are kept."""
-        return islice(items, self.start, self.start + self.every * self.count if self.count else None, self.every)
-
-    def rate(self, fps: Fraction) -> Fraction:
-        """What is left of a frame rate."""
-        return Fraction(fps) / self.every
-
-    def sized(self, frame: Tensor) -> Tensor:
-        """[C, H, W] in the size that is asked for."""
-        if not (self.width or self.height):
-            return frame
-        height, width = frame.shape[-2:]
-        size = (self.height or max(1, round(height * self.width / width)), self.width or max(1, round(width * self.height / height)))
-        colour, alpha = frame[:3], frame[3:]
-        if not len(alpha):
-            return resize(frame[None], *size)[0]
-        small = resize(alpha[None], *size)[0]  # premultiplied, so that no edge takes on the colour beyond it
-        multiplied = resize((colour * alpha)[None], *size)[0]
-        return torch.cat([torch.where(small > 0, (multiplied / small.clamp(min=1e-6)).clamp(0, 1), resize(colour[None], *size)[0]), small])
-
-
-ALL = Pick()
 
 
 def read_video(path: Path, default_fps: Fraction = Fraction(8), pick: Pick = ALL) -> Footage:
@@ -194,14 +152,6 @@ def _meant_rate(durations: list[float]) -> Fraction | None:
     rate = Fraction(1000 * len(durations)) / Fraction(whole)
     near = max(round(rate), 1)
     return Fraction(near) if abs(1000 * len(durations) / near - whole) <= 0.5 else exact_rate(rate)
-
-
-def list_pictures(folder: Path) -> list[Path]:
-    """Pictures of a folder in name order; raises VideoFileError if there is none."""
-    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURES and not p.name.startswith("."))
-    if not paths:
-        raise VideoFileError(f"{folder} holds no pictures, expected frames as {', '.join(sorted(PICTURES))}")
-    return paths
 
 
 def read_pictures(paths: list[Path], fps: Fraction = Fraction(8), pick: Pick = ALL) -> Footage:
