@@ -81,4 +81,5 @@ def first_video(container, path: Path):
 
 
 def _is_cover(stream) -> bool:
-    return bool(int(getattr(stream, "disposition", 0)) & _ATTACHED_PICTURE)
+    disposition = getattr(stream, "disposition", 0)
+    return bool(int(getattr(disposition, "value", disposition)) & _ATTACHED_PICTURE)

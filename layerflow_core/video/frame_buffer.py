@@ -49,7 +49,7 @@ class FrameBuffer:
             self._colour = self._allocate(3, height, width)
         if self._colour.shape[2:] != (height, width):
             raise VideoFileError(
-                f"{self._source} holds frames of different sizes, expected one size: "
+                f"{self._source} holds pictures of different sizes, expected one size: "
                 f"got {self._colour.shape[3]} x {self._colour.shape[2]} and {width} x {height}; "
                 "give width and height to bring them to one"
             )

@@ -148,15 +148,23 @@ class _StreamReader:
                 yield self._timed(frame)
 
     def _packets(self) -> Iterator:
-        """All packets, and None in the end to empty the decoder."""
+        """All packets, and None in the end to empty the decoder.
+
+        Frames that are shown before the first one decoded build upon others that were cut off ("open GOP"). Players
+        leave them out.
+        """
         import av
 
+        first = None
         try:
             for packet in self._container.demux(self._stream):
                 if packet.is_corrupt:
                     self._damage.meet("it ends within a frame, or a checksum is wrong")
-                if packet.size:
-                    yield packet
+                if not packet.size or (first is not None and packet.pts is not None and packet.pts < first):
+                    continue
+                if first is None:
+                    first = packet.pts
+                yield packet
         except av.FFmpegError as error:
             self._damage.meet(f"it cannot be read further ({error.strerror})", error)
         yield None
