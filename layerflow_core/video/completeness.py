@@ -40,6 +40,10 @@ def _walker_of(head: bytes) -> Callable[[BinaryIO, int], str | None] | None:
         return _walk_gif
     if head[:8] == b"\x89PNG\r\n\x1a\n":
         return _walk_png
+    if head[:4] == b"OggS":
+        return _find_last_page
+    if head[:1] == b"G":
+        return _count_transport_packets
     return None
 
 
@@ -68,12 +72,14 @@ def _walk_boxes(file: BinaryIO, size: int) -> str | None:
     return None
 
 
-_SEGMENT, _CLUSTER = 0x18538067, 0x1F43B675
+_SEGMENT = 0x18538067
+_CLUSTER = 0x1F43B675
 _OPENED = {_SEGMENT, _CLUSTER}
+_LARGEST_WALKED = 256 * 1024**2  # bytes; of larger files only the segment's length is looked at
 
 
 def _walk_matroska(file: BinaryIO, size: int) -> str | None:
-    """WebM and Matroska (RFC 8794): a segment of known size, or, of streams, elements up to the end."""
+    """WebM and Matroska (RFC 8794, RFC 9559): elements within a segment and its clusters, up to the end."""
     position = 0
     for _ in range(_MOST_ELEMENTS):
         if position >= size:
@@ -81,19 +87,17 @@ def _walk_matroska(file: BinaryIO, size: int) -> str | None:
         file.seek(position)
         name = _read_vint(file, keep_marker=True)
         length = _read_vint(file)
-        if name is None:
-            return None  # no element any more
+        if name is None or name > 0xFFFFFFFF:
+            return f"its elements are damaged at byte {position}"
         start = file.tell()
-        if length is None and name not in _OPENED:
-            return None
-        if length is None:
+        if length is not None and start + length > size:
+            return _missing(start + length, size, "segment" if name == _SEGMENT else "last element")
+        if name in _OPENED and size <= _LARGEST_WALKED:
             position = start
-            continue
-        position = start + length
-        if position > size:
-            return _missing(position, size, "segment" if name == _SEGMENT else "last element")
-        if name == _CLUSTER and size - position < 2:
+        elif length is None:
             return None
+        else:
+            position = start + length
     return None
 
 
@@ -176,3 +180,22 @@ def _walk_png(file: BinaryIO, size: int) -> str | None:
         if position > size:
             return _missing(position, size, "chunks")
     return None
+
+
+def _find_last_page(file: BinaryIO, size: int) -> str | None:
+    """Ogg (RFC 3533): the last page says that it is the last."""
+    file.seek(max(0, size - 65536 - 512))
+    tail = file.read()
+    start = tail.rfind(b"OggS")
+    ends_stream = start >= 0 and tail[start + 5 : start + 6] and tail[start + 5] & 4
+    return None if ends_stream else "its last page is missing"
+
+
+_TRANSPORT_PACKET = 188
+
+
+def _count_transport_packets(file: BinaryIO, size: int) -> str | None:
+    """MPEG transport streams (ISO 13818-1): packets of 188 bytes."""
+    head = file.read(2 * _TRANSPORT_PACKET + 1)
+    is_one = len(head) > 2 * _TRANSPORT_PACKET and head[0] == head[_TRANSPORT_PACKET] == head[-1] == 0x47
+    return "it ends within a packet" if is_one and size % _TRANSPORT_PACKET else None

@@ -36,6 +36,10 @@ class Damage:
             ) from cause
         self._found.append(what)
 
+    @property
+    def was_met(self) -> bool:
+        return bool(self._found)
+
     def warn(self, kept: int) -> None:
         """Say once what was met, if anything was.
 

@@ -6,7 +6,6 @@ Legend: C channels (3, or 4 with alpha), H height, W width; 0..1.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -21,16 +20,15 @@ from .completeness import find_cut
 from .containers import first_video, open_container, pyav_errors
 from .conversion import Conversion
 from .damage import Damage
+from .decoding import StreamDecoder, length_of
 from .footage import Footage
 from .frame_buffer import FrameBuffer
 from .orientation import UPRIGHT, Orientation, from_matrix, pixel_aspect
 from .pick import Pick
 from .pixels import from_array
-from .timeline import Timed, Timeline
+from .timeline import Timeline
 
 _log = logging.getLogger(__name__)
-_ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # ffmpeg's own decoders drop alpha
-_STRICT = {"err_detect": "explode"}  # a damaged frame is an error, not a guess
 
 
 def read_stream(path: Path, default_rate: Fraction, pick: Pick, form: str | None = None) -> Footage:
@@ -68,19 +66,22 @@ class _StreamReader:
         self._orientation: Orientation | None = None
         self._conversion: Conversion | None = None
         self._aspect = pixel_aspect(stream.sample_aspect_ratio)
-        self._decoder = self._open_decoder()
+        self._decoder = StreamDecoder(container, stream, damage)
+        if self._decoder.is_foreign:
+            self._orientation = _probe_orientation(path)
 
     def read(self, default_rate: Fraction) -> Footage:
         rate = self._named_rate()
         timeline = Timeline(self._pick, rate or default_rate)
         buffer = FrameBuffer(str(self._path), self._expect(rate))
-        for frame, times in timeline.kept(self._decode()):
+        for frame, times in timeline.kept(self._decoder.frames()):
             picture = self._picture(frame)
             for _ in range(times):
                 buffer.add(picture)
         colour, alpha = buffer.finish()
         rate = rate or timeline.measured_rate() or default_rate
-        timeline.warn_if_uneven(self._path, rate)
+        if not self._damage.was_met:
+            timeline.warn_if_uneven(self._path, rate)
         return Footage(colour, alpha, self._pick.rate(rate), rate)
 
     def _named_rate(self) -> Fraction | None:
@@ -103,81 +104,12 @@ class _StreamReader:
 
     def _length(self, rate: Fraction | None) -> int | None:
         """Frames, at the rate that is asked for, by what the file says."""
-        seconds = self._seconds()
+        seconds = length_of(self._container, self._stream)
         if self._pick.fps:
             return None if seconds is None else int(seconds * self._pick.fps) + 1
         if self._stream.frames:
             return self._stream.frames
         return None if seconds is None or rate is None else int(seconds * rate) + 1
-
-    def _seconds(self) -> Fraction | None:
-        """Of the stream; the container's length may be that of a longer sound."""
-        if self._stream.duration and self._stream.time_base:
-            return self._stream.duration * self._stream.time_base
-        if self._container.duration and len(self._container.streams) == 1:
-            return Fraction(self._container.duration, 1_000_000)
-        return None
-
-    def _open_decoder(self):
-        import av
-
-        context = self._stream.codec_context
-        name = _ALPHA_DECODERS.get(context.name)
-        if self._stream.metadata.get("alpha_mode") == "1" and name:
-            decoder = av.CodecContext.create(name, "r")
-            decoder.extradata = context.extradata
-            self._orientation = _probe_orientation(self._path)
-            return decoder
-        context.options = dict(_STRICT)
-        context.thread_type = "AUTO"
-        return context
-
-    def _decode(self) -> Iterator[Timed]:
-        """All frames with their times."""
-        import av
-
-        for packet in self._packets():
-            try:
-                frames = self._decoder.decode(packet)
-            except av.EOFError:
-                return
-            except av.FFmpegError as error:
-                self._damage.meet(f"a frame cannot be decoded ({error.strerror})", error)
-                continue
-            for frame in frames:
-                yield self._timed(frame)
-
-    def _packets(self) -> Iterator:
-        """All packets, and None in the end to empty the decoder.
-
-        Frames that are shown before the first one decoded build upon others that were cut off ("open GOP"). Players
-        leave them out.
-        """
-        import av
-
-        first = None
-        try:
-            for packet in self._container.demux(self._stream):
-                if packet.is_corrupt:
-                    self._damage.meet("it ends within a frame, or a checksum is wrong")
-                if not packet.size or (first is not None and packet.pts is not None and packet.pts < first):
-                    continue
-                if first is None:
-                    first = packet.pts
-                yield packet
-        except av.FFmpegError as error:
-            self._damage.meet(f"it cannot be read further ({error.strerror})", error)
-        yield None
-
-    def _timed(self, frame) -> Timed:
-        if frame.is_corrupt:
-            self._damage.meet("a frame lacks what it builds upon")
-        base = frame.time_base or self._stream.time_base
-        if not base:
-            return Timed(frame)
-        time = None if frame.pts is None else frame.pts * base
-        duration = getattr(frame, "duration", None)
-        return Timed(frame, time, duration * base if duration else None)
 
     def _picture(self, frame) -> Tensor:
         """[C, H, W] as it is to be shown."""
