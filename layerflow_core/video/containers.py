@@ -59,12 +59,14 @@ def open_container(path: Path, form: str | None = None) -> Iterator:
     import av
 
     check_regular(path)
+    # Not ``options``: with those PyAV 14 crashes on containers that name their streams late.
     options = {"format_whitelist": form or ",".join(DEMUXERS), "protocol_whitelist": "file"}
     try:
-        container = av.open(f"file:{path}", format=form, options=options, metadata_errors="replace")
+        container = av.open(f"file:{path}", format=form, container_options=options, metadata_errors="replace")
     except (av.FFmpegError, ValueError) as error:
         expected = form or ", ".join(DEMUXERS)
-        raise VideoFileError(f"{path} cannot be read as a video ({error}), expected one of {expected}; is it complete?") from error
+        reason = getattr(error, "strerror", None) or error
+        raise VideoFileError(f"{path} cannot be read as a video ({reason}), expected one of {expected}; is it complete?") from error
     with container:
         yield container
 

@@ -77,7 +77,7 @@ class _Animation:
         height, width = self._pick.size_of(*facts.orientation.size(height, width), facts.orientation.aspect(facts.aspect))
         check_room(max(1, kept), 3, height, width, str(self._path))
         buffer = FrameBuffer(str(self._path), kept or None, drops_full_alpha=True)
-        timeline = Timeline(self._pick, default_rate)
+        timeline = Timeline(self._pick, default_rate, tells_durations=True)
         for frame, times in timeline.kept(self._frames()):
             upright = facts.orientation.apply(from_array(frame))
             sized = self._pick.sized(upright, facts.orientation.aspect(facts.aspect))

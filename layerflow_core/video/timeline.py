@@ -18,7 +18,6 @@ from .pick import Pick
 _log = logging.getLogger(__name__)
 
 _COARSEST_TICK = 0.0022  # Matroska's times are rounded to ms, so two of them may lie this much off
-_GIF_TICK = 0.0101  # of delays in hundredths
 _TOLERANCE = 0.1  # of the usual interval
 
 
@@ -43,15 +42,14 @@ class Timeline:
     Args:
         pick: of these frames.
         rate: of the file, which stands in where frames have no times.
-        tick: to how many seconds the file's times are rounded.
+        tells_durations: the last frame's duration counts like the others'.
     """
 
-    def __init__(self, pick: Pick, rate: Fraction, tick: float = _COARSEST_TICK) -> None:
+    def __init__(self, pick: Pick, rate: Fraction, tells_durations: bool = False) -> None:
         self._pick = pick
         self._step = 1 / rate
-        self._tick = tick
+        self._tells_durations = tells_durations
         self._intervals: list[float] = []
-        self.seen = 0
 
     def kept(self, frames: Iterable[Timed]) -> Iterator[tuple[Any, int]]:
         """Kept frames, and how many times each is shown; what lies behind the last one is not looked at."""
@@ -89,7 +87,7 @@ class Timeline:
 
     def _number_at(self, time: Fraction) -> int:
         """The first frame of the new rate at or after a time; times a little late are on time."""
-        exact = (time - Fraction(self._tick) / 2) * self._pick.fps
+        exact = (time - Fraction(_COARSEST_TICK) / 2) * self._pick.fps
         return max(0, -int(-exact // 1))
 
     def _is_beyond(self, time: Fraction) -> bool:
@@ -106,9 +104,11 @@ class Timeline:
                 time = last + self._step
             else:
                 self._intervals.append(float(time - last))
-            self.seen += 1
-            yield time, timed.frame, timed.duration or self._step
+            duration = timed.duration
+            yield time, timed.frame, duration or self._step
             last = time
+        if last is not None and duration and self._tells_durations:
+            self._intervals.append(float(duration))
 
     @property
     def extremes(self) -> tuple[float, float] | None:
@@ -116,7 +116,7 @@ class Timeline:
         if len(self._intervals) < 2:
             return None
         usual = median(self._intervals)
-        allowed = max(self._tick, usual * _TOLERANCE)
+        allowed = max(_COARSEST_TICK, usual * _TOLERANCE)
         shortest = min(self._intervals)
         longest = max(self._intervals)
         if longest - usual <= allowed and usual - shortest <= allowed:
