@@ -20,14 +20,15 @@ def to_srgb(picture) -> tuple:
         return _from_lab(picture), None
     if not data:
         return picture, None
+    title = describe_profile(data)
+    if title is None:
+        return picture, None
+    if picture.mode[0] in "IF":
+        return picture, f"its colour profile {title!r} is not applied to more than 8 bits"
     try:
-        profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
-        title = ImageCms.getProfileDescription(profile).strip()
-        if "srgb" in title.lower():
-            return picture, None
-        return _convert(picture, profile), None
+        return _convert(picture, ImageCms.ImageCmsProfile(io.BytesIO(data))), None
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-        return picture, "its colour profile cannot be used, and its colours are taken for sRGB"
+        return picture, f"its colour profile {title!r} cannot be used, and its colours are taken for sRGB"
 
 
 def describe_profile(data: bytes | None) -> str | None:
@@ -47,6 +48,8 @@ def _convert(picture, profile):
     """Raises ValueError if the profile is for another kind of picture."""
     from PIL import ImageCms
 
+    if picture.mode in ("La", "LA", "RGBa", "PA") or "transparency" in picture.info:
+        picture = picture.convert("LA" if picture.mode == "La" else "RGBA")
     alpha = picture.getchannel("A") if "A" in picture.getbands() else None
     space = profile.profile.xcolor_space.strip()
     mode = _SPACES.get(space)

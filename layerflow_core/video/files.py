@@ -64,7 +64,7 @@ def read_video(path: Path, default_fps: Fraction | None = None, pick: Pick = ALL
     if path.is_dir():
         return read_pictures(list_pictures(path), default_fps, pick)
     check_regular(path)
-    if path.suffix.lower() not in PICTURES:
+    if path.suffix.lower() not in PICTURES | {".apng"}:
         return read_stream(path, default_fps or PICTURE_RATE, pick)
     if not moves(path):
         return read_pictures([path], default_fps, pick)
@@ -115,7 +115,7 @@ class _PictureReader:
 
     def _read(self, path: Path) -> Tensor | None:
         try:
-            still = read_still(path)
+            still = read_still(path, self._pick)
         except VideoFileError as error:
             if not self._pick.keep_what_is_there:
                 raise

@@ -19,7 +19,7 @@ from .completeness import find_cut
 from .damage import Damage
 from .footage import Footage
 from .frame_buffer import FrameBuffer
-from .pick import Pick
+from .pick import ALL, Pick
 from .picture_files import open_picture, pillow_errors
 from .pixels import from_array
 from .stills import read_facts
@@ -35,7 +35,7 @@ def moves(path: Path) -> bool:
     if path.suffix.lower() not in _SUFFIXES:
         return False
     try:
-        with open_picture(path) as picture:
+        with _open(path, ALL, find_cut(path) is not None) as picture:
             return getattr(picture, "n_frames", 1) > 1
     except VideoFileError:
         return False
@@ -54,8 +54,28 @@ def read_moving_picture(path: Path, default_rate: Fraction, pick: Pick) -> Foota
     cut = find_cut(path)
     if cut:
         damage.meet(cut)
-    with open_picture(path) as picture:
+    with _open(path, pick, bool(cut)) as picture:
         return _Animation(path, picture, pick, damage).read(default_rate)
+
+
+def _open(path: Path, pick: Pick, is_cut: bool):
+    """The file, or of a WebP that was cut the chunks that are whole, which alone is what libwebp takes."""
+    if not is_cut:
+        return open_picture(path, pick)
+    data = path.read_bytes()
+    return open_picture(path, pick, whole_chunks(data) if data[:4] == b"RIFF" else None)
+
+
+def whole_chunks(data: bytes) -> bytes:
+    """Of a RIFF file the chunks that are complete, as a file."""
+    position = 12
+    while position + 8 <= len(data):
+        length = int.from_bytes(data[position + 4 : position + 8], "little")
+        beyond = position + 8 + length + length % 2
+        if beyond > len(data):
+            break
+        position = beyond
+    return data[:4] + (position - 8).to_bytes(4, "little") + data[8:position]
 
 
 class _Animation:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..errors import FrameError
 from ..rates import read_rate
+from .allocation import check_room
 from .frames import resize
 
 T = TypeVar("T")
@@ -125,10 +126,11 @@ class Pick:
         )
 
     def sized(self, frame: Tensor, aspect: Fraction = Fraction(1)) -> Tensor:
-        """[C, H, W], straight, in the size that ``size_of`` says."""
+        """[C, H, W], straight, in the size that ``size_of`` says; raises VideoFileError if that does not fit."""
         size = self.size_of(*frame.shape[-2:], aspect)
         if size == tuple(frame.shape[-2:]):
             return frame
+        check_room(1, 2 * len(frame), *size, "a frame to be resized")
         colour = frame[:3]
         alpha = frame[3:]
         if not len(alpha):

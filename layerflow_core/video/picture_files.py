@@ -5,6 +5,7 @@ Pillow would otherwise ask all of its plugins, of which one runs Ghostscript on 
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from pathlib import Path
 from ..errors import VideoFileError
 from .allocation import check_room
 from .listing import check_regular
+from .pick import ALL, Pick
 
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP")
 """Pillow's names of the formats that are opened."""
@@ -22,10 +24,14 @@ _WORKING_CHANNELS = 7  # of floats: the result's 4, and Pillow's and numpy's cop
 
 
 @contextmanager
-def open_picture(path: Path) -> Iterator:
+def open_picture(path: Path, pick: Pick = ALL, data: bytes | None = None) -> Iterator:
     """A ``PIL.Image.Image`` of a regular file, not decoded yet.
 
     What Pillow raises within the block becomes a VideoFileError too.
+
+    Args:
+        pick: says to what size it is to be brought.
+        data: what is read instead of the file's own bytes.
 
     Raises:
         VideoFileError: another format, damaged, or larger than memory or Pillow's limit allows.
@@ -33,9 +39,11 @@ def open_picture(path: Path) -> Iterator:
     from PIL import Image
 
     check_regular(path)
-    with pillow_errors(path), Image.open(path, formats=FORMATS) as picture:
+    source = path if data is None else io.BytesIO(data)
+    with pillow_errors(path), Image.open(source, formats=FORMATS) as picture:
         width, height = picture.size
         check_room(1, _WORKING_CHANNELS, height, width, str(path))
+        check_room(1, len(picture.getbands()), *pick.size_of(height, width), f"{path}, resized")
         yield picture
 
 

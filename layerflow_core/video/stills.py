@@ -5,6 +5,7 @@ Legend: C channels (3, or 4 with alpha), H height, W width; 0..1.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -17,7 +18,9 @@ from ..errors import VideoFileError
 from ..rgba import unpremultiply
 from .colour_profiles import describe_profile, to_srgb
 from .exr import first_layer, read_exr_pixels
+from .listing import check_regular
 from .orientation import UPRIGHT, Orientation, from_exif, pixel_aspect
+from .pick import ALL, Pick
 from .picture_files import open_picture, pillow_errors
 from .pixels import from_array
 
@@ -54,8 +57,11 @@ class _Facts:
     remarks: list[str] = field(default_factory=list)
 
 
-def read_still(path: Path) -> Still:
+def read_still(path: Path, pick: Pick = ALL) -> Still:
     """Read one picture, the first of a file of several.
+
+    Args:
+        pick: says to what size it will be brought, so that what will not fit is refused before.
 
     Raises:
         VideoFileError: no picture, of a format that is not listed, damaged, or larger than memory.
@@ -66,18 +72,16 @@ def read_still(path: Path) -> Still:
     with open_binary(path) as file:
         head = file.read(26)
     if is_deep_png(head):
-        return _read_deep_png(path)
+        return _read_deep_png(path, pick)
     if head[:4] in _TIFF_STARTS:
         tags = _tiff_tags(path)
         if _is_deep_tiff(tags):
             return _read_deep_tiff(path, tags)
-    return _read_by_pillow(path)
+    return _read_by_pillow(path, pick)
 
 
 def open_binary(path: Path):
     """A regular file; raises VideoFileError if it is none."""
-    from .listing import check_regular
-
     check_regular(path)
     try:
         return path.open("rb")
@@ -90,13 +94,15 @@ def is_deep_png(head: bytes) -> bool:
     return head[:8] == _PNG_START and head[24:25] == b"\x10"
 
 
-def _read_by_pillow(path: Path) -> Still:
-    with open_picture(path) as picture:
+def _read_by_pillow(path: Path, pick: Pick) -> Still:
+    with open_picture(path, pick) as picture:
         pages = getattr(picture, "n_frames", 1)
         picture.load()
         facts = read_facts(picture)
         if pages > 1:
             facts.remarks.append(f"of its {pages} pictures the first is read")
+        if picture.format == "TIFF" and picture.mode.startswith("RGB") and 16 in _numbers(picture.tag_v2, _BITS):
+            facts.remarks.append("of its 16 bits 8 are read")
         srgb, remark = to_srgb(picture)
         if remark:
             facts.remarks.append(remark)
@@ -166,11 +172,11 @@ def _from_floats(plane: np.ndarray, path: Path, facts: _Facts) -> np.ndarray:
     return plane.clip(0, 1)
 
 
-def _read_deep_png(path: Path) -> Still:
+def _read_deep_png(path: Path, pick: Pick) -> Still:
     """16 bits, through ffmpeg; Pillow would cut them to 8. What the file says besides comes from Pillow."""
     from .streams import read_deep_still
 
-    with open_picture(path) as picture:
+    with open_picture(path, pick) as picture:
         facts = read_facts(picture)
         profile = describe_profile(picture.info.get("icc_profile"))
     if profile:
@@ -197,7 +203,7 @@ def _is_deep_tiff(tags: dict[int, object]) -> bool:
     return tags.get(_PHOTOMETRIC) == _RGB and len(bits) >= 3 and set(bits) == {16} and set(formats) == {_UNSIGNED}
 
 
-def _numbers(tags: dict[int, object], tag: int) -> tuple:
+def _numbers(tags: Mapping[int, object], tag: int) -> tuple:
     value = tags.get(tag, ())
     return value if isinstance(value, tuple) else (value,)
 
