@@ -38,6 +38,8 @@ from .sampling.solver import SOLVERS
 from .toy.embedded import EMBEDDED
 from .toy.evaluation import SCENES, STEPS, Plan, evaluate, write_figures
 from .video.frames import FITS
+from .video.pick import AUTO as AUTO_COLOURS
+from .video.pick import COLOURS, Pick
 
 DEMO_SEED = 7
 _SAMPLER = tuple(field.name for field in fields(SamplerSettings))
@@ -113,10 +115,14 @@ def generate(options: argparse.Namespace) -> None:
     _finish(host, options.out, make_layers(model, run, host), run_record(model, run, "generate"))
 
 
+def _pick(options: argparse.Namespace) -> Pick:
+    return Pick(**{field.name: getattr(options, field.name) for field in fields(Pick)})
+
+
 def decompose(options: argparse.Namespace) -> None:
     from .video.files import read_video
 
-    footage = read_video(options.video)
+    footage = read_video(options.video, pick=_pick(options))
     model, host = _load(options)
     run = Run(_prompts(options), {}, _settings(options, model, BLENDED), options.seed)
     layers = take_apart(model, footage.colour, run, float(footage.fps), options.fit, options.overlap, host)
@@ -124,12 +130,11 @@ def decompose(options: argparse.Namespace) -> None:
 
 
 def condition(options: argparse.Namespace) -> None:
-    from .video.files import read_video
+    from .video.files import read_with_matte
 
-    footage = read_video(options.video)
-    alpha = matte_of(read_video(options.alpha)) if options.alpha else footage.alpha
+    footage = read_with_matte(options.video, options.alpha, _pick(options))
     model, host = _load(options)
-    layers = as_given(model.config.layout, options.layer, footage.colour, alpha)
+    layers = as_given(model.config.layout, options.layer, footage.colour, footage.alpha)
     given = fit_given(model, layers, options.fit, options.timing)
     run = Run(_prompts(options), given, _settings(options, model, *given), options.seed)
     _finish(host, options.out, make_layers(model, run, host), run_record(model, run, f"condition on {options.layer}"), footage.fps)
@@ -276,6 +281,17 @@ _PROMPTS = (
     _argument("--background", default="", help="what the background shows"),
     _argument("--blended", default="", help="the whole scene"),
 )
+_READING = (
+    _argument("--start", type=int, default=0, help="first frame"),
+    _argument("--count", type=int, default=0, help="frames at most; 0: all"),
+    _argument("--every", type=int, default=1, help="one in so many frames"),
+    _argument("--width", type=int, default=0, help="to be resized to; 0: as it is, or in proportion to --height"),
+    _argument("--height", type=int, default=0, help="to be resized to; 0: as it is, or in proportion to --width"),
+    _argument("--fps", type=float, default=0, help="resample to this rate by the frames' own times; 0: all frames as they come"),
+    _argument("--colours", default=AUTO_COLOURS, choices=COLOURS, help="matrix of YUV video; auto: as tagged, else BT.709 from 720 lines on"),
+    _argument("--premultiplied", action="store_true", help="the file's colour is multiplied by its alpha"),
+    _argument("--keep-what-is-there", action="store_true", help="of a damaged or truncated file take the frames that can be read"),
+)
 _FIT = _argument("--fit", default="pad", choices=FITS, help="how pictures of another size reach the model's")
 
 
@@ -287,7 +303,7 @@ COMMANDS: Mapping[str, Command] = {
     "demo": Command("generate and decompose on the embedded model", demo, (*_MODEL, _out("layerflow_out/demo"))),
     "generate": Command("layers from prompts", generate, (*_PROMPTS, *_MODEL, _out("layerflow_out/generate"))),
     "decompose": Command("take a video apart", decompose, (
-        _argument("video", type=Path, help="video file or folder of pictures"), *_PROMPTS, *_MODEL, _FIT,
+        _argument("video", type=Path, help="video file or folder of pictures"), *_READING, *_PROMPTS, *_MODEL, _FIT,
         _argument("--overlap", type=int, default=4, help="frames shared by neighbouring windows of a long video"),
         _out("layerflow_out/decompose"),
     )),
@@ -295,7 +311,7 @@ COMMANDS: Mapping[str, Command] = {
         _argument("video", type=Path, help="the given layer: video file or folder of pictures"),
         _argument("--layer", required=True, choices=(FOREGROUND, BACKGROUND), help="which layer the video is"),
         _argument("--alpha", type=Path, help="matte of the foreground, white = opaque, if the video has no alpha"),
-        *_PROMPTS, *_MODEL, _FIT,
+        *_READING, *_PROMPTS, *_MODEL, _FIT,
         _argument("--timing", default="first", choices=list(TIMINGS), help="which frames are taken"),
         _out("layerflow_out/condition"),
     )),
