@@ -1,0 +1,34 @@
+"""How many numbered blocks the keys of a file speak of."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from ..errors import CheckpointError
+
+_LONGEST_NUMBER = 6  # digits
+
+
+def count_blocks(keys: Iterable[str], numbered: str) -> int:
+    """How many blocks there are, numbered from 0 without a gap.
+
+    Args:
+        numbered: pattern of a key's beginning; its first group is the number.
+
+    Raises:
+        CheckpointError: a number is missing, so that no file could be whole.
+    """
+    found = {match[1] for key in keys if (match := re.match(numbered, key))}
+    longest = max(found, key=len, default="")
+    if len(longest) > _LONGEST_NUMBER:
+        raise CheckpointError(f"got a block of number {longest[:20]}, expected blocks numbered from 0: the file is damaged")
+    numbers = {int(number) for number in found}
+    expected = set(range(len(numbers)))
+    if numbers != expected:
+        stray = max(numbers - expected)
+        raise CheckpointError(
+            f"got block {stray} among {len(numbers)}, expected blocks numbered from 0 without a gap: "
+            "the file is damaged or incomplete"
+        )
+    return len(numbers)
