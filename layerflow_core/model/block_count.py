@@ -19,16 +19,18 @@ def count_blocks(keys: Iterable[str], numbered: str) -> int:
     Raises:
         CheckpointError: a number is missing, so that no file could be whole.
     """
-    found = {match[1] for key in keys if (match := re.match(numbered, key))}
+    found = {match[1]: match[0] for key in keys if (match := re.match(numbered, key))}
     longest = max(found, key=len, default="")
     if len(longest) > _LONGEST_NUMBER:
         raise CheckpointError(f"got a block of number {longest[:20]}, expected blocks numbered from 0: the file is damaged")
-    numbers = {int(number) for number in found}
+    numbers = {int(number): start for number, start in found.items()}
     expected = set(range(len(numbers)))
-    if numbers != expected:
-        stray = max(numbers - expected)
+    if numbers.keys() != expected:
+        stray = max(numbers.keys() - expected)
+        first = min(expected - numbers.keys())
+        missing = numbers[stray].replace(str(stray), str(first))
         raise CheckpointError(
-            f"got block {stray} among {len(numbers)}, expected blocks numbered from 0 without a gap: "
+            f"got {numbers[stray]} and nothing of {missing}, expected blocks numbered from 0 without a gap: "
             "the file is damaged or incomplete"
         )
     return len(numbers)
