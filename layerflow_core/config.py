@@ -5,12 +5,27 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Annotated, Any
+
+from annotated_types import Interval, Len
+from typing_extensions import TypedDict
 
 from .errors import CheckpointError
-from .layout import Layout
+from .layout import STRICT, Layout
+from .plain_data import Finite, Name, as_record, parse_json
 
 FORMAT_VERSION = 1
+
+LARGEST_CONFIG = 1024**2
+"""Bytes of a config; those of this pack have 3 KB."""
+
+_SOURCE = "the checkpoint's config"
+# Far above what any network has, far below what would take for ever to build.
+_Many = Annotated[int, Interval(ge=1, le=4096)]
+_Width = Annotated[int, Interval(ge=1, le=65536)]
+_Rank = Annotated[int, Interval(ge=0, le=65536)]
+_Layers = Annotated[int, Interval(ge=1, le=256)]
+_Share = Annotated[float, Interval(gt=0, lt=1)]
 
 
 @dataclass(frozen=True)
@@ -23,18 +38,20 @@ class NetworkConfig:
         motion_rank, content_rank: of the two LoRAs, 0 where the checkpoint has none.
     """
 
-    num_attention_heads: int = 30
-    attention_head_dim: int = 64
-    num_layers: int = 30
-    time_embed_dim: int = 512
-    text_embed_dim: int = 4096
-    latent_channels: int = 16
-    latent_height: int = 60
-    latent_width: int = 90
-    patch_size: int = 2
-    tokens_per_text: int = 226
-    motion_rank: int = 0
-    content_rank: int = 0
+    __pydantic_config__ = STRICT
+
+    num_attention_heads: _Many = 30
+    attention_head_dim: _Many = 64
+    num_layers: _Layers = 30
+    time_embed_dim: _Width = 512
+    text_embed_dim: _Width = 4096
+    latent_channels: _Many = 16
+    latent_height: _Many = 60
+    latent_width: _Many = 90
+    patch_size: Annotated[int, Interval(ge=1, le=64)] = 2
+    tokens_per_text: _Many = 226
+    motion_rank: _Rank = 0
+    content_rank: _Rank = 0
 
     @property
     def hidden_size(self) -> int:
@@ -49,10 +66,28 @@ class NetworkConfig:
 class ScheduleConfig:
     """Noise schedule of CogVideoX-2B: scaled-linear betas, SNR shift, zero terminal SNR."""
 
-    timesteps: int = 1000
-    beta_start: float = 0.00085
-    beta_end: float = 0.012
-    snr_shift: float = 3.0
+    __pydantic_config__ = STRICT
+
+    timesteps: Annotated[int, Interval(ge=2, le=100_000)] = 1000
+    beta_start: _Share = 0.00085
+    beta_end: _Share = 0.012
+    snr_shift: Annotated[float, Interval(gt=0, le=1000)] = 3.0
+
+
+class SamplerFields(TypedDict, total=False):
+    """Fields of ``SamplerSettings`` that a checkpoint may state."""
+
+    __pydantic_config__ = STRICT  # type: ignore[misc]
+
+    steps: Annotated[int, Interval(ge=1, le=200)]
+    guidance: Name
+    scale: Annotated[float, Interval(ge=0, lt=1000)]
+    solver: Name
+    guidance_margin: Annotated[float, Interval(ge=0, lt=1000)]
+    step_cache: Annotated[float, Interval(ge=0, le=1)]
+
+
+_Colour = Annotated[tuple[Finite, ...], Len(3, 3)]
 
 
 @dataclass(frozen=True)
@@ -71,16 +106,18 @@ class ModelConfig:
         preview: [latent_channels + 1][3], a linear map (last row: offset) from a latent to 0..1 RGB; None: no map known.
     """
 
+    __pydantic_config__ = STRICT
+
     layout: Layout
     network: NetworkConfig = field(default_factory=NetworkConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     unified: bool = False
     text_encoder: Mapping[str, Any] | None = None
     vae: Mapping[str, Any] | None = None
-    fps: float = 8.0
-    sampler: Mapping[str, Any] = field(default_factory=dict)
-    sampler_given: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    preview: tuple[tuple[float, ...], ...] | None = None
+    fps: Annotated[float, Interval(ge=0.001, le=1000)] = 8.0
+    sampler: SamplerFields = field(default_factory=dict)
+    sampler_given: Annotated[Mapping[Name, SamplerFields], Len(0, 64)] = field(default_factory=dict)
+    preview: tuple[_Colour, ...] | None = None
 
     @property
     def text_length(self) -> int:
@@ -101,14 +138,17 @@ class ModelConfig:
 
     @classmethod
     def from_json(cls, text: str) -> ModelConfig:
-        """Raises CheckpointError if the text is no config of this format."""
-        try:
-            data = json.loads(text)
-            if data.pop("format", None) != FORMAT_VERSION:
-                raise CheckpointError(f"checkpoint format is not {FORMAT_VERSION}: written by another version of this pack; convert the original file again")
-            data["layout"] = Layout.from_json(data["layout"])
-            data["network"] = NetworkConfig(**data["network"])
-            data["schedule"] = ScheduleConfig(**data["schedule"])
-            return cls(**data)
-        except (json.JSONDecodeError, TypeError, KeyError, AttributeError) as error:
-            raise CheckpointError(f"the checkpoint's config cannot be read ({error}); the file is damaged or not of this pack") from error
+        """Raises CheckpointError if the text is no config of this format, LayoutError if its layout contradicts itself."""
+        data = parse_json(text, _SOURCE, CheckpointError, LARGEST_CONFIG)
+        if not isinstance(data, dict) or data.pop("format", None) != FORMAT_VERSION:
+            raise CheckpointError(
+                f"checkpoint format is not {FORMAT_VERSION}: written by another version of this pack; "
+                "convert the original file again"
+            )
+        config = as_record(cls, data, _SOURCE, CheckpointError)
+        channels = config.network.latent_channels
+        if config.preview is not None and len(config.preview) != channels + 1:
+            raise CheckpointError(
+                f"{_SOURCE}: got a preview of {len(config.preview)} rows, expected {channels + 1}: the file is damaged"
+            )
+        return config

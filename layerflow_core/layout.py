@@ -9,17 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Interval, Len
 from torch import Tensor
 
 from .errors import LayoutError
+from .plain_data import Name, as_record
 
 FOREGROUND, ALPHA, BACKGROUND, BLENDED = KINDS = ("foreground", "alpha", "background", "blended")
 PIXELS_PER_LATENT = 4  # frames that one latent frame of a CogVideoX VAE stands for
 STACK, CLIP = ENCODINGS = ("stack", "clip")
 SEQUENCE, CHANNELS = ARRANGEMENTS = ("sequence", "channels")
+STRICT = {"extra": "forbid"}
+"""For records in which a field that is not known means that something else is wrong."""
+
+_Frames = Annotated[int, Interval(ge=0, le=10_000)]
+_MOST_CLIPS = 64
 
 
 @dataclass(frozen=True)
@@ -33,10 +40,12 @@ class Clip:
         given: how many of its last latent frames are clean conditions; 0 generates all of it.
     """
 
-    name: str
-    kind: str
-    frames: int = 4
-    given: int = 0
+    __pydantic_config__ = STRICT
+
+    name: Name
+    kind: Name
+    frames: _Frames = 4
+    given: _Frames = 0
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -69,9 +78,11 @@ class Layout:
         LayoutError: the row contradicts itself.
     """
 
-    name: str
-    clips: tuple[Clip, ...]
-    texts: tuple[str, ...]
+    __pydantic_config__ = STRICT
+
+    name: Name
+    clips: Annotated[tuple[Clip, ...], Len(1, _MOST_CLIPS)]
+    texts: Annotated[tuple[Name, ...], Len(0, _MOST_CLIPS)]
     leading_duplicate: bool = False
     layer_embedding: bool = False
     encoding: str = STACK
@@ -256,11 +267,8 @@ class Layout:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Layout:
-        """Raises LayoutError if a field is missing or unknown."""
-        try:
-            return cls(**{**data, "clips": tuple(Clip(**c) for c in data["clips"]), "texts": tuple(data["texts"])})
-        except (TypeError, KeyError) as error:
-            raise LayoutError(f"layout data {data!r} met, expected the fields of Layout: {error}") from error
+        """Raises LayoutError if a field is missing, unknown or out of bounds, or the row contradicts itself."""
+        return as_record(cls, data, "the fields of Layout", LayoutError)
 
 
 RGB = (FOREGROUND, BACKGROUND, BLENDED)

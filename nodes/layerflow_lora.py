@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from .host import CATEGORY
+from .model_files import find_file, stamp
 
 FOLDER = "loras"
 NONE = "none"
@@ -35,10 +36,14 @@ class LayerFlowLoRA:
                 "motion_strength": ("FLOAT", {"default": 0.0, **strength, "tooltip": "0 at inference, as in the paper; 1 makes the layers stand still."}),
             },
             "optional": {
-                "cogvideox": (files, {"default": NONE, "tooltip": "LoRA of another trainer for CogVideoX-2B (diffusers, PEFT or kohya keys), a file in models/loras. What of it does not fit is named in the log."}),
+                "cogvideox": (files, {"default": NONE, "tooltip": "LoRA or DoRA of another trainer for CogVideoX-2B (diffusers, PEFT or kohya keys), a file in models/loras. What of it does not fit or is not used is said in a warning."}),
                 "cogvideox_strength": ("FLOAT", {"default": 1.0, **strength, "tooltip": "1 = as trained."}),
             },
         }
+
+    @classmethod
+    def IS_CHANGED(cls, content: str, motion: str, cogvideox: str = NONE, **_) -> str:
+        return " ".join(stamp(_find(name)) for name in (content, motion, cogvideox) if name != NONE)
 
     def attach(self, model, content: str, content_strength: float, motion: str, motion_strength: float, cogvideox: str = NONE, cogvideox_strength: float = 1.0) -> tuple:
         from ..layerflow_core.model.inference import ready
@@ -52,6 +57,4 @@ class LayerFlowLoRA:
 
 
 def _find(name: str) -> Path:
-    import folder_paths
-
-    return Path(folder_paths.get_full_path_or_raise(FOLDER, name))
+    return find_file(FOLDER, name)

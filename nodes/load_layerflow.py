@@ -6,15 +6,13 @@ from pathlib import Path
 
 from ..layerflow_core.toy.embedded import EMBEDDED, EMBEDDED_NAME
 from .host import CATEGORY
-from .model_files import AUTO, CHECKPOINTS, TEXT_ENCODER, VAE, find_part, find_tokenizer, list_parts
+from .model_files import AUTO, CHECKPOINTS, TEXT_ENCODER, VAE, find_file, find_part, find_tokenizer, list_parts, stamp, stamp_part
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16", "fp8")
 
 
 def _find_checkpoint(name: str) -> Path:
-    import folder_paths
-
-    return EMBEDDED if name == EMBEDDED_NAME else Path(folder_paths.get_full_path_or_raise(CHECKPOINTS, name))
+    return EMBEDDED if name == EMBEDDED_NAME else find_file(CHECKPOINTS, name)
 
 
 class LoadLayerFlow:
@@ -40,15 +38,17 @@ class LoadLayerFlow:
                 "motion_strength": ("FLOAT", {"default": 0.0, "min": 0.0, "max": 2.0, "step": 0.05, "tooltip": "Motion LoRA, off (0) at inference as in the paper; 1 makes the layers stand still."}),
             },
             "optional": {
-                "text_encoder": ([AUTO, *list_parts(TEXT_ENCODER)], {"default": AUTO, "tooltip": "T5-XXL. auto: the checkpoint's own, else one found in models/CogVideo or models/text_encoders."}),
-                "vae": ([AUTO, *list_parts(VAE)], {"default": AUTO, "tooltip": "CogVideoX-2B's VAE. auto: the checkpoint's own, else one found in models/CogVideo or models/vae."}),
+                "text_encoder": ([AUTO, *list_parts(TEXT_ENCODER)], {"default": AUTO, "tooltip": "T5 v1.1 XXL (not Flan-T5). auto: the checkpoint's own, else one found in models/CogVideo or models/text_encoders, also in other roots of extra_model_paths.yaml."}),
+                "vae": ([AUTO, *list_parts(VAE)], {"default": AUTO, "tooltip": "CogVideoX-2B's VAE (not that of 5B or 1.5). auto: the checkpoint's own, else one found in models/CogVideo or models/vae, also in other roots of extra_model_paths.yaml."}),
             },
         }  # fmt: skip
 
     @classmethod
-    def IS_CHANGED(cls, checkpoint: str, **_) -> str:
-        path = _find_checkpoint(checkpoint)
-        return f"{path}:{path.stat().st_mtime_ns}" if path.is_file() else ""
+    def IS_CHANGED(cls, checkpoint: str, text_encoder: str = AUTO, vae: str = AUTO, **_) -> str:
+        own = stamp(_find_checkpoint(checkpoint))
+        if checkpoint == EMBEDDED_NAME and text_encoder == vae == AUTO:
+            return own
+        return f"{own} {stamp_part(TEXT_ENCODER, text_encoder)} {stamp_part(VAE, vae)}"
 
     def load(self, checkpoint: str, precision: str, content_strength: float, motion_strength: float, text_encoder: str = AUTO, vae: str = AUTO) -> tuple:
         import torch
@@ -61,8 +61,9 @@ class LoadLayerFlow:
 
         path = _find_checkpoint(checkpoint)
         data = read_any(path)
-        t5 = None if text_encoder == AUTO and data.config.text_encoder else find_part(TEXT_ENCODER, text_encoder)
-        base = BaseParts(t5, t5 and find_tokenizer(t5), None if vae == AUTO and data.config.vae else find_part(VAE, vae))
+        t5 = None if text_encoder == AUTO and data.config.text_encoder else find_part(TEXT_ENCODER, text_encoder, data.config.network)
+        vae_file = None if vae == AUTO and data.config.vae else find_part(VAE, vae, data.config.network)
+        base = BaseParts(t5, t5 and find_tokenizer(t5), vae_file)
         on_cpu = model_management.get_torch_device().type == "cpu"
         dtypes = {"auto": torch.float32 if on_cpu else torch.bfloat16, "fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "fp8": torch.bfloat16}
         model = assemble(data, dtypes[precision], path, base)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
-from dataclasses import dataclass
 from pathlib import Path
 
-from ..layerflow_core.errors import MissingPartError
+from ..layerflow_core.config import NetworkConfig
+from ..layerflow_core.errors import CheckpointError, MissingPartError
+from ..layerflow_core.model.part_choice import TEXT_ENCODER, VAE, PartKind, choose_part, warn_of_choice
+
+__all__ = ["AUTO", "CHECKPOINTS", "TEXT_ENCODER", "VAE", "find_file", "find_part", "find_tokenizer", "list_parts"]
 
 AUTO = "auto"
 CHECKPOINTS = "layerflow"
@@ -16,43 +18,11 @@ _EXTENSIONS = {".safetensors", ".pt"}
 _DIFFUSERS = ("CogVideo", "diffusers")
 
 
-@dataclass(frozen=True)
-class PartKind:
-    """A part of CogVideoX-2B that is kept apart from the network.
-
-    Args:
-        name: for messages.
-        folder: ComfyUI's name of the folder of single files.
-        part: its folder within a diffusers one.
-        wanted: names of single files that are taken without being asked for.
-        help: where to get it and where to put it.
-    """
-
-    name: str
-    folder: str
-    part: str
-    wanted: re.Pattern
-    help: str
-
-
-_WHOLE = "or the folder of huggingface.co/THUDM/CogVideoX-2b into models/CogVideo"
-TEXT_ENCODER = PartKind(
-    "T5 text encoder", "text_encoders", "text_encoder", re.compile(r"(?<![a-z])t5[-_.]?(v1[-_.]?1[-_.]?)?xxl", re.IGNORECASE),
-    f"put t5xxl_fp16.safetensors or an fp8 one (huggingface.co/comfyanonymous/flux_text_encoders) into models/text_encoders, {_WHOLE}",
-)  # fmt: skip
-VAE = PartKind(
-    "CogVideoX VAE", "vae", "vae", re.compile(r"cogvideo(?!.*(5b|1\.5))|3d-vae", re.IGNORECASE),
-    f"put vae/diffusion_pytorch_model.safetensors of huggingface.co/THUDM/CogVideoX-2b as cogvideox_vae.safetensors into models/vae, {_WHOLE}",
-)  # fmt: skip
-
-
 def register_model_folder() -> None:
     """Make ``models/layerflow`` a folder that ComfyUI lists, keeping paths a user has configured."""
     import folder_paths
 
-    known = folder_paths.folder_names_and_paths
-    configured = known[CHECKPOINTS][0] if CHECKPOINTS in known else []
-    known[CHECKPOINTS] = ([os.path.join(folder_paths.models_dir, CHECKPOINTS), *configured], _EXTENSIONS)
+    folder_paths.folder_names_and_paths[CHECKPOINTS] = (_roots(CHECKPOINTS), _EXTENSIONS)
 
 
 def list_parts(kind: PartKind) -> list[str]:
@@ -62,23 +32,44 @@ def list_parts(kind: PartKind) -> list[str]:
     return [*_folders_with(kind), *folder_paths.get_filename_list(kind.folder)]
 
 
-def find_part(kind: PartKind, name: str) -> Path:
+def find_file(folder: str, name: str) -> Path:
+    """A file that ComfyUI lists, wherever its folder's roots lie.
+
+    Raises:
+        CheckpointError: it is not listed; a name out of a graph is never a path.
+    """
+    import folder_paths
+
+    listed = name in folder_paths.get_filename_list(folder)
+    try:
+        path = Path(folder_paths.get_full_path_or_raise(folder, name)) if listed else None
+    except FileNotFoundError:
+        path = None
+    if path is None:
+        raise CheckpointError(
+            f"got {ascii(name)[:200]}, which is not in models/{folder}; choose a file of the list "
+            "(press R to read it anew)"
+        )
+    return path
+
+
+def find_part(kind: PartKind, name: str, network: NetworkConfig = NetworkConfig()) -> Path:
     """Where a part lies.
 
     Args:
         name: one of ``list_parts``; ``AUTO`` takes a diffusers folder, or a single file whose name says what it is.
+        network: that it is for.
 
     Raises:
-        MissingPartError: nothing there; the message says what to put where.
+        MissingPartError: nothing there that fits; the message says what to put where.
+        CheckpointError: no such name.
     """
-    import folder_paths
-
     if name == AUTO:
-        fitting = [*_folders_with(kind), *(file for file in folder_paths.get_filename_list(kind.folder) if kind.wanted.search(file))]
-        if not fitting:
-            raise MissingPartError(f"the checkpoint has no {kind.name}, and none lies in models/{kind.folder} or models/{_DIFFUSERS[0]}: {kind.help}")
-        name = fitting[0]
-    return _folders_with(kind).get(name) or Path(folder_paths.get_full_path_or_raise(kind.folder, name))
+        candidates = _candidates(kind)
+        return candidates[choose_part(kind, candidates, network)]
+    path = _folders_with(kind).get(name) or find_file(kind.folder, name)
+    warn_of_choice(kind, name, path, network)
+    return path
 
 
 def find_tokenizer(text_encoder: Path) -> Path:
@@ -91,9 +82,49 @@ def find_tokenizer(text_encoder: Path) -> Path:
     return Path(folder_paths.__file__).parent / "comfy" / "text_encoders" / "t5_tokenizer"
 
 
-def _folders_with(kind: PartKind) -> dict[str, Path]:
+def stamp_part(kind: PartKind, name: str) -> str:
+    """Another text where another file would be taken, or the same has changed."""
+    try:
+        paths = _candidates(kind) if name == AUTO else {name: _folders_with(kind).get(name) or find_file(kind.folder, name)}
+    except (CheckpointError, MissingPartError):
+        return name
+    return " ".join(stamp(path) for path in paths.values())
+
+
+def stamp(path: Path) -> str:
+    """Another text where a file has changed."""
+    try:
+        status = path.stat()
+    except OSError:
+        return f"{path}"
+    return f"{path}:{status.st_size}:{status.st_mtime_ns}"
+
+
+def _candidates(kind: PartKind) -> dict[str, Path]:
     import folder_paths
 
-    roots = [Path(folder_paths.models_dir, name) for name in _DIFFUSERS]
-    found = (config.parent for root in roots for config in sorted(root.glob(f"*/{kind.part}/config.json")))
-    return {f"{path.parents[1].name}/{path.parent.name}": path for path in found}
+    found = dict(_folders_with(kind))
+    for name in folder_paths.get_filename_list(kind.folder):
+        found.setdefault(name, find_file(kind.folder, name))
+    return found
+
+
+def _folders_with(kind: PartKind) -> dict[str, Path]:
+    """Folders of diffusers models that have this part, in every root; a root may be such a folder itself."""
+    found: dict[str, Path] = {}
+    for key in _DIFFUSERS:
+        for root in map(Path, _roots(key)):
+            configs = [*root.glob(f"{kind.part}/config.json"), *sorted(root.glob(f"*/{kind.part}/config.json"))]
+            for config in configs:
+                found.setdefault(f"{key}/{config.parents[1].name}", config.parent)
+    return found
+
+
+def _roots(name: str) -> list[str]:
+    """Every place that ComfyUI knows for a folder: its own, and those of ``extra_model_paths.yaml``."""
+    import folder_paths
+
+    known = folder_paths.folder_names_and_paths
+    configured = known[name][0] if name in known else []
+    own = os.path.join(folder_paths.models_dir, name)
+    return list(dict.fromkeys([own, *configured]))

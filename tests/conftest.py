@@ -39,6 +39,24 @@ def _save_path(prefix: str, root: str, width: int = 0, height: int = 0) -> tuple
     return str(folder), name, max(numbers, default=0) + 1, str(Path(prefix).parent), prefix
 
 
+def _model_roots(paths: types.ModuleType, name: str) -> list[Path]:
+    """As ComfyUI has them: its own folder, and those of extra_model_paths.yaml."""
+    known = paths.folder_names_and_paths.get(name, ([], set()))[0]
+    return [Path(root) for root in dict.fromkeys([str(Path(paths.models_dir, name)), *known])]
+
+
+def _listed_models(paths: types.ModuleType, name: str) -> list[str]:
+    files = [(root, path) for root in _model_roots(paths, name) for path in root.rglob("*") if not path.is_dir()]
+    return sorted({str(path.relative_to(root)) for root, path in files if path.suffix in (".safetensors", ".pt")})
+
+
+def _model_path(paths: types.ModuleType, folder: str, name: str) -> str:
+    for root in _model_roots(paths, folder):
+        if (root / name).is_file():
+            return str(root / name)
+    raise FileNotFoundError(f"Model in folder '{folder}' with filename '{name}' not found.")
+
+
 @pytest.fixture(scope="session")
 def host(tmp_path_factory) -> types.SimpleNamespace:
     """Stand-ins for the modules of ComfyUI that the nodes use; ``progress`` records, ``interrupt`` cancels."""
@@ -92,8 +110,8 @@ def host(tmp_path_factory) -> types.SimpleNamespace:
     paths = types.ModuleType("folder_paths")
     paths.models_dir, paths.folder_names_and_paths = str(state.models), {}
     paths.__file__ = str(state.models.parent / "comfyui" / "folder_paths.py")
-    paths.get_filename_list = lambda name: sorted(str(p.relative_to(state.models / name)) for p in (state.models / name).rglob("*") if p.suffix in (".safetensors", ".pt"))
-    paths.get_full_path_or_raise = lambda folder, name: str(state.models / folder / name)
+    paths.get_filename_list = lambda name: _listed_models(paths, name)
+    paths.get_full_path_or_raise = lambda folder, name: _model_path(paths, folder, name)
     paths.get_output_directory = lambda: str(state.models.parent / "output")
     paths.get_input_directory = lambda: str(state.models.parent / "input")
     paths.get_save_image_path = _save_path

@@ -6,10 +6,11 @@ diffusers' keys or in those of the original release.
 
 from __future__ import annotations
 
-import json
 import math
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,18 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError, MissingPartError
-from .pickle_file import PickleFile
+from ..plain_data import parse_json, read_bytes
+from .block_count import count_blocks
+from .file_kind import find_kind, wrong_text
+from .part_config import read_config_file, t5_fields, vae_fields
 from .scaled_fp8 import unscaled
-from .tensor_file import SafetensorsFile, TensorSource, View
+from .tensor_file import TensorSource, View
+from .weight_file import open_weights
 
 TOKENIZER_FILE = "tokenizer.json"
 SCALING_FACTOR = 1.15258426  # of CogVideoX-2B's latents; no shape tells this and the next
 NORM_GROUPS = 32
-_PICKLES = (".pt", ".pth", ".bin", ".ckpt")
+_VOCABULARY = "spiece.model"
 
 
 @dataclass(frozen=True)
@@ -57,33 +62,37 @@ class Part:
     tensors: TensorSource
 
 
-class Shards:
-    """Several files as one ``TensorSource``."""
-
-    def __init__(self, files: Iterable[TensorSource]) -> None:
-        self._files = list(files)
-        self.specs = {key: spec for file in self._files for key, spec in file.specs.items()}
-
-    def read(self, keys: Collection[str]) -> dict[str, Tensor]:
-        parts = (file.read([key for key in keys if key in file.specs]) for file in self._files)
-        return {key: value for part in parts for key, value in part.items()}
-
-
 def read_text_encoder(path: Path) -> Part:
     """A T5 encoder; raises CheckpointError if there is none at this place."""
-    source = unscaled(_open(path), path)
-    source = View(source, {key: key for key in source.specs if key == "shared.weight" or (key.startswith("encoder.") and "embed_tokens" not in key)})
-    config = _folder_config(path)
-    return Part(config or _t5_config(source.specs, path), source)
+    source = unscaled(open_weights(path), path)
+    source = View(source, {key: key for key in source.specs if _is_of_encoder(key)})
+    config = read_config_file(path) if path.is_dir() else None
+    stated = t5_fields(config or _t5_config(source.specs, path), str(path))
+    _check_count(stated["num_layers"], count_blocks(source.specs, r"encoder\.block\.(\d+)\."), path)
+    return Part(stated, source)
+
+
+def _is_of_encoder(key: str) -> bool:
+    return key == "shared.weight" or (key.startswith("encoder.") and "embed_tokens" not in key)
 
 
 def read_vae(path: Path) -> Part:
     """A CogVideoX VAE; raises CheckpointError if there is none at this place."""
-    source = _open(path)
+    source = open_weights(path)
     names = _network_of_vae(source.specs)
-    blocks = 1 + max((int(found[1]) for key in names if (found := re.match(r"decoder\.up\.(\d+)\.", key))), default=-1)
+    blocks = count_blocks(names, r"decoder\.up\.(\d+)\.")
     source = View(source, {_diffusers_key(key, blocks): theirs for key, theirs in names.items()})
-    return Part(_folder_config(path) or _vae_config(source.specs, path), source)
+    config = read_config_file(path) if path.is_dir() else None
+    stated = vae_fields(config or _vae_config(source.specs, path), str(path))
+    found = count_blocks(source.specs, r"encoder\.down_blocks\.(\d+)\.")
+    _check_count(len(stated.get("block_out_channels", range(4))), found, path)
+    return Part(stated, source)
+
+
+def _check_count(stated: int, found: int, path: Path) -> None:
+    """Before anything is built of what a config says."""
+    if stated != found:
+        raise CheckpointError(f"{path}: got the weights of {found} blocks, expected {stated} as its config says")
 
 
 def read_tokenizer(path: Path | None) -> bytes:
@@ -91,49 +100,55 @@ def read_tokenizer(path: Path | None) -> bytes:
 
     Raises:
         MissingPartError: nothing there.
+        CheckpointError: what is there is no tokenizer.
     """
     if path is None:
         raise MissingPartError("a text encoder without tokenizer met, expected T5's tokenizer.json or the tokenizer folder of CogVideoX-2b beside it")
     file = path / TOKENIZER_FILE if path.is_dir() else path
     if file.is_file():
-        return file.read_bytes()
-    if not (path / "spiece.model").is_file():
+        return _read_tokenizer_file(file)
+    if not (path / _VOCABULARY).is_file():
         raise MissingPartError(f"{path} has no {TOKENIZER_FILE} and no spiece.model: expected T5's tokenizer")
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(path, local_files_only=True).backend_tokenizer.to_str().encode()
+    return _convert_vocabulary(path / _VOCABULARY)
 
 
-def _open(path: Path) -> TensorSource:
-    if not path.is_dir():
-        return PickleFile(path) if path.suffix in _PICKLES else SafetensorsFile(path)
-    files = sorted(path.glob("*.safetensors"))
-    if not files:
-        raise CheckpointError(f"{path} holds no .safetensors file: expected a part of a diffusers CogVideoX-2b folder, or a single file")
-    return Shards(SafetensorsFile(file) for file in files)
+def _read_tokenizer_file(file: Path) -> bytes:
+    data = read_bytes(file, CheckpointError)
+    try:
+        parse_json(data, str(file), CheckpointError)
+    except CheckpointError as error:
+        raise wrong_text(file, find_kind(file), "T5's tokenizer.json", str(error)) from error
+    return data
 
 
-def _folder_config(path: Path) -> dict[str, Any] | None:
-    file = path / "config.json"
-    if not file.is_file():
-        return None
-    return {key: value for key, value in json.loads(file.read_text()).items() if key != "_name_or_path"}
+def _convert_vocabulary(file: Path) -> bytes:
+    """T5's sentencepiece vocabulary alone: configs beside it could name code to load."""
+    from transformers import T5TokenizerFast
+
+    read_bytes(file, CheckpointError)  # bounds its size
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copyfile(file, Path(folder, _VOCABULARY))
+        try:
+            tokenizer = T5TokenizerFast.from_pretrained(folder, local_files_only=True)
+        except Exception as error:  # protobuf, sentencepiece and tokenizers raise their own; no cancel can pass here
+            raise wrong_text(file, find_kind(file), "T5's spiece.model", "") from error
+    return tokenizer.backend_tokenizer.to_str().encode()
 
 
 def _t5_config(specs: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
     """``T5Config`` fields from shapes."""
     first, attention, mlp = "encoder.block.0.layer", "SelfAttention", "DenseReluDense"
     shape = _shapes_in(specs, path, "a T5 encoder")
-    vocabulary, width = shape("shared.weight")
-    buckets, heads = shape(f"{first}.0.{attention}.relative_attention_bias.weight")
+    vocabulary, width = shape("shared.weight", 2)
+    buckets, heads = shape(f"{first}.0.{attention}.relative_attention_bias.weight", 2)
     gated = f"{first}.1.{mlp}.wi_0.weight" in specs
     return {
         "vocab_size": vocabulary,
         "d_model": width,
         "num_heads": heads,
-        "d_kv": shape(f"{first}.0.{attention}.q.weight")[0] // heads,
-        "d_ff": shape(f"{first}.1.{mlp}.wi_0.weight" if gated else f"{first}.1.{mlp}.wi.weight")[0],
-        "num_layers": _count(specs, r"encoder\.block\.(\d+)\."),
+        "d_kv": shape(f"{first}.0.{attention}.q.weight", 2)[0] // heads,
+        "d_ff": shape(f"{first}.1.{mlp}.wi_0.weight" if gated else f"{first}.1.{mlp}.wi.weight", 2)[0],
+        "num_layers": count_blocks(specs, r"encoder\.block\.(\d+)\."),
         "relative_attention_num_buckets": buckets,
         "feed_forward_proj": "gated-gelu" if gated else "relu",
         "is_encoder_decoder": False,
@@ -170,29 +185,29 @@ def _diffusers_key(key: str, up_blocks: int) -> str:
 def _vae_config(specs: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
     """``AutoencoderKLCogVideoX`` config from shapes; what they do not tell is CogVideoX-2B's."""
     shape = _shapes_in(specs, path, "a CogVideoX VAE")
-    levels = _count(specs, r"encoder\.down_blocks\.(\d+)\.")
-    widths = [shape(f"encoder.down_blocks.{i}.resnets.0.conv1.conv.weight")[0] for i in range(levels)]
+    levels = count_blocks(specs, r"encoder\.down_blocks\.(\d+)\.")
+    widths = [shape(f"encoder.down_blocks.{i}.resnets.0.conv1.conv.weight", 5)[0] for i in range(levels)]
     return {
-        "in_channels": shape("encoder.conv_in.conv.weight")[1],
-        "out_channels": shape("decoder.conv_out.conv.weight")[0],
-        "latent_channels": shape("decoder.conv_in.conv.weight")[1],
+        "in_channels": shape("encoder.conv_in.conv.weight", 5)[1],
+        "out_channels": shape("decoder.conv_out.conv.weight", 5)[0],
+        "latent_channels": shape("decoder.conv_in.conv.weight", 5)[1],
         "block_out_channels": widths,
         "down_block_types": ["CogVideoXDownBlock3D"] * levels,
         "up_block_types": ["CogVideoXUpBlock3D"] * levels,
-        "layers_per_block": _count(specs, r"encoder\.down_blocks\.0\.resnets\.(\d+)\."),
+        "layers_per_block": count_blocks(specs, r"encoder\.down_blocks\.0\.resnets\.(\d+)\."),
         "norm_num_groups": math.gcd(NORM_GROUPS, *widths),
         "scaling_factor": SCALING_FACTOR,
     }
 
 
-def _shapes_in(specs: Mapping[str, Tensor], path: Path, what: str) -> Callable[[str], torch.Size]:
-    def shape(key: str) -> torch.Size:
+def _shapes_in(specs: Mapping[str, Tensor], path: Path, what: str) -> Callable[[str, int], torch.Size]:
+    def shape(key: str, dimensions: int) -> torch.Size:
         if key not in specs:
             raise CheckpointError(f"{path} lacks {key} (met {sorted(specs)[:3] or 'nothing that fits'}): not {what}")
-        return specs[key].shape
+        found = specs[key].shape
+        if len(found) != dimensions or 0 in found:
+            raise CheckpointError(f"{path}: got {key} of shape {list(found)}, expected {dimensions} dimensions: not {what}")
+        return found
 
     return shape
 
-
-def _count(specs: Mapping[str, Tensor], numbered: str) -> int:
-    return 1 + max((int(found[1]) for key in specs if (found := re.match(numbered, key))), default=-1)

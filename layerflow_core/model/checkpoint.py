@@ -62,10 +62,12 @@ def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], what: str, f
     """
     own = {file_key(key): (key, value) for key, value in module.state_dict().items()}
     missing, unexpected = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
-    wrong = [f"{k} is {list(tensors[k].shape)}, expected {list(v.shape)}" for k, (_, v) in own.items() if k in tensors and tensors[k].shape != v.shape]
+    shared = {key: value for key, (_, value) in own.items() if key in tensors}
+    wrong = [f"{k} is {list(tensors[k].shape)}, expected {list(v.shape)}" for k, v in shared.items() if tensors[k].shape != v.shape]
+    kinds = [f"{k} is {tensors[k].dtype}, expected {v.dtype}" for k, v in shared.items() if _is_other_kind(tensors[k], v)]
     problems = [
         f"{label} {len(keys)} ({', '.join(keys[:_SHOWN])}{', ...' if len(keys) > _SHOWN else ''})"
-        for label, keys in (("missing:", missing), ("unexpected:", unexpected), ("wrong shape:", wrong))
+        for label, keys in (("missing:", missing), ("unexpected:", unexpected), ("wrong shape:", wrong), ("wrong dtype:", kinds))
         if keys
     ]
     if problems:
@@ -74,9 +76,21 @@ def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], what: str, f
     module.load_state_dict({key: tensors[ours] for ours, (key, _) in own.items()}, assign=on_meta)
 
 
+def _is_other_kind(got: Tensor, expected: Tensor) -> bool:
+    """Integers in place of weights."""
+    return got.is_floating_point() != expected.is_floating_point()
+
+
 def encode_bytes(data: bytes) -> Tensor:
     """[len] uint8, so that a text file can stand among tensors."""
     return torch.frombuffer(bytearray(data), dtype=torch.uint8)
+
+
+def decode_bytes(tensor: Tensor, name: str) -> bytes:
+    """The inverse of ``encode_bytes``; raises CheckpointError if the tensor is none of its kind."""
+    if tensor.dtype != torch.uint8 or tensor.ndim != 1:
+        raise CheckpointError(f"got {name} of {tensor.dtype} and shape {list(tensor.shape)}, expected bytes: the file is damaged")
+    return tensor.numpy().tobytes()
 
 
 def digest(path: Path) -> str:

@@ -12,19 +12,21 @@ from torch import Tensor
 
 from ..config import ModelConfig
 from ..errors import CheckpointError
+from ..plain_data import read_text
 from .base_parts import BaseParts, read_text_encoder, read_tokenizer, read_vae
 from .checkpoint import CONFIG_KEY, TOKENIZER_KEY, Checkpoint, digest, encode_bytes, read_checkpoint
 from .fp8 import FP8, to_fp8
 from .loading import build_network
 from .lora import ADAPTERS, CONTENT, MOTION
 from .official import from_official, is_official, network_keys, official_chunks
-from .pickle_file import PickleFile
 from .tensor_file import Chunk, MemorySource, SafetensorsFile, TensorSource, View, write_chunks
 from .variants import TOKENS_PER_TEXT, choose_variant, read_config
+from .weight_file import open_weights
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32, "fp8": FP8}
 _BESIDE_FP8 = torch.bfloat16
 _DEEPSPEED_FILE = "mp_rank_00_model_states.pt"
+_LARGEST_NOTE = 1000  # bytes of ``latest``
 
 
 @dataclass(frozen=True)
@@ -80,9 +82,13 @@ def read_any(path: Path) -> Checkpoint:
     Raises:
         CheckpointError: neither, damaged, or its shapes and name do not tell which of the eight it is.
     """
-    if path.suffix == ".safetensors" and CONFIG_KEY in SafetensorsFile(path).metadata:
-        return read_checkpoint(path)
-    file = open_official(path)
+    if path.is_dir():
+        file = open_official(path)
+    else:
+        opened = open_weights(path)
+        if isinstance(opened, SafetensorsFile) and CONFIG_KEY in opened.metadata:
+            return read_checkpoint(path)
+        file = official_network(opened, path)
     config = read_config(file.specs, choose_variant(file.specs, path))
     return Checkpoint(config, _file_keys(from_official(file.read(file.specs), config)))
 
@@ -96,14 +102,30 @@ def open_official(source: Path) -> TensorSource:
     if source.is_dir():
         found = sorted(source.rglob(_DEEPSPEED_FILE))
         named = source / "latest"
-        newest = [path for path in found if named.is_file() and path.parent.name == named.read_text().strip()]
+        newest = [path for path in found if path.parent.name == _iteration(named)]
         if not found:
             raise CheckpointError(f"{source} holds no {_DEEPSPEED_FILE}: expected the folder of a released checkpoint")
         source = (newest or found)[-1]
-    file = SafetensorsFile(source) if source.suffix == ".safetensors" else PickleFile(source)
-    if not is_official(file.specs):
-        raise CheckpointError(f"{source} has no LayerFlow tensors (met {sorted(file.specs)[:3]}): not an official checkpoint")
-    return View(file, network_keys(file.specs))
+    return official_network(open_weights(source), source)
+
+
+def official_network(file: TensorSource, source: Path) -> TensorSource:
+    """The network within the tensors of an official file, prefix stripped; raises CheckpointError if there is none."""
+    if is_official(file.specs):
+        return View(file, network_keys(file.specs))
+    if any(key.startswith("transformer_blocks.0.attn1.") for key in file.specs):
+        raise CheckpointError(
+            f"{source} is a plain video transformer in diffusers' keys, not trained for layers, expected a checkpoint of "
+            "LayerFlow: get one with the node LayerFlow Download"
+        )
+    raise CheckpointError(f"{source} has no LayerFlow tensors (met {sorted(file.specs)[:3]}): not an official checkpoint")
+
+
+def _iteration(named: Path) -> str | None:
+    """What the file ``latest`` says, None if there is none."""
+    if not named.is_file():
+        return None
+    return read_text(named, CheckpointError, largest=_LARGEST_NOTE).strip()
 
 
 def _idle_adapters(chunks: list[Chunk]) -> set[str]:

@@ -14,9 +14,11 @@ from torch import Tensor, nn
 from ..config import ModelConfig
 from ..errors import CheckpointError, MissingPartError
 from .base_parts import BaseParts, Part, read_text_encoder, read_tokenizer, read_vae
-from .checkpoint import TOKENIZER_KEY, Checkpoint, describe_file, digest, load_strictly, read_checkpoint
-from .lora import CONTENT, DEFAULT_STRENGTHS, MOTION, adapter_paths, add_adapter, file_key, set_strengths
+from .block_count import count_blocks
+from .checkpoint import TOKENIZER_KEY, Checkpoint, decode_bytes, describe_file, digest, load_strictly, read_checkpoint
+from .lora import CONTENT, DEFAULT_STRENGTHS, MOTION, adapter_paths, add_adapter, file_key, is_projection, set_strengths
 from .network import LayerFlowNetwork
+from .part_config import t5_fields, vae_fields
 from .tensor_file import MemorySource
 from .text import TextEncoder, build_t5, untie
 from .vae import LayerVAE, build_vae
@@ -96,14 +98,37 @@ def build_network(config: ModelConfig, tensors: Mapping[str, Tensor]) -> LayerFl
     Raises:
         CheckpointError: a key is missing, unexpected or of the wrong shape.
     """
+    _check_dimensions(config, tensors)
     with torch.device("meta"):  # no random weights for two billion parameters, only to be replaced
-        network = LayerFlowNetwork(config)
+        network = _empty_network(config)
         for name, rank in ((CONTENT, config.network.content_rank), (MOTION, config.network.motion_rank)):
-            if rank and (paths := adapter_paths(tensors, name)):
+            paths = [path for path in adapter_paths(tensors, name) if is_projection(network.backbone, path)]
+            if rank and paths:
                 add_adapter(network.backbone, name, rank, paths)
     load_strictly(network, tensors, "network", file_key)
     set_strengths(network.backbone, dict(DEFAULT_STRENGTHS))
     return network.eval().requires_grad_(False).fold()
+
+
+def _check_dimensions(config: ModelConfig, tensors: Mapping[str, Tensor]) -> None:
+    """What decides how much is built, before it is."""
+    table = tensors.get("position_table")
+    expected = (1, config.sequence_length, config.network.hidden_size)
+    if table is not None and tuple(table.shape) != expected:
+        raise CheckpointError(
+            f"the network's weights do not fit its config; wrong shape: position_table is {list(table.shape)}, "
+            f"expected {list(expected)}"
+        )
+    blocks = count_blocks(tensors, r"backbone\.transformer_blocks\.(\d+)\.")
+    if blocks != config.network.num_layers:
+        raise CheckpointError(f"got the weights of {blocks} blocks, expected {config.network.num_layers} as the config says")
+
+
+def _empty_network(config: ModelConfig) -> LayerFlowNetwork:
+    try:
+        return LayerFlowNetwork(config)
+    except (ValueError, RuntimeError) as error:
+        raise CheckpointError(f"no network can be built of the checkpoint's config: {error}") from error
 
 
 def network_tensors(network: LayerFlowNetwork) -> dict[str, Tensor]:
@@ -131,7 +156,7 @@ def _check_fit(config: ModelConfig, text: Mapping[str, Any] | None, vae: Mapping
     network = config.network
     if text and text["d_model"] != network.text_embed_dim:
         raise CheckpointError(f"a text encoder of width {text['d_model']} met, the network expects {network.text_embed_dim}: take the one it was trained with")
-    if vae and vae["latent_channels"] != network.latent_channels:
+    if vae and vae.get("latent_channels") != network.latent_channels:
         raise CheckpointError(f"a VAE of {vae['latent_channels']} latent channels met, the network expects {network.latent_channels}")
 
 
@@ -140,18 +165,22 @@ def _text_part(checkpoint: Checkpoint, base: BaseParts) -> tuple[Part, bytes] | 
     inside = checkpoint.tensors.get(TOKENIZER_KEY)
     if base.text_encoder:
         own = inside is not None and base.tokenizer is None
-        return read_text_encoder(base.text_encoder), inside.numpy().tobytes() if own else read_tokenizer(base.tokenizer)
+        return read_text_encoder(base.text_encoder), decode_bytes(inside, TOKENIZER_KEY) if own else read_tokenizer(base.tokenizer)
     if checkpoint.config.text_encoder is None:
         return None
     if inside is None:
         raise CheckpointError("the checkpoint has a text encoder but no tokenizer: the file is incomplete")
-    return Part(checkpoint.config.text_encoder, MemorySource(checkpoint.part("text_encoder"))), inside.numpy().tobytes()
+    fields = t5_fields(checkpoint.config.text_encoder, "the checkpoint's text encoder config")
+    return Part(fields, MemorySource(checkpoint.part("text_encoder"))), decode_bytes(inside, TOKENIZER_KEY)
 
 
 def _vae_part(checkpoint: Checkpoint, base: BaseParts) -> Part | None:
     if base.vae:
         return read_vae(base.vae)
-    return Part(checkpoint.config.vae, MemorySource(checkpoint.part("vae"))) if checkpoint.config.vae else None
+    if not checkpoint.config.vae:
+        return None
+    fields = vae_fields(checkpoint.config.vae, "the checkpoint's VAE config")
+    return Part(fields, MemorySource(checkpoint.part("vae")))
 
 
 def _build_text(part: Part, tokenizer: bytes, dtype: torch.dtype, tokens: int) -> TextEncoder:

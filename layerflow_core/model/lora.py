@@ -26,14 +26,32 @@ def add_adapter(backbone: nn.Module, name: str, rank: int, paths: Sequence[str] 
     """Put an untrained adapter on attention projections; scale 1/rank as in the official code (lora_alpha 1).
 
     Args:
-        paths: of the projections, or how they end; by default all.
+        paths: of the projections; by default all.
+
+    Raises:
+        CheckpointError: there is no such projection.
     """
     from peft import LoraConfig, inject_adapter_in_model
 
+    strangers = [path for path in paths if paths is not TARGETS and not is_projection(backbone, path)]
+    if strangers:
+        raise CheckpointError(
+            f"got a {name} LoRA on {len(strangers)} modules that are not there ({ascii(strangers[0])[1:-1]}), "
+            "expected attention projections of this network"
+        )
     config = LoraConfig(r=rank, lora_alpha=1, target_modules=list(paths))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # two adapters are meant
         inject_adapter_in_model(config, backbone, adapter_name=name)
+
+
+def is_projection(backbone: nn.Module, path: str) -> bool:
+    """Whether this is the path of a module that an adapter can be put on."""
+    try:
+        module = backbone.get_submodule(path)
+    except AttributeError:
+        return False
+    return isinstance(getattr(module, "base_layer", module), nn.Linear)
 
 
 def adapted_layers(backbone: nn.Module) -> Iterator[tuple[str, nn.Module]]:

@@ -7,20 +7,34 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated, Literal
 
+from annotated_types import Interval
 from torch import Tensor
 
 from ..errors import CheckpointError
+from ..plain_data import Count, parse_record
 from .attention import split_qkv
 from .checkpoint import describe_file, load_strictly
 from .fp8 import FP8
 from .loading import AppliedLora, LayerFlowModel
-from .lora import ADAPTERS, CONTENT, MOTION, adapted_layers, adapter_matrices, adapter_names, adapter_tensors, add_adapter
+from .lora import CONTENT, MOTION, adapted_layers, adapter_matrices, adapter_names, adapter_tensors, add_adapter
 from .network import LayerFlowNetwork
 from .tensor_file import SafetensorsFile, read_tensors, write_tensors
 
 LORA_KEY = "layerflow_lora"
 _FORMAT = 1
+
+
+@dataclass(frozen=True)
+class LoraFacts:
+    """What a file says of itself, see ``LoraFile``."""
+
+    format: Literal[1]
+    adapter: Literal["content", "motion"]
+    rank: Annotated[int, Interval(ge=1, le=65536)]
+    hidden_size: Count
+    blocks: Count
 
 
 @dataclass(frozen=True)
@@ -64,14 +78,24 @@ def write_lora(path: Path, network: LayerFlowNetwork, adapter: str) -> None:
 def read_lora(path: Path) -> LoraFile:
     """Raises CheckpointError if this is no LoRA of this pack, or damaged."""
     tensors, metadata = read_tensors(path)
-    try:
-        facts = json.loads(metadata[LORA_KEY])
-        if facts.pop("format") != _FORMAT or facts["adapter"] not in ADAPTERS:
-            raise ValueError(f"format or adapter of {metadata[LORA_KEY]}")
-        prefix = facts["adapter"] + "."
-        return LoraFile(tensors={key.removeprefix(prefix): value for key, value in tensors.items()}, **facts)
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} is no LoRA of this pack ({error!r}); expected a file that `layerflow train` wrote") from error
+    if LORA_KEY not in metadata:
+        raise CheckpointError(f"{path} is no LoRA of this pack; expected a file that `layerflow train` wrote")
+    facts = parse_record(LoraFacts, metadata[LORA_KEY], f"{path}, which is no LoRA of this pack", CheckpointError)
+    prefix = facts.adapter + "."
+    stripped = {key.removeprefix(prefix): value for key, value in tensors.items()}
+    _check_shapes(stripped, facts, path)
+    return LoraFile(facts.adapter, facts.rank, facts.hidden_size, facts.blocks, stripped)
+
+
+def _check_shapes(tensors: dict[str, Tensor], facts: LoraFacts, path: Path) -> None:
+    """The rank decides what is built, so the matrices must agree with it."""
+    for key, value in tensors.items():
+        role = key.rpartition(".")[2]
+        side = {"down": 0, "up": 1}.get(role)
+        if side is None:
+            raise CheckpointError(f"{path} has {ascii(key)}, expected keys that end in down and up: not a LoRA of this pack")
+        if value.ndim != 2 or value.shape[side] != facts.rank:
+            raise CheckpointError(f"{path}: {key} is {list(value.shape)}, expected a matrix of rank {facts.rank}: the file is damaged")
 
 
 def is_own_lora(path: Path) -> bool:

@@ -114,12 +114,22 @@ def _block_from_official(source: _Taker, i: int, config: ModelConfig) -> dict[st
     for end in ("weight", "bias"):
         for theirs, our_name in _PER_BLOCK.items():
             ours[f"{block}.{our_name}.{end}"] = source.take_either(theirs.format(i=i), end)
-        chunks = source.take(f"{_ADALN.format(i=i)}.{end}").chunk(12)
+        chunks = _split(source, [f"{_ADALN.format(i=i)}.{end}"], 12)
         for our_name, order in _ADALN_CHUNKS.items():
             ours[f"{block}.{our_name}.{end}"] = torch.cat([chunks[c] for c in order])
-        for part, rows in zip(("to_q", "to_k", "to_v"), source.take_either(_QKV.format(i=i), end).chunk(3)):
+        qkv = _QKV.format(i=i)
+        for part, rows in zip(("to_q", "to_k", "to_v"), _split(source, [f"{qkv}.original.{end}", f"{qkv}.{end}"], 3)):
             ours[f"{block}.attn1.{part}.{end}"] = rows
     return ours | _lora_from_official(source, i, config)
+
+
+def _split(source: _Taker, names: list[str], parts: int) -> tuple[Tensor, ...]:
+    """A tensor, by the first of its names that is there, in equal parts of its rows."""
+    key = next((name for name in names if source.has(name)), names[-1])
+    tensor = source.take(key)
+    if tensor.ndim < 1 or not tensor.shape[0] or tensor.shape[0] % parts:
+        raise CheckpointError(f"{PREFIX}{key} has shape {list(tensor.shape)}, expected rows that {parts} divides: the file is damaged")
+    return tensor.chunk(parts)
 
 
 def _lora_from_official(source: _Taker, i: int, config: ModelConfig) -> dict[str, Tensor]:
@@ -178,6 +188,9 @@ class _Taker:
 
     def had(self, key: str) -> bool:
         return key in self._all
+
+    def has(self, key: str) -> bool:
+        return key in self._left
 
     def take(self, key: str) -> Tensor:
         if key not in self._left:

@@ -1,67 +1,136 @@
-"""Weights in a pickle (``.pt``), read without executing anything in it."""
+"""Weights in a file of ``torch.save`` (``.pt``), read without executing anything in it."""
 
 from __future__ import annotations
 
-import pickle
-import re
+import math
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
+from .inert_pickle import StoredTensor, read_pickle
+from .tensor_file import is_countable
+from .torch_archive import Stretch, TorchArchive, read_archive
 
 _CONTAINERS = ("module", "state_dict")  # DeepSpeed's, Lightning's
-_TUPLES_SINCE = "2.6"  # torch that lets a global go by another name than its own
+_STORAGE_DTYPES = {
+    "DoubleStorage": torch.float64,
+    "FloatStorage": torch.float32,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
+    "UntypedStorage": torch.uint8,
+}
+_DTYPES = {str(dtype): dtype for dtype in (*_STORAGE_DTYPES.values(), torch.float8_e4m3fn, torch.float8_e5m2)}
 
 
 class PickleFile:
-    """A DeepSpeed or plain ``torch.save`` file, memory-mapped; a ``TensorSource``.
+    """A DeepSpeed, Lightning or plain ``torch.save`` file, memory-mapped; a ``TensorSource``.
 
     Raises:
-        CheckpointError: damaged, or it holds more than tensors, plain data and numpy arrays.
+        CheckpointError: damaged, another kind of file, or it wants something to be executed.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        if not path.is_file():
-            raise CheckpointError(f"{path} is not there; check the name")
-        self.specs = _tensors_in(_load(path, map_location="meta"))
+        archive = read_archive(path)
+        self._places = {
+            key: _Place(tensor, archive, f"{path}: {ascii(key)}") for key, tensor in _named_tensors(archive, path).items()
+        }
+        self._size = archive.size
+        self.specs = {key: place.spec() for key, place in self._places.items()}
         if not self.specs:
             raise CheckpointError(f"{path} holds no tensors by name: not a checkpoint")
 
     def read(self, keys: Collection[str]) -> dict[str, Tensor]:
-        found = _tensors_in(_load(self.path, map_location="cpu", mmap=True))
-        return {key: found[key] for key in keys}
+        try:
+            if self.path.stat().st_size != self._size:
+                raise CheckpointError(f"{self.path} has changed since it was opened; load it again")
+            mapped = torch.from_file(str(self.path), shared=False, size=self._size, dtype=torch.uint8)
+        except (OSError, RuntimeError) as error:
+            raise CheckpointError(f"{self.path} cannot be mapped into memory: {_first_line(error)}") from error
+        return {key: self._places[key].read(mapped) for key in keys}
 
 
-def _load(path: Path, **options) -> Any:
-    try:
-        with torch.serialization.safe_globals(_harmless()):
-            return torch.load(path, weights_only=True, **options)
-    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, KeyError, AttributeError) as error:
-        refused = re.search(r"(?:GLOBAL|Unsupported global:?) ([\w.]+)", str(error))
-        reason = f"it wants to run {refused[1]}, which is never done" if refused else str(error).splitlines()[0]
-        raise CheckpointError(f"{path} cannot be read as weights: {reason}") from error
-
-
-def _harmless() -> list:
-    """What lets numpy's random state through, which a training run saves beside the weights: plain arrays, nothing else."""
-    try:
-        from numpy._core.multiarray import _reconstruct
-    except ImportError:  # numpy 1
-        from numpy.core.multiarray import _reconstruct
-
-    allowed = [_reconstruct, np.ndarray, np.dtype, type(np.dtype(np.uint32))]
-    if torch.__version__ >= _TUPLES_SINCE:  # the file may come from the other numpy
-        allowed += [(_reconstruct, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")]
-    return allowed
-
-
-def _tensors_in(data: Any) -> dict[str, Tensor]:
+def _named_tensors(archive: TorchArchive, path: Path) -> dict[str, StoredTensor]:
+    data = read_pickle(archive.pickle, str(path))
     tensors = data if isinstance(data, dict) else {}
-    tensors = next((tensors[name] for name in _CONTAINERS if isinstance(tensors.get(name), dict)), tensors)
-    return {key: value for key, value in tensors.items() if isinstance(key, str) and isinstance(value, Tensor)}
+    for name in _CONTAINERS:
+        if isinstance(tensors.get(name), dict):
+            tensors = tensors[name]
+            break
+    return {key: value for key, value in tensors.items() if _is_named(key, value)}
+
+
+def _is_named(key: Any, value: Any) -> bool:
+    return isinstance(key, str) and isinstance(value, StoredTensor)
+
+
+class _Place:
+    """Where a tensor lies in the file, checked.
+
+    Raises:
+        CheckpointError: it reaches beyond its storage, repeats its elements, or its dtype is not known.
+    """
+
+    def __init__(self, tensor: StoredTensor, archive: TorchArchive, name: str) -> None:
+        self._tensor = tensor
+        self._dtype = _find_dtype(tensor, name)
+        self._stretch = _find_stretch(tensor, archive, name)
+        self._check(name)
+
+    def _check(self, name: str) -> None:
+        tensor = self._tensor
+        capacity = self._stretch.length // self._dtype.itemsize
+        if len(tensor.size) != len(tensor.stride):
+            raise _misfit(name, f"{len(tensor.size)} sizes and {len(tensor.stride)} strides")
+        if math.prod(tensor.size) > capacity or not is_countable(tensor.size):
+            raise _misfit(name, f"a shape of {list(tensor.size)} over {capacity} stored elements")
+        steps = ((size - 1) * stride for size, stride in zip(tensor.size, tensor.stride))
+        last = tensor.offset + (sum(steps) if all(tensor.size) else -1)
+        if last >= capacity:
+            raise _misfit(name, f"elements up to number {last} of {capacity} stored ones")
+
+    def spec(self) -> Tensor:
+        return torch.empty(self._tensor.size, dtype=self._dtype, device="meta")
+
+    def read(self, mapped: Tensor) -> Tensor:
+        stored = mapped[self._stretch.start : self._stretch.start + self._stretch.length]
+        usable = stored[: len(stored) // self._dtype.itemsize * self._dtype.itemsize]
+        if usable.storage_offset() % self._dtype.itemsize:
+            usable = usable.clone()  # torch aligns storages, other writers need not
+        flat = usable.view(self._dtype)
+        return flat.as_strided(self._tensor.size, self._tensor.stride, flat.storage_offset() + self._tensor.offset)
+
+
+def _find_dtype(tensor: StoredTensor, name: str) -> torch.dtype:
+    if tensor.dtype is not None:
+        dtype = _DTYPES.get(tensor.dtype)
+    else:
+        dtype = _STORAGE_DTYPES.get(tensor.storage.kind.rpartition(".")[2])
+    if dtype is None:
+        stated = ascii(tensor.dtype or tensor.storage.kind)[:100]
+        raise CheckpointError(f"{name} is stored as {stated}, expected one of {', '.join(_DTYPES)}")
+    return dtype
+
+
+def _find_stretch(tensor: StoredTensor, archive: TorchArchive, name: str) -> Stretch:
+    if tensor.storage.key not in archive.storages:
+        raise CheckpointError(f"{name} has no data in the file: the file is incomplete, get it again")
+    return archive.storages[tensor.storage.key]
+
+
+def _misfit(name: str, got: str) -> CheckpointError:
+    return CheckpointError(f"{name} is damaged: got {got}; get the file again")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,104 +1,201 @@
-"""LoRA made for CogVideoX by other trainers, in diffusers', PEFT's or kohya's keys, added to the weights."""
+"""LoRA and DoRA made for CogVideoX by other trainers, added to the weights; ``lora_keys`` knows their dialects."""
 
 from __future__ import annotations
 
-import json
 import logging
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Interval, Len
 from torch import Tensor, nn
 
 from ..errors import CheckpointError
+from ..plain_data import Name, as_record, parse_json
 from .attention import split_qkv
 from .fp8 import FP8, to_fp8
 from .loading import AppliedLora, LayerFlowModel
 from .lora_file import share_weights, with_network
+from .lora_keys import ALPHA, DOWN, MAGNITUDE, UP, read_keys, strip_prefix
 from .tensor_file import SafetensorsFile
 
-_PREFIXES = re.compile(r"^(?:base_model\.model\.)?(?:transformer\.|diffusion_model\.)?")
-_MATRIX = re.compile(r"(.+?)\.lora[._](A|B|down|up)(?:\.\w+)?\.weight")
-_ROLES = {"A": "down", "B": "up"}
-_ALPHA = ".alpha"
 _METADATA = "lora_adapter_metadata"  # diffusers', JSON
 _SHOWN = 5
+_Alpha = Annotated[float, Interval(ge=-1e6, le=1e6)]
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Delta:
-    """What a LoRA adds to one weight: ``scale * up @ down``, [rows, r] @ [r, columns]."""
+    """What a LoRA adds to one weight: ``scale * up @ down``, [rows, r] @ [r, columns].
+
+    Args:
+        magnitude: of a DoRA (arXiv 2402.09353), [rows]: the length that each row of the sum is given. None: plain LoRA.
+    """
 
     down: Tensor
     up: Tensor
     scale: float
+    magnitude: Tensor | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.up.shape[0], self.down.shape[1]
+
+    def added_to(self, weight: Tensor, strength: float) -> Tensor:
+        """The changed weight [rows, columns], float32; a strength between 0 and 1 lies between it and the given one."""
+        weight = weight.float()
+        change = self.scale * (self.up.float() @ self.down.float()).to(weight.device)
+        if self.magnitude is not None:
+            changed = weight + change
+            lengths = changed.norm(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
+            change = self.magnitude.float().to(weight.device)[:, None] / lengths * changed - weight
+        return weight + strength * change
+
+
+@dataclass(frozen=True)
+class LoraMetadata:
+    """Fields of PEFT's ``LoraConfig`` that change what a LoRA adds."""
+
+    lora_alpha: _Alpha | None = None
+    alpha_pattern: Annotated[dict[Name, _Alpha], Len(0, 10_000)] = field(default_factory=dict)
+    use_rslora: bool = False
 
 
 def add_plain_lora(model: LayerFlowModel, path: Path, strength: float = 1.0) -> LayerFlowModel:
     """A model with a LoRA added to its weights where both fit; other weights are shared with the one that was given.
 
-    What does not fit is named in the log.
+    What does not fit or is not used is named in the log.
 
     Raises:
-        CheckpointError: no LoRA, or nothing of it fits.
+        CheckpointError: no LoRA, another kind of change, damaged, or nothing of it fits.
     """
     network = share_weights(model.network)
     split_qkv(network.backbone)
-    fitting, misfits = {}, []
-    for name, delta in read_deltas(path).items():
-        weight = _weight(network.backbone, name)
-        shape = (delta.up.shape[0], delta.down.shape[1])
-        if weight is None:
-            misfits.append(f"{name} is not there")
-        elif tuple(weight.shape) != shape:
-            misfits.append(f"{name} is {list(weight.shape)}, the LoRA's is {list(shape)}")
-        else:
-            fitting[name] = delta
-    named = f"{len(misfits)} of its parts do not fit this network ({'; '.join(misfits[:_SHOWN])}{'; ...' if len(misfits) > _SHOWN else ''})"
-    if not fitting:
+    deltas, unused = read_deltas(path, network.backbone)
+    misfits = {name: misfit for name, delta in deltas.items() if (misfit := _misfit(network.backbone, name, delta))}
+    named = f"{len(misfits)} of its parts do not fit this network ({_some(misfits.values())})"
+    if len(misfits) == len(deltas):
         raise CheckpointError(f"{path} cannot be used: {named}; expected a LoRA of CogVideoX-2B")
     if misfits:
-        logging.getLogger(__name__).warning("%s: %s", path.name, named)
-    for name, delta in fitting.items():
-        weight = _weight(network.backbone, name)
-        change = strength * delta.scale * (delta.up.float() @ delta.down.float())
-        changed = weight.float() + change.to(weight.device)
-        changed = to_fp8(changed) if weight.dtype == FP8 else changed.to(weight.dtype)
-        _owner(network.backbone, name).weight = nn.Parameter(changed, requires_grad=False)
-    changed_model = with_network(model, network, path, strength)
-    changed_model.loras = (*model.loras, AppliedLora.of(path, strength))
-    return changed_model
+        _log.warning("%s: %s", path.name, named)
+    if unused:
+        _log.warning("%s: %d of its tensors are not used (%s)", path.name, len(unused), _some(unused))
+    for name, delta in deltas.items():
+        if name not in misfits:
+            _change(network.backbone, name, delta, strength)
+    changed = with_network(model, network, path, strength)
+    changed.loras = (*model.loras, AppliedLora.of(path, strength))
+    return changed
 
 
-def read_deltas(path: Path) -> dict[str, Delta]:
-    """By the name of the module whose weight they change; raises CheckpointError if the file is no LoRA."""
+def read_deltas(path: Path, backbone: nn.Module) -> tuple[dict[str, Delta], list[str]]:
+    """What a file adds, by the path of the module, and keys that are not used.
+
+    Raises:
+        CheckpointError: the file is no LoRA, or damaged.
+    """
     file = SafetensorsFile(path)
-    tensors = {_PREFIXES.sub("", key): value for key, value in file.read(file.specs).items()}
-    matrices: dict[str, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        if found := _MATRIX.fullmatch(key):
-            matrices.setdefault(found[1], {})[_ROLES.get(found[2], found[2])] = value
-    if not matrices:
-        raise CheckpointError(f"{path} has no LoRA matrices (met {sorted(tensors)[:3]}); expected keys that end in lora_A.weight and lora_B.weight")
-    if halves := [name for name, pair in matrices.items() if len(pair) != 2]:
-        raise CheckpointError(f"{path} has only one of two matrices for {halves[0]}: the file is incomplete")
-    ranks = dict(_alphas(file.metadata, tensors, matrices))
-    return {name: Delta(pair["down"], pair["up"], ranks[name]) for name, pair in matrices.items()}
+    keys = read_keys(file.specs, backbone, path)
+    modules = {name: roles for name, roles in keys.modules.items() if DOWN in roles or UP in roles}
+    strays = [key for name, roles in keys.modules.items() if name not in modules for key in roles.values()]
+    if not modules:
+        raise CheckpointError(
+            f"{path} has no LoRA matrices (met {sorted(file.specs)[:3]}); "
+            "expected keys that end in lora_A.weight and lora_B.weight"
+        )
+    metadata = _read_metadata(file.metadata, path)
+    deltas = {}
+    for name, roles in modules.items():
+        if DOWN not in roles or UP not in roles:
+            raise CheckpointError(f"{path} has only one of two matrices for {name}: the file is incomplete")
+        found = file.read(list(roles.values()))
+        deltas[name] = _make_delta(name, {role: found[key] for role, key in roles.items()}, metadata, path)
+    return deltas, [*keys.unused, *strays]
 
 
-def _alphas(metadata: Mapping[str, str], tensors: Mapping[str, Tensor], matrices: Mapping[str, Mapping[str, Tensor]]) -> Iterator[tuple[str, float]]:
-    """The factor alpha / rank of each part: from a tensor beside it, diffusers' metadata, or 1."""
-    stated: dict[str, Any] = json.loads(metadata.get(_METADATA, "{}"))
-    stated = {_PREFIXES.sub("", key): value for key, value in stated.items()}
-    patterns: Mapping[str, float] = stated.get("alpha_pattern") or {}
-    for name, pair in matrices.items():
-        rank = pair["down"].shape[0]
-        own = tensors.get(name + _ALPHA)
-        alpha = float(own) if own is not None else patterns.get(name, stated.get("lora_alpha", rank))
-        yield name, alpha / rank
+def _make_delta(name: str, tensors: Mapping[str, Tensor], metadata: LoraMetadata, path: Path) -> Delta:
+    down = _as_matrix(tensors[DOWN])
+    up = _as_matrix(tensors[UP])
+    fits = down is not None and up is not None and down.shape[0] == up.shape[1] > 0
+    if not fits:
+        shapes = f"{list(tensors[DOWN].shape)} and {list(tensors[UP].shape)}"
+        raise CheckpointError(f"{path}: the matrices of {name} are {shapes}, expected [rank, columns] and [rows, rank]")
+    rank = down.shape[0]
+    divisor = math.sqrt(rank) if metadata.use_rslora else rank
+    scale = _find_alpha(name, tensors, metadata, rank, path) / divisor
+    return Delta(down, up, scale, _read_magnitude(name, tensors, up.shape[0], path))
+
+
+def _as_matrix(tensor: Tensor) -> Tensor | None:
+    """Some trainers write linear layers as convolutions of one pixel."""
+    if tensor.ndim == 4 and tensor.shape[2:] == (1, 1):
+        tensor = tensor[:, :, 0, 0]
+    return tensor if tensor.ndim == 2 and tensor.is_floating_point() else None
+
+
+def _find_alpha(name: str, tensors: Mapping[str, Tensor], metadata: LoraMetadata, rank: int, path: Path) -> float:
+    """From a tensor beside the matrices, the file's metadata, or the rank."""
+    if ALPHA in tensors:
+        return _read_number(tensors[ALPHA], f"{path}: alpha of {name}")
+    for pattern, alpha in metadata.alpha_pattern.items():
+        stated = strip_prefix(pattern)
+        if name == stated or name.endswith(f".{stated}"):
+            return alpha
+    return rank if metadata.lora_alpha is None else metadata.lora_alpha
+
+
+def _read_number(tensor: Tensor, what: str) -> float:
+    value = float(tensor) if tensor.numel() == 1 else math.nan
+    if not math.isfinite(value):
+        raise CheckpointError(f"{what} has the shape {list(tensor.shape)}, expected one finite number: the file is damaged")
+    return value
+
+
+def _read_magnitude(name: str, tensors: Mapping[str, Tensor], rows: int, path: Path) -> Tensor | None:
+    if MAGNITUDE not in tensors:
+        return None
+    magnitude = tensors[MAGNITUDE]
+    if magnitude.numel() != rows or magnitude.shape[0] != rows or not magnitude.is_floating_point():
+        raise CheckpointError(
+            f"{path}: DoRA's magnitudes of {name} are {list(magnitude.shape)}, expected {rows}, one for each row"
+        )
+    return magnitude.flatten()
+
+
+def _read_metadata(metadata: Mapping[str, str], path: Path) -> LoraMetadata:
+    source = f"{path}: {_METADATA}"
+    data = parse_json(metadata.get(_METADATA, "{}"), source, CheckpointError)
+    if not isinstance(data, dict):
+        raise CheckpointError(f"{source}: got {type(data).__name__}, expected an object")
+    stated: dict[str, Any] = {strip_prefix(key): value for key, value in data.items() if value is not None}
+    return as_record(LoraMetadata, stated, source, CheckpointError)
+
+
+def _misfit(backbone: nn.Module, name: str, delta: Delta) -> str | None:
+    """Why a change cannot be made, None where it can."""
+    weight = _weight(backbone, name)
+    if weight is None:
+        return f"{name} is not there"
+    if tuple(weight.shape) != delta.shape:
+        return f"{name} is {list(weight.shape)}, the LoRA's is {list(delta.shape)}"
+    return None
+
+
+def _change(backbone: nn.Module, name: str, delta: Delta, strength: float) -> None:
+    owner = _owner(backbone, name)
+    changed = delta.added_to(owner.weight, strength)
+    changed = to_fp8(changed) if owner.weight.dtype == FP8 else changed.to(owner.weight.dtype)
+    owner.weight = nn.Parameter(changed, requires_grad=False)
+
+
+def _some(texts: Iterable[str]) -> str:
+    texts = list(texts)
+    more = "; ..." if len(texts) > _SHOWN else ""
+    return "; ".join(texts[:_SHOWN]) + more
 
 
 def _owner(backbone: nn.Module, name: str) -> nn.Module | None:
@@ -112,4 +209,4 @@ def _owner(backbone: nn.Module, name: str) -> nn.Module | None:
 
 def _weight(backbone: nn.Module, name: str) -> torch.Tensor | None:
     weight = getattr(_owner(backbone, name), "weight", None)
-    return weight if weight is not None and weight.ndim == 2 else None
+    return weight if isinstance(weight, Tensor) and weight.ndim == 2 else None

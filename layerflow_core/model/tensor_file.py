@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from ..atomic import replacing
 from ..errors import CheckpointError
+from .file_kind import SAFETENSORS, check_kind
 
 # safetensors' names of what torch can hold
 _DTYPES = {
@@ -23,6 +25,7 @@ _DTYPES = {
 }  # fmt: skip
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 _ALIGNMENT = 8
+_MOST_ELEMENTS = 2**48
 
 
 class TensorSource(Protocol):
@@ -127,8 +130,7 @@ def open_tensors(path: Path):
     """Any safetensors file, memory-mapped: ``safetensors.safe_open``; raises CheckpointError as ``SafetensorsFile`` does."""
     from safetensors import safe_open
 
-    if not path.is_file():
-        raise CheckpointError(f"{path} is not there; check the name, or put the file where it is expected")
+    check_kind(path, SAFETENSORS)
     with naming(path):
         return safe_open(str(path), framework="pt")
 
@@ -140,14 +142,22 @@ def naming(path: Path) -> Iterator[None]:
 
     try:
         yield
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, RuntimeError, MemoryError) as error:  # torch's, where it cannot be mapped
         raise CheckpointError(f"{path} cannot be read as safetensors ({error}): the file is damaged or its copy is not complete; get it again") from error
 
 
 def _spec(part, name: str) -> Tensor:
     if part.get_dtype() not in _DTYPES:
         raise CheckpointError(f"{name} is stored as {part.get_dtype()}, expected one of {', '.join(_DTYPES)}")
-    return torch.empty(part.get_shape(), dtype=_DTYPES[part.get_dtype()], device="meta")
+    shape = part.get_shape()
+    if not is_countable(shape):
+        raise CheckpointError(f"{name} has the shape {str(shape)[:100]}, which no tensor has: the file is damaged")
+    return torch.empty(shape, dtype=_DTYPES[part.get_dtype()], device="meta")
+
+
+def is_countable(shape: Sequence[int]) -> bool:
+    """Whether a shape's elements can be counted, also where it is empty because one dimension is 0."""
+    return math.prod(max(size, 1) for size in shape) <= _MOST_ELEMENTS
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:

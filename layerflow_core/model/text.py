@@ -15,6 +15,8 @@ from torch import Tensor
 
 from ..errors import CheckpointError, PromptError
 from ..layout import Layout
+from ..plain_data import parse_json
+from .part_config import t5_fields
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -25,10 +27,18 @@ _TIED = "encoder.embed_tokens.weight"
 
 
 def build_t5(config: Mapping[str, Any]) -> T5EncoderModel:
-    """A T5 encoder of these ``T5Config`` fields, with random weights."""
+    """A T5 encoder of these ``T5Config`` fields, with random weights; other fields are left out.
+
+    Raises:
+        CheckpointError: a field is out of bounds, or the fields contradict each other.
+    """
     from transformers import T5Config, T5EncoderModel
 
-    return T5EncoderModel(T5Config(**config)).eval()
+    fields = t5_fields(config, "the text encoder's config")
+    try:
+        return T5EncoderModel(T5Config(**fields)).eval()
+    except ValueError as error:
+        raise CheckpointError(f"the text encoder's config contradicts itself: {error}") from error
 
 
 def untie(tensors: dict[str, Tensor], expected: set[str]) -> dict[str, Tensor]:
@@ -57,13 +67,15 @@ class TextEncoder:
 
     @classmethod
     def from_data(cls, tokenizer_json: bytes, t5: T5EncoderModel, tokens: int) -> TextEncoder:
-        """Raises CheckpointError if the tokenizer data is damaged."""
-        from tokenizers import Tokenizer
-
-        try:
-            return cls(Tokenizer.from_str(tokenizer_json.decode()), t5, tokens)
-        except Exception as error:  # tokenizers raises plain Exception; nothing here can be a cancel
-            raise CheckpointError(f"the checkpoint's tokenizer cannot be read: {error}") from error
+        """Raises CheckpointError if the tokenizer data is damaged, or of another model than the encoder."""
+        tokenizer = read_tokenizer_data(tokenizer_json)
+        largest = max(tokenizer.get_vocab().values(), default=0)
+        if largest >= t5.config.vocab_size:
+            raise CheckpointError(
+                f"got a tokenizer with token {largest}, expected {t5.config.vocab_size} tokens as the text encoder has: "
+                "take T5's own tokenizer"
+            )
+        return cls(tokenizer, t5, tokens)
 
     @property
     def width(self) -> int:
@@ -115,6 +127,20 @@ class TextEncoder:
             segments.append(self.encode(indexed(index, prompt)) if prompt.strip() else None)
         blank = next(s for s in segments if s is not None).new_zeros(self.tokens, self.width)
         return torch.cat([blank if s is None else s for s in segments])[None]
+
+
+def read_tokenizer_data(data: bytes) -> Tokenizer:
+    """A tokenizer from the bytes of its ``tokenizer.json``; raises CheckpointError if they are none."""
+    from tokenizers import Tokenizer
+
+    parse_json(data, "the checkpoint's tokenizer", CheckpointError)
+    try:
+        return Tokenizer.from_buffer(data)
+    except BaseException as error:  # plain Exceptions, and a PanicException that is no Exception; none is a cancel
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):
+            raise
+        reason = str(error)[:200]
+        raise CheckpointError(f"the checkpoint's tokenizer cannot be read: {reason}; take T5's own") from error
 
 
 def count_tokens(tokenizer: Tokenizer, text: str) -> int:

@@ -14,7 +14,9 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from ..errors import CheckpointError
 from ..layout import CLIP, PIXELS_PER_LATENT, Layout
+from .part_config import vae_fields
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLCogVideoX
@@ -48,10 +50,18 @@ VAE_MODES = (WHOLE, STREAMED, TILED)
 
 
 def build_vae(config: Mapping[str, Any]) -> AutoencoderKLCogVideoX:
-    """A VAE of this config with random weights, set to work on whole stacks."""
+    """A VAE of this config with random weights, set to work on whole stacks; fields that are not known are left out.
+
+    Raises:
+        CheckpointError: a field is out of bounds, or the fields contradict each other.
+    """
     from diffusers import AutoencoderKLCogVideoX
 
-    return set_mode(AutoencoderKLCogVideoX.from_config(dict(config)).eval(), WHOLE)
+    fields = vae_fields(config, "the VAE's config")
+    try:
+        return set_mode(AutoencoderKLCogVideoX(**fields).eval(), WHOLE)
+    except ValueError as error:
+        raise CheckpointError(f"the VAE's config contradicts itself: {error}") from error
 
 
 def set_mode(vae: AutoencoderKLCogVideoX, mode: VaeMode, latent_size: tuple[int, int] = (0, 0)) -> AutoencoderKLCogVideoX:

@@ -12,6 +12,8 @@ from torch import Size, Tensor
 from ..config import ModelConfig, NetworkConfig
 from ..errors import CheckpointError
 from ..layout import ALPHA, OFFICIAL_VARIANTS, Layout, find_layout
+from ..plain_data import as_record
+from .block_count import count_blocks
 from .lora import CONTENT, MOTION
 from .official import LORA_MATRICES, POSITIONS, PREFIX
 
@@ -23,7 +25,8 @@ _FOLDERS = {
     "fg2bg": "foreground-conditioned-generation",
     "bg2fg": "background-conditioned-generation",
 }
-_BLOCK_NUMBER = re.compile(r"(?:transformer\.layers|mixins\.adaln_layer\.\w+)\.(\d+)\.")
+_BLOCK_NUMBER = r"(?:transformer\.layers|mixins\.adaln_layer\.\w+)\.(\d+)\."
+_MOST_ROWS = 2**22  # of a position table; the released ones have 23,628
 _ASPECT = NetworkConfig().latent_height / NetworkConfig().latent_width
 
 
@@ -46,7 +49,7 @@ def detect_variant(specs: Mapping[str, Tensor], tokens_per_text: int = TOKENS_PE
     has_embedder = "mixins.pos_embed.txt_embedder.0.weight" in specs
     if POSITIONS not in specs:
         return ()
-    rows = specs[POSITIONS].shape[1]
+    rows = _rows(specs)
     layouts = [layout for name in OFFICIAL_VARIANTS if (layout := find_layout(name)).layer_embedding == has_embedder]
     sizes = {layout.name: _tokens_per_frame(layout, rows, tokens_per_text) for layout in layouts}
     # Other sizes than the released one divide by chance too often to be believed beside it.
@@ -86,38 +89,45 @@ def read_config(specs: Mapping[str, Tensor], variant: str, latent_size: tuple[in
         CheckpointError: a tensor that tells a dimension is missing, or the variant does not fit.
     """
     layout = find_layout(variant)
-    hidden, text_width = _shape(specs, "mixins.patch_embed.text_proj.weight")
-    _, channels, patch, _ = _shape(specs, "mixins.patch_embed.proj.weight")
-    blocks = 1 + max((int(m[1]) for key in specs if (m := _BLOCK_NUMBER.match(key))), default=-1)
+    hidden, text_width = _shape(specs, "mixins.patch_embed.text_proj.weight", 2)
+    _, channels, patch, _ = _shape(specs, "mixins.patch_embed.proj.weight", 4)
+    blocks = count_blocks(specs, _BLOCK_NUMBER)
     if hidden == NetworkConfig().hidden_size and blocks != NetworkConfig().num_layers:
         raise CheckpointError(f"{blocks} blocks met, a CogVideoX-2B checkpoint has {NetworkConfig().num_layers}: the file is incomplete")
-    head = _shape(specs, "mixins.adaln_layer.query_layernorm_list.0.weight")[0]
+    head = _shape(specs, "mixins.adaln_layer.query_layernorm_list.0.weight", 1)[0]
     height, width = latent_size or _latent_size(layout, specs, patch, tokens_per_text)
-    network = NetworkConfig(
-        num_attention_heads=hidden // head,
-        attention_head_dim=head,
-        num_layers=blocks,
-        time_embed_dim=_shape(specs, "time_embed.0.weight")[0],
-        text_embed_dim=text_width,
-        latent_channels=channels,
-        latent_height=height,
-        latent_width=width,
-        patch_size=patch,
-        tokens_per_text=tokens_per_text,
-        motion_rank=_lora_rank(specs, MOTION),
-        content_rank=_lora_rank(specs, CONTENT),
-    )
+    dimensions = {
+        "num_attention_heads": hidden // head,
+        "attention_head_dim": head,
+        "num_layers": blocks,
+        "time_embed_dim": _shape(specs, "time_embed.0.weight", 2)[0],
+        "text_embed_dim": text_width,
+        "latent_channels": channels,
+        "latent_height": height,
+        "latent_width": width,
+        "patch_size": patch,
+        "tokens_per_text": tokens_per_text,
+        "motion_rank": _lora_rank(specs, MOTION),
+        "content_rank": _lora_rank(specs, CONTENT),
+    }
+    network = as_record(NetworkConfig, dimensions, "the official checkpoint's shapes", CheckpointError)
     return ModelConfig(layout=layout, network=network)
 
 
-def _shape(specs: Mapping[str, Tensor], key: str) -> Size:
+def _shape(specs: Mapping[str, Tensor], key: str, dimensions: int) -> Size:
     if key not in specs:
         raise CheckpointError(f"the official checkpoint lacks {PREFIX}{key}: the file is incomplete or no LayerFlow checkpoint")
-    return specs[key].shape
+    shape = specs[key].shape
+    if len(shape) != dimensions or 0 in shape:
+        raise CheckpointError(
+            f"the official checkpoint has {PREFIX}{key} of shape {list(shape)}, expected {dimensions} dimensions: "
+            "the file is damaged or no LayerFlow checkpoint"
+        )
+    return shape
 
 
 def _latent_size(layout: Layout, specs: Mapping[str, Tensor], patch: int, tokens_per_text: int) -> tuple[int, int]:
-    rows = _shape(specs, POSITIONS)[1]
+    rows = _rows(specs)
     tokens = _tokens_per_frame(layout, rows, tokens_per_text)
     if not tokens:
         fitting = ", ".join(detect_variant(specs, tokens_per_text)) or "none of the released ones"
@@ -126,11 +136,19 @@ def _latent_size(layout: Layout, specs: Mapping[str, Tensor], patch: int, tokens
     return height * patch, width * patch
 
 
+def _rows(specs: Mapping[str, Tensor]) -> int:
+    """Of the position table."""
+    rows = _shape(specs, POSITIONS, 3)[1]
+    if rows > _MOST_ROWS:
+        raise CheckpointError(f"got a position table of {rows} rows, expected {_MOST_ROWS} at most: the file is damaged")
+    return rows
+
+
 def _sizes(tokens: int) -> Iterator[tuple[int, int]]:
     return ((height, tokens // height) for height in range(1, tokens + 1) if tokens % height == 0)
 
 
 def _lora_rank(specs: Mapping[str, Tensor], adapter: str) -> int:
     down = LORA_MATRICES[adapter][0]
-    found = [spec.shape[0] for key, spec in specs.items() if re.search(rf"\.matrix_{down}\.\d+$", key)]
-    return found[0] if found else 0
+    found = [key for key in specs if re.search(rf"\.matrix_{down}\.\d+$", key)]
+    return _shape(specs, found[0], 2)[0] if found else 0

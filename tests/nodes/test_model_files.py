@@ -1,3 +1,6 @@
+import json
+import math
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -42,12 +45,183 @@ def touch(*paths: Path) -> None:
         path.touch()
 
 
-def test_auto_knows_files_by_their_names(files, models):
-    touch(*(models / "text_encoders" / name for name in ("clip_l.safetensors", "umt5_xxl_fp8.safetensors", "t5xxl_fp8_e4m3fn.safetensors")))
-    touch(*(models / "vae" / name for name in ("ae.safetensors", "cogvideox_5b_vae.safetensors", "CogVideoX_VAE.safetensors")))
-    assert files.find_part(files.TEXT_ENCODER, "auto").name == "t5xxl_fp8_e4m3fn.safetensors"
+def write_sparse(path: Path, shapes: dict[str, tuple[int, ...]]) -> Path:
+    """A safetensors file of these shapes in fp16 that takes no room on the disk."""
+    header, end = {}, 0
+    for key, shape in shapes.items():
+        start, end = end, end + 2 * math.prod(shape)
+        header[key] = {"dtype": "F16", "shape": list(shape), "data_offsets": [start, end]}
+    text = json.dumps(header).encode()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(len(text).to_bytes(8, "little") + text)
+    os.truncate(path, 8 + len(text) + end)
+    return path
+
+
+def t5_shapes(width: int = 4096, hidden: int = 10240, blocks: int = 24, heads: int = 64, vocabulary: int = 32128, gated: bool = True):
+    """T5 v1.1 XXL's, if nothing else is said."""
+    shapes = {"shared.weight": (vocabulary, width), "encoder.final_layer_norm.weight": (width,)}
+    shapes["encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"] = (32, heads)
+    for i in range(blocks):
+        first, second = (f"encoder.block.{i}.layer.{part}" for part in (0, 1))
+        shapes |= {f"{first}.SelfAttention.{name}.weight": (heads * 64, width) for name in "qkv"}
+        shapes |= {f"{first}.SelfAttention.o.weight": (width, heads * 64), f"{first}.layer_norm.weight": (width,)}
+        inner = ("wi_0", "wi_1") if gated else ("wi",)
+        shapes |= {f"{second}.DenseReluDense.{name}.weight": (hidden, width) for name in inner}
+        shapes |= {f"{second}.DenseReluDense.wo.weight": (width, hidden), f"{second}.layer_norm.weight": (width,)}
+    return shapes
+
+
+OTHERS = {
+    "the first T5 XXL": t5_shapes(hidden=65536, gated=False, blocks=2),
+    "T5 v1.1 XL": t5_shapes(width=2048, hidden=5120, heads=32),
+    "mT5": t5_shapes(vocabulary=250112),
+    "half of it": t5_shapes(blocks=12),
+    "CLIP": {"text_model.embeddings.token_embedding.weight": (49408, 768)},
+}
+
+
+def test_auto_takes_t5_v1_1_xxl_by_name_and_shape(files, models, caplog):
+    for name in ("flan_t5_xxl_TE-only_FP16", "umt5_xxl_fp8", "google-flan/t5xxl", "t5xxl_flan_fp16", "model", "t5xxl_fp8_e4m3fn", "t5xxl_fp16"):
+        write_sparse(models / "text_encoders" / f"{name}.safetensors", t5_shapes())
+    touch(models / "text_encoders" / "clip_l.safetensors", models / "text_encoders" / "t5xxl_damaged.safetensors")
+    with caplog.at_level("INFO"):
+        assert files.find_part(files.TEXT_ENCODER, "auto").name == "t5xxl_fp16.safetensors"
+    assert "T5 text encoder: t5xxl_fp16.safetensors is taken" in caplog.text
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_auto_takes_no_other_t5_whatever_its_name(other, files, models):
+    write_sparse(models / "text_encoders" / "t5xxl_fp16.safetensors", OTHERS[other])
+    with pytest.raises(Exception, match="no T5 text encoder.*t5xxl_fp16.safetensors"):
+        files.find_part(files.TEXT_ENCODER, "auto")
+
+
+def test_auto_asks_where_names_do_not_tell(files, models):
+    for name in ("model.safetensors", "te/encoder.safetensors", "flan-t5-xxl.safetensors"):
+        write_sparse(models / "text_encoders" / name, t5_shapes())
+    with pytest.raises(Exception, match="these could be one: model.safetensors, te/encoder.safetensors. Choose one") as caught:
+        files.find_part(files.TEXT_ENCODER, "auto")
+    assert "flan" not in str(caught.value)
+    assert files.find_part(files.TEXT_ENCODER, "model.safetensors").name == "model.safetensors"
+
+
+def test_a_choice_of_another_model_is_warned_of(files, models, caplog):
+    write_sparse(models / "text_encoders" / "flan_t5_xxl.safetensors", t5_shapes())
+    files.find_part(files.TEXT_ENCODER, "flan_t5_xxl.safetensors")
+    assert "may give wrong results: it is named like another model" in caplog.text
+
+
+def test_auto_knows_vaes_by_name_and_shape(files, models):
+    for name in ("cogvideox_5b_vae", "CogVideoX1.5_vae", "CogVideoX-1_5/vae", "cogvideox15_vae_bf16", "cogvideox_i2v_vae", "CogVideoX_VAE"):
+        write_vae(models / "vae" / f"{name}.safetensors")
+    write_sparse(models / "vae" / "cogvideox_2b_vae.safetensors", {"patch_embed.proj.weight": (1920, 16, 2, 2)})
+    touch(models / "vae" / "ae.safetensors")
     assert files.find_part(files.VAE, "auto").name == "CogVideoX_VAE.safetensors"
-    assert files.find_part(files.VAE, "ae.safetensors").name == "ae.safetensors"
+    (models / "vae" / "CogVideoX_VAE.safetensors").unlink()
+    with pytest.raises(Exception, match="no CogVideoX VAE.*cogvideox_5b_vae.safetensors: named like another model"):
+        files.find_part(files.VAE, "auto")
+
+
+def write_config(folder: Path, **fields) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(fields))
+    return folder
+
+
+VAE_FIELDS = {"_class_name": "AutoencoderKLCogVideoX", "block_out_channels": [32] * 4, "layers_per_block": 1, "latent_channels": 16}
+T5_FIELDS = {"model_type": "t5", "d_model": 4096, "d_kv": 64, "d_ff": 10240, "num_layers": 24, "num_heads": 64, "vocab_size": 32128, "feed_forward_proj": "gated-gelu"}
+
+
+def write_diffusers(folder: Path, scaling_factor: float = 1.15258426, **more) -> Path:
+    """A diffusers CogVideoX folder."""
+    write_config(folder / "text_encoder", **T5_FIELDS)
+    write_sparse(folder / "text_encoder" / "model.safetensors", t5_shapes())
+    write_config(folder / "vae", **VAE_FIELDS, scaling_factor=scaling_factor, **more)
+    write_vae(folder / "vae" / "diffusion_pytorch_model.safetensors")
+    touch(folder / "tokenizer" / "spiece.model")
+    return folder
+
+
+def test_auto_tells_folders_apart_by_their_configs(files, models, caplog):
+    write_diffusers(models / "CogVideo" / "another", scaling_factor=0.7)
+    write_diffusers(models / "CogVideo" / "A-1.5")
+    write_config(models / "diffusers" / "sd" / "text_encoder", model_type="clip_text_model", hidden_size=768)
+    write_config(models / "diffusers" / "sd" / "vae", _class_name="AutoencoderKL", block_out_channels=[128, 256])
+    with pytest.raises(Exception, match="scaling_factor 0.7, expected 1.15258426 as CogVideoX-2B has"):
+        files.find_part(files.VAE, "auto")
+    folder = write_diffusers(models / "diffusers" / "zz-CogVideoX-2b")
+    assert files.find_part(files.VAE, "auto") == folder / "vae"
+    assert files.find_part(files.TEXT_ENCODER, "auto") == folder / "text_encoder"  # they all hold the same
+    files.find_part(files.VAE, "CogVideo/another")
+    assert "may give wrong results: scaling_factor 0.7" in caplog.text
+
+
+@pytest.fixture
+def elsewhere(files, host, tmp_path):
+    """Register roots as ComfyUI does for extra_model_paths.yaml."""
+    known = sys.modules["folder_paths"].folder_names_and_paths
+    before = dict(known)
+
+    def add(**roots):
+        for name, paths in roots.items():
+            known[name] = ([*known.get(name, ([], set()))[0], *(str(tmp_path / path) for path in paths)], set())
+        files.register_model_folder()
+        return tmp_path
+
+    yield add
+    known.clear()
+    known.update(before)
+
+
+def test_every_root_is_looked_at(files, models, elsewhere, pack):
+    root = elsewhere(CogVideo=["cog", "cog2", "whole"], diffusers=["d"], vae=["v"], text_encoders=["t"], layerflow=["lf"], loras=["lo"])
+    folder = write_diffusers(root / "cog2" / "CogVideoX-2b")
+    write_diffusers(root / "whole")
+    write_diffusers(root / "d" / "CogVideoX-2b")
+    write_vae(root / "v" / "sub" / "cogvideox_vae.safetensors")
+    touch(root / "lf" / "gen_rgba.pt", root / "lo" / "style.safetensors")
+    labels = ["CogVideo/CogVideoX-2b", "CogVideo/whole", "diffusers/CogVideoX-2b"]
+    assert files.list_parts(files.TEXT_ENCODER) == labels
+    assert files.list_parts(files.VAE) == [*labels, "sub/cogvideox_vae.safetensors"]
+    assert files.find_part(files.VAE, "auto") == folder / "vae"
+    assert files.find_part(files.VAE, "CogVideo/whole") == root / "whole" / "vae"
+    assert files.find_part(files.VAE, "sub/cogvideox_vae.safetensors") == root / "v" / "sub" / "cogvideox_vae.safetensors"
+    assert files.find_file("layerflow", "gen_rgba.pt") == root / "lf" / "gen_rgba.pt"
+    assert "gen_rgba.pt" in pack.NODE_CLASS_MAPPINGS["LoadLayerFlow"].INPUT_TYPES()["required"]["checkpoint"][0]
+    assert "style.safetensors" in pack.NODE_CLASS_MAPPINGS["LayerFlowLoRA"].INPUT_TYPES()["required"]["content"][0]
+
+
+@pytest.mark.parametrize("name", ["../other/secret.safetensors", "/etc/passwd", "", "a\0b.safetensors", "x" * 5000, "none.safetensors"])
+def test_a_name_out_of_a_graph_is_no_path(name, pack, files, models):
+    (models / "loras").mkdir()
+    (models / "layerflow").mkdir()
+    touch(models / "other" / "secret.safetensors")
+    for folder in ("loras", "layerflow"):
+        with pytest.raises(Exception, match=f"is not in models/{folder}"):
+            files.find_file(folder, name)
+    with pytest.raises(Exception, match="is not in models/layerflow"):
+        pack.NODE_CLASS_MAPPINGS["LoadLayerFlow"]().load(name, "fp32", 1.0, 0.0)
+    with pytest.raises(Exception, match="is not in models/vae"):
+        files.find_part(files.VAE, name)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes here")
+def test_a_pipe_is_not_waited_for(files, models, pack):
+    (models / "text_encoders").mkdir()
+    (models / "layerflow").mkdir()
+    os.mkfifo(models / "layerflow" / "a.safetensors")
+    with pytest.raises(Exception, match="not in models|not a regular file"):
+        pack.NODE_CLASS_MAPPINGS["LoadLayerFlow"]().load("a.safetensors", "fp32", 1.0, 0.0)
+
+
+def test_what_is_taken_is_part_of_what_has_changed(files, models, pack):
+    node = pack.NODE_CLASS_MAPPINGS["LoadLayerFlow"]
+    touch(models / "layerflow" / "a.safetensors", models / "vae" / "cogvideox_vae.safetensors")
+    before = node.IS_CHANGED(checkpoint="a.safetensors")
+    assert node.IS_CHANGED(checkpoint="a.safetensors") == before
+    (models / "vae" / "cogvideox_vae.safetensors").write_bytes(b"new")
+    assert node.IS_CHANGED(checkpoint="a.safetensors") != before
 
 
 @pytest.mark.parametrize("name", ["t5xxl_fp16.safetensors", "google_t5-v1_1-xxl_encoderonly.safetensors", "T5_XXL.safetensors", "sub/t5-xxl-enc.safetensors"])
@@ -56,8 +230,8 @@ def test_names_of_t5(name, files):
 
 
 def test_a_diffusers_folder_goes_first_and_brings_its_tokenizer(files, models):
-    folder = models / "CogVideo" / "CogVideoX-2b"
-    touch(folder / "text_encoder" / "config.json", folder / "vae" / "config.json", folder / "tokenizer" / "spiece.model", models / "vae" / "cogvideox.safetensors")
+    folder = write_diffusers(models / "CogVideo" / "CogVideoX-2b")
+    write_vae(models / "vae" / "cogvideox.safetensors")
     assert files.list_parts(files.VAE) == ["CogVideo/CogVideoX-2b", "cogvideox.safetensors"]
     assert files.find_part(files.VAE, "auto") == files.find_part(files.VAE, "CogVideo/CogVideoX-2b") == folder / "vae"
     assert files.find_tokenizer(files.find_part(files.TEXT_ENCODER, "auto")) == folder / "tokenizer"
