@@ -7,18 +7,23 @@ another one is named.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Annotated
+
+from annotated_types import Len
 
 from .atomic import replacing
 from .errors import DownloadError, LayerFlowError
 from .layout import OFFICIAL_VARIANTS
 from .model.checkpoint import digest
 from .model.variants import released_folder
+from .plain_data import read_record
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,14 @@ class Source:
     size: str
 
 
+@dataclass(frozen=True)
+class PinnedRecord:
+    """What the file beside a download says of it."""
+
+    revision: Annotated[str, Len(1, 200)]
+
+
+_REVISION = re.compile(r"[\w][\w./-]{0,199}")  # a commit, tag or branch
 _LAYERFLOW = "zjuJish/LayerFlow"
 SOURCES: Mapping[str, Source] = {
     **{variant: Source(_LAYERFLOW, (f"{released_folder(variant)}/*",), "layerflow", "4 to 14 GB") for variant in OFFICIAL_VARIANTS},
@@ -61,8 +74,9 @@ def download(name: str, models: Path, revision: str = "", report: Callable[[str,
 
     source = find_source(name)
     folder, record = models / source.place, models / source.place / f"{name}.source.json"
+    wanted = _check_revision(revision) if revision else _pinned(record)
     with _naming(source.repo):
-        info = HfApi(endpoint=endpoint).model_info(source.repo, revision=revision or _pinned(record), files_metadata=True)
+        info = HfApi(endpoint=endpoint).model_info(source.repo, revision=wanted, files_metadata=True)
     files = [file for file in info.siblings or [] if any(fnmatch(file.rfilename, pattern) for pattern in source.patterns)]
     if not files:
         raise DownloadError(f"{source.repo} at {info.sha} has no {' or '.join(source.patterns)}; expected the released files, name another revision")
@@ -72,7 +86,7 @@ def download(name: str, models: Path, revision: str = "", report: Callable[[str,
         with _naming(source.repo):
             paths.append(Path(hf_hub_download(source.repo, file.rfilename, revision=info.sha, local_dir=folder, endpoint=endpoint)))
         _check(paths[-1], file.lfs.sha256 if file.lfs else None)
-    with replacing(record) as partial:
+    with replacing(record, DownloadError) as partial:
         hashes = {file.rfilename: file.lfs.sha256 for file in files if file.lfs}
         partial.write_text(json.dumps({"repo": source.repo, "revision": info.sha, "sha256": hashes}, indent=2))
     return paths
@@ -86,7 +100,19 @@ def find_source(name: str) -> Source:
 
 
 def _pinned(record: Path) -> str | None:
-    return json.loads(record.read_text())["revision"] if record.is_file() else None
+    """The commit of the last time."""
+    if not record.exists():
+        return None
+    try:
+        return _check_revision(read_record(PinnedRecord, record, DownloadError).revision)
+    except DownloadError as error:
+        raise DownloadError(f"{record}: {error}; remove this file, or name a revision") from error
+
+
+def _check_revision(revision: str) -> str:
+    if not _REVISION.fullmatch(revision) or ".." in revision:
+        raise DownloadError(f"got the revision {ascii(revision)[:100]}, expected a commit, tag or branch of the repository")
+    return revision
 
 
 def _check(path: Path, expected: str | None) -> None:

@@ -6,13 +6,13 @@ a variant (single calls and a whole trajectory), a sampler around an affine netw
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Interval, Len
 from torch import Tensor
 
 from .errors import CheckpointError, LayoutError
@@ -23,12 +23,94 @@ from .model.official import from_official
 from .model.tensor_file import SafetensorsFile, read_tensors
 from .model.variants import read_config
 from .pipeline import predictor
+from .plain_data import Count, Finite, Name, as_record, read_json
 from .rgba import over_grey
 from .sampling.sampler import SamplerSettings, denoise, sample
-from .sampling.schedule import Schedule
+from .sampling.schedule import MOST_STEPS, Schedule
 from .video.frames import cover
 
 Tensors = dict[str, Tensor]
+_Size = Annotated[int, Interval(ge=1, le=4096)]
+
+
+@dataclass(frozen=True)
+class FixtureSize:
+    """Dimensions that no shape of a checkpoint tells."""
+
+    latent_height: _Size
+    latent_width: _Size
+    tokens_per_text: _Size
+
+
+@dataclass(frozen=True)
+class FixtureSequence:
+    condition_frames: Annotated[list[Count], Len(0, 1000)]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A single call of the network."""
+
+    timestep: Annotated[int, Interval(ge=0, le=999)]
+
+
+@dataclass(frozen=True)
+class FixtureSampling:
+    num_steps: Annotated[int, Interval(ge=1, le=MOST_STEPS)]
+    guidance_scale: Finite
+
+
+@dataclass(frozen=True)
+class VariantFixture:
+    """What ``X.json`` says of calls and a trajectory of one official checkpoint."""
+
+    variant: Name
+    network: FixtureSize
+    sequence: FixtureSequence
+    probes: Annotated[list[Probe], Len(0, 1000)]
+    sampling: FixtureSampling
+
+
+@dataclass(frozen=True)
+class Affine:
+    """A network that can be written down."""
+
+    gain: Finite
+    gain_channel: Finite
+    bias: Finite
+    bias_time: Finite
+    bias_frame: Finite
+
+
+@dataclass(frozen=True)
+class SamplerFixture:
+    """What ``X.json`` says of a run of the sampler around affine networks."""
+
+    num_steps: Annotated[int, Interval(ge=1, le=MOST_STEPS)]
+    guidance_scale: Finite
+    uncond: Affine
+    cond: Affine
+
+
+@dataclass(frozen=True)
+class PreprocessCase:
+    i: Count
+
+
+@dataclass(frozen=True)
+class PreprocessFixture:
+    """What ``X.json`` says of preprocessed clips."""
+
+    target_height: _Size
+    target_width: _Size
+    cases: Annotated[list[PreprocessCase], Len(0, 1000)]
+
+
+class _Recorded(dict):
+    """Recorded tensors by key."""
+
+    def __missing__(self, key: str) -> Tensor:
+        raise CheckpointError(f"the fixture's tensors lack {key}: the file is incomplete")
 
 
 @dataclass(frozen=True)
@@ -63,38 +145,41 @@ def verify_folder(folder: Path, out: Path | None = None) -> Iterator[Verdict]:
 
 def run_fixture(path: Path) -> tuple[Tensors, Tensors]:
     """(own results, recorded tensors) of one fixture by its json."""
-    description = json.loads(path.read_text())
-    recorded, _ = read_tensors(path.with_suffix(".safetensors"))
-    kind = description.get("kind", "variant")
-    if kind not in _KINDS:
+    data = read_json(path, CheckpointError)
+    tensors, _ = read_tensors(path.with_suffix(".safetensors"))
+    recorded = _Recorded(tensors)
+    kind = data.get("kind", "variant") if isinstance(data, dict) else None
+    if not isinstance(kind, str) or kind not in _KINDS:
         raise CheckpointError(f"{path} is a fixture of kind {kind!r}, expected one of {', '.join(_KINDS)}")
+    record, run = _KINDS[kind]
+    description = as_record(record, data, str(path), CheckpointError)
     with torch.inference_mode():
-        return _KINDS[kind](path, description, recorded), recorded
+        return run(path, description, recorded), recorded
 
 
-def load_fixture_model(path: Path, description: Mapping[str, Any]) -> LayerFlowModel:
+def load_fixture_model(path: Path, description: VariantFixture) -> LayerFlowModel:
     """A fixture's checkpoint, in official key layout or in ours, as a model without text encoder and VAE."""
     if CONFIG_KEY in SafetensorsFile(path).metadata:
         return load_model(path)
-    file, network = open_official(path), description["network"]
-    config = read_config(file.specs, description["variant"], (network["latent_height"], network["latent_width"]), network["tokens_per_text"])
+    file, network = open_official(path), description.network
+    config = read_config(file.specs, description.variant, (network.latent_height, network.latent_width), network.tokens_per_text)
     return LayerFlowModel(config, build_network(config, from_official(file.read(file.specs), config)), source=path)
 
 
-def _run_variant(path: Path, description: Mapping[str, Any], recorded: Tensors) -> Tensors:
+def _run_variant(path: Path, description: VariantFixture, recorded: Tensors) -> Tensors:
     model = load_fixture_model(path.with_name(f"{path.stem}.ckpt.safetensors"), description)
     layout = model.config.layout
-    if list(layout.given_frames) != description["sequence"]["condition_frames"]:
-        raise LayoutError(f"{path}: condition frames {description['sequence']['condition_frames']} met, layout {layout.name!r} has {list(layout.given_frames)}")
+    if list(layout.given_frames) != description.sequence.condition_frames:
+        raise LayoutError(f"{path}: condition frames {description.sequence.condition_frames} met, layout {layout.name!r} has {list(layout.given_frames)}")
     context = recorded["in.context"].flatten(0, 1)[None]
     predict = predictor(model, layout, context, layout.given_of(recorded["in.z_full"]))
     return _run_probes(model, predict, description, recorded) | _run_trajectory(model, predict, description, recorded)
 
 
-def _run_probes(model: LayerFlowModel, predict: Callable, description: Mapping[str, Any], recorded: Tensors) -> Tensors:
+def _run_probes(model: LayerFlowModel, predict: Callable, description: VariantFixture, recorded: Tensors) -> Tensors:
     results, table = {}, Schedule(model.config.schedule).denoiser_table
-    for probe in description["probes"]:
-        t = probe["timestep"]
+    for probe in description.probes:
+        t = probe.timestep
         x, name = recorded[f"probe.{t}.x"], f"probe.{t}"
         v_uncond, v_cond = predict(x, t)
         q = float(table[t])
@@ -107,9 +192,9 @@ def _run_probes(model: LayerFlowModel, predict: Callable, description: Mapping[s
     return results
 
 
-def _run_trajectory(model: LayerFlowModel, predict: Callable, description: Mapping[str, Any], recorded: Tensors) -> Tensors:
+def _run_trajectory(model: LayerFlowModel, predict: Callable, description: VariantFixture, recorded: Tensors) -> Tensors:
     results: Tensors = {}
-    settings = SamplerSettings(description["sampling"]["num_steps"], "dynamic", description["sampling"]["guidance_scale"])
+    settings = SamplerSettings(description.sampling.num_steps, "dynamic", description.sampling.guidance_scale)
     final = sample(
         predict,
         recorded["traj.init_noise"],
@@ -122,30 +207,30 @@ def _run_trajectory(model: LayerFlowModel, predict: Callable, description: Mappi
     return results | {"traj.full_latents": layout.join(final, layout.given_of(recorded["in.z_full"]))}
 
 
-def _run_sampler(path: Path, description: Mapping[str, Any], recorded: Tensors) -> Tensors:
+def _run_sampler(path: Path, description: SamplerFixture, recorded: Tensors) -> Tensors:
     results: Tensors = {}
 
-    def affine(x: Tensor, t: int, c: Mapping[str, float]) -> Tensor:
+    def affine(x: Tensor, t: int, c: Affine) -> Tensor:
         frame = torch.arange(x.shape[1]).view(1, -1, 1, 1, 1)
         channel = torch.arange(x.shape[2]).view(1, 1, -1, 1, 1)
-        return (c["gain"] + c["gain_channel"] * channel) * x + c["bias"] + c["bias_time"] * t / 1000 + c["bias_frame"] * frame
+        return (c.gain + c.gain_channel * channel) * x + c.bias + c.bias_time * t / 1000 + c.bias_frame * frame
 
     sample(
-        lambda x, t, guided: (affine(x, t, description["uncond"]), affine(x, t, description["cond"])),
+        lambda x, t, guided: (affine(x, t, description.uncond), affine(x, t, description.cond)),
         recorded["init_noise"],
         lambda i: recorded[f"{i}.noise"],
         Schedule(),
-        SamplerSettings(description["num_steps"], "dynamic", description["guidance_scale"]),
+        SamplerSettings(description.num_steps, "dynamic", description.guidance_scale),
         lambda step, x, x0: results.update({f"{step.index}.latents": x.clone(), f"{step.index}.x0": x0.clone()}),
     )
     return results
 
 
-def _run_preprocess(path: Path, description: Mapping[str, Any], recorded: Tensors) -> Tensors:
-    height, width = description["target_height"], description["target_width"]
+def _run_preprocess(path: Path, description: PreprocessFixture, recorded: Tensors) -> Tensors:
+    height, width = description.target_height, description.target_width
     results = {}
-    for case in description["cases"]:
-        i = case["i"]
+    for case in description.cases:
+        i = case.i
         rgb = recorded[f"{i}.rgb"].permute(0, 3, 1, 2).float() / 255
         mask = recorded[f"{i}.mask"][:, None].float() / 255
         clips = {"fg": over_grey(rgb, mask), "bl": rgb * 2 - 1, "alpha": (mask * 2 - 1).expand(-1, 3, -1, -1)}
@@ -153,10 +238,10 @@ def _run_preprocess(path: Path, description: Mapping[str, Any], recorded: Tensor
     return results
 
 
-_KINDS: Mapping[str, Callable[[Path, Mapping[str, Any], Tensors], Tensors]] = {
-    "variant": _run_variant,
-    "sampler": _run_sampler,
-    "preprocess": _run_preprocess,
+_KINDS: Mapping[str, tuple[type, Callable[[Path, Any, Tensors], Tensors]]] = {
+    "variant": (VariantFixture, _run_variant),
+    "sampler": (SamplerFixture, _run_sampler),
+    "preprocess": (PreprocessFixture, _run_preprocess),
 }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..layerflow_core.sampling.guidance import GUIDANCES
+from ..layerflow_core.sampling.noise import LARGEST_SEED
 from ..layerflow_core.sampling.sampler import SamplerSettings
 from ..layerflow_core.sampling.schedule import MOST_STEPS
 from ..layerflow_core.sampling.solver import SOLVERS
@@ -13,7 +14,7 @@ from ..layerflow_core.sampling.solver import SOLVERS
 AS_TRAINED = "model default"
 
 SAMPLING_INPUTS: Mapping[str, tuple] = {
-    "seed": ("INT", {"default": 0, "min": 0, "max": 2**63 - 1, "control_after_generate": True, "tooltip": "Same inputs and same seed give the same layers, bit for bit."}),
+    "seed": ("INT", {"default": 0, "min": 0, "max": LARGEST_SEED, "control_after_generate": True, "tooltip": "Same inputs and same seed give the same layers, bit for bit."}),
     "steps": ("INT", {"default": 20, "min": 1, "max": MOST_STEPS, "tooltip": "Sampling steps. 12 suit the embedded model; the official checkpoints were shown with 50."}),
     "guidance": ([AS_TRAINED, *GUIDANCES], {"default": AS_TRAINED, "tooltip": "How strongly the prompts pull. 'model default' takes guidance, scale and solver from the checkpoint; 'dynamic' is CogVideoX's DynamicCFG, 'constant' plain classifier-free guidance."}),
     "scale": ("FLOAT", {"default": 6.0, "min": 0.0, "max": 30.0, "step": 0.1, "tooltip": "Guidance scale, used unless guidance is 'model default'."}),

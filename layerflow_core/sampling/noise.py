@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 
 import torch
@@ -9,7 +10,10 @@ from torch import Tensor
 
 from ..errors import SamplingError
 
-LARGEST_SEED = 2**63 - 1
+LARGEST_SEED = 2**64 - 1
+"""As ComfyUI's own samplers take them."""
+
+_HALF = 2**63
 # Streams of their own, so that a longer run or another given layer does not shift the other draws.
 POSTERIOR, INITIAL, STEPS = range(3)
 
@@ -20,7 +24,7 @@ class NoiseSource:
     """Noise of one run.
 
     Args:
-        seed: 0 .. 2**63 - 1.
+        seed: 0 .. 2**64 - 1.
         window: number of the time window, for videos longer than the model's clip.
 
     Raises:
@@ -34,9 +38,15 @@ class NoiseSource:
 
     def generator(self, stream: int) -> torch.Generator:
         """A fresh CPU generator of one stream."""
+        return torch.Generator("cpu").manual_seed(self._number(stream))
+
+    def _number(self, stream: int) -> int:
+        """Of one stream; torch's CPU generator looks at its lower 32 bits only."""
+        if self._seed >= _HALF:  # hashed: their lower bits alone would repeat those of small seeds
+            named = f"{self._seed} {stream} {self._window}".encode()
+            return int.from_bytes(hashlib.blake2b(named, digest_size=4).digest(), "little")
         # 0x9E37... is the golden-ratio multiplier of splitmix64: neighbouring seeds land far apart.
-        mixed = (self._seed * 3 + stream + self._window * 0x9E3779B97F4A7C15) % 2**63
-        return torch.Generator("cpu").manual_seed(mixed)
+        return (self._seed * 3 + stream + self._window * 0x9E3779B97F4A7C15) % _HALF
 
     def initial(self, shape: tuple[int, ...]) -> Tensor:
         """Standard normal float32 of ``shape``."""

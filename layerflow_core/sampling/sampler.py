@@ -11,7 +11,7 @@ from torch import Tensor
 from ..errors import SamplingError
 from .guidance import find_guidance
 from .noise import DrawNoise
-from .schedule import Schedule, Step
+from .schedule import MOST_STEPS, Schedule, Step
 from .solver import find_solver
 
 # (x [B, G, C, H, W], timestep, guided) -> (v_uncond, v_cond), raw network outputs of x's shape; v_uncond is None unless guided
@@ -53,8 +53,8 @@ class SamplerSettings:
             raise SamplingError(f"guidance margin {self.guidance_margin} met, expected 0 (exact) or a little more")
         if not (0 <= self.step_cache <= 1):
             raise SamplingError(f"step cache threshold {self.step_cache} met, expected 0 (off) to 1")
-        if self.steps < 1:
-            raise SamplingError(f"{self.steps} steps met, expected 1 or more")
+        if not 1 <= self.steps <= MOST_STEPS:
+            raise SamplingError(f"{self.steps} steps met, expected 1 to {MOST_STEPS}")
 
 
 def denoise(v: Tensor, x: Tensor, q: float) -> Tensor:

@@ -69,6 +69,21 @@ def test_what_cannot_be_had_is_named(hub, tmp_path):
     assert not list(tmp_path.rglob("*.pt"))
 
 
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b'{"revision": 3}', b'{"revision": ""}', b'{"revision": "../x"}', b"\xff\xfe", b"[" * 100_000, b'{"revision": null}'])
+def test_a_damaged_record_is_named(text, tmp_path):
+    record = tmp_path / "layerflow" / "gen_rgba.source.json"
+    record.parent.mkdir()
+    record.write_bytes(text)
+    with pytest.raises(DownloadError, match="gen_rgba.source.json.*remove this file"):
+        download("gen_rgba", tmp_path)
+
+
+def test_a_revision_is_no_path(tmp_path):
+    for revision in ("../../x", "a b", "x" * 500, "\0"):
+        with pytest.raises(DownloadError, match="expected a commit"):
+            download("gen_rgba", tmp_path, revision)
+
+
 def test_every_row_lands_where_the_loader_looks():
     assert {source.place for source in SOURCES.values()} == {"layerflow", "CogVideo/CogVideoX-2b"}
 

@@ -57,6 +57,27 @@ def test_damage_is_seen(tmp_path):
     assert verdict.errors["v_cond"] > 1e-3
 
 
+@pytest.mark.parametrize("change", [
+    lambda data: data.pop("probes"),
+    lambda data: data.update(probes=[{"timestep": 10**9}]),
+    lambda data: data.update(sequence={"condition_frames": "all"}),
+    lambda data: data.update(network={"latent_height": 1e30}),
+    lambda data: data.update(kind="sampler"),
+    lambda data: data.update(kind=["x"]),
+    lambda data: data["sampling"].update(num_steps=10**12),
+])  # fmt: skip
+def test_a_damaged_description_is_named(change, tmp_path):
+    import shutil
+
+    for path in OWN.glob("gen_rgba*"):
+        shutil.copy(path, tmp_path)
+    data = json.loads((tmp_path / "gen_rgba.json").read_text())
+    change(data)
+    (tmp_path / "gen_rgba.json").write_text(json.dumps(data))
+    with pytest.raises(CheckpointError, match="gen_rgba.json"):
+        list(verify_folder(tmp_path))
+
+
 def test_empty_folder_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match="no fixtures"):
         list(verify_folder(tmp_path))

@@ -116,10 +116,19 @@ def test_denoise_inverts_v():
     assert torch.allclose(denoise(v, x, q), x0, atol=1e-6)
 
 
-@pytest.mark.parametrize("wrong", [{"steps": 0}, {"guidance": "x"}, {"solver": "x"}, {"scale": -1}, {"scale": float("nan")}])
+@pytest.mark.parametrize("wrong", [{"steps": 0}, {"steps": 201}, {"steps": 10**9}, {"guidance": "x"}, {"solver": "x"}, {"scale": -1}, {"scale": float("nan")}])
 def test_bad_settings_are_refused(wrong):
     with pytest.raises(SamplingError):
         SamplerSettings(**wrong)
+
+
+def test_seeds_of_comfyui_are_taken():
+    seeds = (0, 1, 2**31, 2**63 - 1, 2**63, 2**63 + 1, 2**64 - 2, 2**64 - 1)
+    draws = {seed: tuple(NoiseSource(seed).initial((8,)).tolist()) for seed in seeds}
+    assert LARGEST_SEED == 2**64 - 1 and len(set(draws.values())) == len(seeds)
+    # As before for what was taken before.
+    generator = torch.Generator().manual_seed((2**63 - 1) * 3 % 2**63 + INITIAL)
+    assert draws[2**63 - 1] == tuple(torch.randn(8, generator=generator).tolist())
 
 
 @pytest.mark.parametrize("seed", [-1, LARGEST_SEED + 1])
