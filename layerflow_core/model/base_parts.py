@@ -7,6 +7,7 @@ diffusers' keys or in those of the original release.
 from __future__ import annotations
 
 import math
+import os
 import re
 import shutil
 import tempfile
@@ -66,7 +67,7 @@ def read_text_encoder(path: Path) -> Part:
     """A T5 encoder; raises CheckpointError if there is none at this place."""
     source = unscaled(open_weights(path), path)
     source = View(source, {key: key for key in source.specs if _is_of_encoder(key)})
-    config = read_config_file(path) if path.is_dir() else None
+    config = read_config_file(path) if os.path.isdir(path) else None
     stated = t5_fields(config or _t5_config(source.specs, path), str(path))
     _check_count(stated["num_layers"], count_blocks(source.specs, r"encoder\.block\.(\d+)\."), path)
     return Part(stated, source)
@@ -82,7 +83,7 @@ def read_vae(path: Path) -> Part:
     names = _network_of_vae(source.specs)
     blocks = count_blocks(names, r"decoder\.up\.(\d+)\.")
     source = View(source, {_diffusers_key(key, blocks): theirs for key, theirs in names.items()})
-    config = read_config_file(path) if path.is_dir() else None
+    config = read_config_file(path) if os.path.isdir(path) else None
     stated = vae_fields(config or _vae_config(source.specs, path), str(path))
     found = count_blocks(source.specs, r"encoder\.down_blocks\.(\d+)\.")
     _check_count(len(stated.get("block_out_channels", range(4))), found, path)
@@ -104,8 +105,8 @@ def read_tokenizer(path: Path | None) -> bytes:
     """
     if path is None:
         raise MissingPartError("a text encoder without tokenizer met, expected T5's tokenizer.json or the tokenizer folder of CogVideoX-2b beside it")
-    file = path / TOKENIZER_FILE if path.is_dir() else path
-    if file.is_file():
+    file = path / TOKENIZER_FILE if os.path.isdir(path) else path
+    if os.path.isfile(file):
         return _read_tokenizer_file(file)
     if not (path / _VOCABULARY).is_file():
         raise MissingPartError(f"{path} has no {TOKENIZER_FILE} and no spiece.model: expected T5's tokenizer")
@@ -125,7 +126,8 @@ def _convert_vocabulary(file: Path) -> bytes:
     """T5's sentencepiece vocabulary alone: configs beside it could name code to load."""
     from transformers import T5TokenizerFast
 
-    read_bytes(file, CheckpointError)  # bounds its size
+    if not read_bytes(file, CheckpointError):  # bounds its size
+        raise wrong_text(file, find_kind(file), "T5's spiece.model", "")
     with tempfile.TemporaryDirectory() as folder:
         shutil.copyfile(file, Path(folder, _VOCABULARY))
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -82,7 +83,7 @@ def read_any(path: Path) -> Checkpoint:
     Raises:
         CheckpointError: neither, damaged, or its shapes and name do not tell which of the eight it is.
     """
-    if path.is_dir():
+    if os.path.isdir(path):
         file = open_official(path)
     else:
         opened = open_weights(path)
@@ -99,7 +100,7 @@ def open_official(source: Path) -> TensorSource:
     Raises:
         CheckpointError: nothing there, a pickle that holds more than tensors and plain data, or another kind of file.
     """
-    if source.is_dir():
+    if os.path.isdir(source):
         found = sorted(source.rglob(_DEEPSPEED_FILE))
         named = source / "latest"
         newest = [path for path in found if path.parent.name == _iteration(named)]
@@ -123,7 +124,7 @@ def official_network(file: TensorSource, source: Path) -> TensorSource:
 
 def _iteration(named: Path) -> str | None:
     """What the file ``latest`` says, None if there is none."""
-    if not named.is_file():
+    if not os.path.isfile(named):
         return None
     return read_text(named, CheckpointError, largest=_LARGEST_NOTE).strip()
 

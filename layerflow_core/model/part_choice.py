@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -122,7 +123,7 @@ def choose_part(kind: PartKind, candidates: Mapping[str, Path], network: Network
         if kind.foreign.search(label) and not _is_shared(kind, path):
             misfits.append(f"{label}: named like another model")
             continue
-        said = path.is_dir() or kind.wanted.search(label)
+        said = os.path.isdir(path) or kind.wanted.search(label)
         misfit = find_misfit(kind, path, network)
         if misfit and said:
             misfits.append(f"{label}: {misfit}")
@@ -146,14 +147,14 @@ def warn_of_choice(kind: PartKind, label: str, path: Path, network: NetworkConfi
 
 def _is_shared(kind: PartKind, path: Path) -> bool:
     """CogVideoX 5B and 1.5 folders hold the very same T5; another VAE tells itself by its config."""
-    return path.is_dir() and kind is TEXT_ENCODER and not re.search(r"flan|mt5|byt5", path.parent.name, re.IGNORECASE)
+    return os.path.isdir(path) and kind is TEXT_ENCODER and not re.search(r"flan|mt5|byt5", path.parent.name, re.IGNORECASE)
 
 
 def _rank(label: str, path: Path) -> tuple[bool, bool, int]:
     precision = next((i for i, names in enumerate(_PRECISIONS) if re.search(names, label, re.IGNORECASE)), None)
     ranks = (0, 1, 3, 4)
     is_2b = re.search(r"2b", label, re.IGNORECASE) is not None
-    return not path.is_dir(), not is_2b, _UNSAID if precision is None else ranks[precision]
+    return not os.path.isdir(path), not is_2b, _UNSAID if precision is None else ranks[precision]
 
 
 def _describe_lack(kind: PartKind, misfits: list[str], unclear: list[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ def open_weights(path: Path) -> TensorSource:
     Raises:
         CheckpointError: none, damaged, or another kind of file; the message says what it is.
     """
-    if path.is_dir():
+    if os.path.isdir(path):
         return _open_folder(path)
     kind = find_kind(path)
     if kind == SAFETENSORS:

@@ -10,6 +10,7 @@ Legend: N frames, C channels, H height, W width; 0..1, alpha 1 = opaque.
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -61,7 +62,7 @@ def read_video(path: Path, default_fps: Fraction | None = None, pick: Pick = ALL
         VideoFileError: nothing there, no video in it, damaged, more than fits into memory, or too short for what is
             picked.
     """
-    if path.is_dir():
+    if os.path.isdir(path):
         return read_pictures(list_pictures(path), default_fps, pick)
     check_regular(path)
     if path.suffix.lower() not in PICTURES | {".apng"}:

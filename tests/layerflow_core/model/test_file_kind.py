@@ -140,7 +140,7 @@ def train_vocabulary(folder):
     lines = [f"a {colour} {thing} moves over the {place}" for colour in ("red", "blue", "green") for thing in ("star", "dog", "car") for place in ("street", "sea")]
     (folder / "text.txt").write_text("\n".join(lines * 20))
     sentencepiece.SentencePieceTrainer.train(
-        input=str(folder / "text.txt"), model_prefix=str(folder / "spiece"), vocab_size=60, model_type="unigram",
+        input=str(folder / "text.txt"), model_prefix=str(folder / "spiece"), vocab_size=25, model_type="unigram",
         pad_id=0, eos_id=1, unk_id=2, bos_id=-1, minloglevel=2,
     )  # fmt: skip
     return sentencepiece.SentencePieceProcessor(model_file=str(folder / "spiece.model"))
