@@ -8,9 +8,12 @@ from typing import Any
 
 from ..errors import FrameError
 from ..layers import LayerVideo
+from ..layout import BACKGROUND, BLENDED
 
 RECORD = "layers.json"
 RESIDUAL = "residual"
+RESERVED = (BACKGROUND, BLENDED, RESIDUAL)
+"""Names that no foreground has."""
 STRAIGHT, PREMULTIPLIED = ALPHA_KINDS = ("straight", "premultiplied")
 BIAS = 0.5
 """A residual of 0 in files that hold 0..1."""
