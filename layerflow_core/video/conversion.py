@@ -8,10 +8,11 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
+from .colour_tags import ColourTags, has_unknown_matrix, matrix_name, range_name
+
 BT709 = 1  # of ffmpeg's numbers for matrices, primaries and transfer curves
 LIMITED = 1  # of those for ranges
-_MATRICES = {BT709: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 9: "bt2020", 10: "bt2020"}
-_RANGES = {LIMITED: "limited", 2: "full"}
+_PLAIN = ColourTags()
 _FLAGS = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
 
 
@@ -20,34 +21,63 @@ class Conversion:
 
     Args:
         pixel_format: of what comes out; what is not RGB is BT.709, limited range, and says so.
+        tags: of what goes in; other curves and primaries than those of SDR become sRGB's where this ffmpeg can (from
+            version 8 on), and else a ``problem``.
     """
 
-    def __init__(self, pixel_format: str) -> None:
+    def __init__(self, pixel_format: str, tags: ColourTags = _PLAIN) -> None:
         self._format = pixel_format
+        self._tags = tags
         self._graph: Any = None
         self._kind: tuple | None = None
+        self.problem: str | None = None
 
     def convert(self, frame):
         """An ``av.VideoFrame`` in the other format; a new kind of frame begins a new graph."""
-        if frame.format.name == self._format:
+        if frame.format.name == self._format and self._tags.is_plain:
             return frame
-        kind = frame.format.name, frame.width, frame.height, frame.colorspace, frame.color_range
-        if kind != self._kind:
-            self._graph, self._kind = self._build(frame), kind
+        self.prepare(frame)
         self._graph.push(frame)
         return self._graph.pull()
 
-    def _build(self, frame):
+    def prepare(self, frame) -> None:
+        """Build what frames of this kind need; ``problem`` is known then."""
+        kind = frame.format.name, frame.width, frame.height, frame.colorspace, frame.color_range
+        if kind != self._kind:
+            self._graph = self._choose_graph(frame)
+            self._kind = kind
+
+    def _choose_graph(self, frame):
+        """The first graph that this ffmpeg can build."""
+        import av
+
+        if not is_rgb(frame.format.name) and has_unknown_matrix(frame):
+            self.problem = f"a matrix that is not known here ({int(frame.colorspace)})"
+        if self._tags.is_plain:
+            return self._build(frame)
+        options = self._tags.scale_options
+        if options is not None:
+            try:
+                return self._build(frame, f":{options}")
+            except (av.FFmpegError, ValueError):  # an ffmpeg that does not have these options
+                pass
+        self.problem = self._tags.describe()
+        return self._build(frame)
+
+    def _build(self, frame, curves: str = ""):
         import av
 
         graph = av.filter.Graph()
+        time_base = frame.time_base or Fraction(1, 1000)
+        colours = f"{_source_colours(frame, self._tags.colours)}:{self._target_colours()}"
         chain = [
-            graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base or Fraction(1, 1000)),
-            graph.add("scale", f"flags={_FLAGS}:{_source_colours(frame)}:{self._target_colours()}"),
+            graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=time_base),
+            graph.add("scale", f"flags={_FLAGS}:{colours}{curves}"),
             graph.add("format", self._format),
         ]
         if not is_rgb(self._format):
-            chain.append(graph.add("setparams", "color_primaries=bt709:color_trc=bt709:colorspace=bt709:range=limited"))
+            target = "color_primaries=bt709:color_trc=bt709:colorspace=bt709:range=limited"
+            chain.append(graph.add("setparams", target))
         chain.append(graph.add("buffersink"))
         for before, after in zip(chain, chain[1:]):
             before.link_to(after)
@@ -58,10 +88,10 @@ class Conversion:
         return "out_range=full" if is_rgb(self._format) else "out_color_matrix=bt709:out_range=limited"
 
 
-def _source_colours(frame) -> str:
+def _source_colours(frame, colours: str) -> str:
     if is_rgb(frame.format.name):
         return "in_range=full"
-    return f"in_color_matrix={_MATRICES.get(frame.colorspace, 'auto')}:in_range={_RANGES.get(frame.color_range, 'auto')}"
+    return f"in_color_matrix={matrix_name(frame, colours)}:in_range={range_name(frame)}"
 
 
 def is_rgb(pixel_format: str) -> bool:

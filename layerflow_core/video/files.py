@@ -1,289 +1,167 @@
-"""Video and picture files in, through PyAV, Pillow and OpenEXR.
+"""Video and picture files in: the door that chooses how a file is read.
 
-Alpha travels straight. Frames that nobody asked for are not kept, so memory does not grow with a file's length.
+Only regular files of listed formats are opened. What a file says about itself is honoured (orientation, pixel aspect,
+colour matrix, range and curve, windows, delays, kind of alpha), or one warning says what is not. Alpha travels straight.
+Frames go straight into the result, and what will not fit into memory is refused before it is read.
 
-Legend: N frames, H height, W width; 0..1, alpha 1 = opaque.
+Legend: N frames, C channels, H height, W width; 0..1, alpha 1 = opaque.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import logging
+from dataclasses import replace
 from fractions import Fraction
-from itertools import islice
 from pathlib import Path
-from typing import TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import FrameError, VideoFileError
-from ..rates import exact_rate
-from .conversion import Conversion
-from .frames import resize
-from .pixels import from_array
+from ..errors import VideoFileError
+from ..rgba import unpremultiply
+from .exr import first_layer, read_exr
+from .footage import Footage
+from .frame_buffer import FrameBuffer
+from .listing import PICTURES, VIDEOS, check_regular, list_pictures, natural_key
+from .moving_pictures import moves, read_moving_picture
+from .pick import ALL, AUTO, COLOURS, Pick
+from .stills import Still, is_deep_png, open_binary, read_still
+from .streams import read_stream
 
-T = TypeVar("T")
-PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".exr"}
-VIDEOS = {".mp4", ".mov", ".webm", ".mkv", ".avi", ".m4v", ".gif", ".apng"}
-_ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # ffmpeg's own decoders drop alpha
-_DEPTH_16 = b"\x10"  # of a PNG, in the byte after its size
+__all__ = [
+    "ALL",
+    "AUTO",
+    "COLOURS",
+    "PICTURES",
+    "VIDEOS",
+    "Footage",
+    "Pick",
+    "first_layer",
+    "list_pictures",
+    "matte_of",
+    "natural_key",
+    "read_exr",
+    "read_pictures",
+    "read_video",
+    "read_with_matte",
+]
+
+_log = logging.getLogger(__name__)
+PICTURE_RATE = Fraction(8)
+"""Frames a second of pictures whose rate nobody tells: the model's own."""
 
 
-@dataclass(frozen=True)
-class Footage:
-    """A video that was read.
+def read_video(path: Path, default_fps: Fraction | None = None, pick: Pick = ALL) -> Footage:
+    """Read a video file, a folder of pictures in the order of their numbers, or one picture.
 
     Args:
-        colour: [N, 3, H, W].
-        alpha: [N, 1, H, W], None where the file has none.
-        fps: frames a second, exact.
-    """
-
-    colour: Tensor
-    alpha: Tensor | None
-    fps: Fraction
-
-
-@dataclass(frozen=True)
-class Pick:
-    """Which frames of a file are kept, and how large.
-
-    Args:
-        start: first frame.
-        every: of these, one in so many.
-        count: frames at most, 0 for all.
-        width, height: to be resized to, 0 for as they are; one alone keeps the aspect.
+        default_fps: rate of pictures, or of a file that names none; None if nobody knows, which is ``pick.fps``, or 8.
 
     Raises:
-        FrameError: a negative number, or none of every.
-    """
-
-    start: int = 0
-    every: int = 1
-    count: int = 0
-    width: int = 0
-    height: int = 0
-
-    def __post_init__(self) -> None:
-        if min(self.start, self.count, self.width, self.height) < 0 or self.every < 1:
-            raise FrameError(f"{self} met, expected numbers of 0 and more, and every of 1 and more")
-
-    def frames(self, frames: Iterator[Tensor]) -> Iterator[Tensor]:
-        """Of all frames [C, H, W], in order, those that are kept."""
-        return map(self.sized, self.of(frames))
-
-    def of(self, items: Iterable[T]) -> Iterator[T]:
-        """Of all frames, or what stands for them, those that are kept."""
-        return islice(items, self.start, self.start + self.every * self.count if self.count else None, self.every)
-
-    def rate(self, fps: Fraction) -> Fraction:
-        """What is left of a frame rate."""
-        return Fraction(fps) / self.every
-
-    def sized(self, frame: Tensor) -> Tensor:
-        """[C, H, W] in the size that is asked for."""
-        if not (self.width or self.height):
-            return frame
-        height, width = frame.shape[-2:]
-        size = (self.height or max(1, round(height * self.width / width)), self.width or max(1, round(width * self.height / height)))
-        colour, alpha = frame[:3], frame[3:]
-        if not len(alpha):
-            return resize(frame[None], *size)[0]
-        small = resize(alpha[None], *size)[0]  # premultiplied, so that no edge takes on the colour beyond it
-        multiplied = resize((colour * alpha)[None], *size)[0]
-        return torch.cat([torch.where(small > 0, (multiplied / small.clamp(min=1e-6)).clamp(0, 1), resize(colour[None], *size)[0]), small])
-
-
-ALL = Pick()
-
-
-def read_video(path: Path, default_fps: Fraction = Fraction(8), pick: Pick = ALL) -> Footage:
-    """Read a video file, a folder of pictures in name order, or one picture.
-
-    Args:
-        default_fps: rate of pictures, or of a file that names none.
-
-    Raises:
-        VideoFileError: nothing there, no video in it, damaged, or too short for what is picked.
+        VideoFileError: nothing there, no video in it, damaged, more than fits into memory, or too short for what is
+            picked.
     """
     if path.is_dir():
         return read_pictures(list_pictures(path), default_fps, pick)
-    if not path.is_file():
-        raise VideoFileError(f"{path} is not there, expected a video file or a folder of pictures")
-    if path.suffix.lower() in PICTURES and not _moves(path):
+    check_regular(path)
+    if path.suffix.lower() not in PICTURES:
+        return read_stream(path, default_fps or PICTURE_RATE, pick)
+    if not moves(path):
         return read_pictures([path], default_fps, pick)
-    return _read_moving(path, default_fps, pick) if path.suffix.lower() in PICTURES else _read_stream(path, default_fps, pick)
+    with open_binary(path) as file:
+        head = file.read(26)
+    if is_deep_png(head):
+        return read_stream(path, default_fps or PICTURE_RATE, pick, "apng")
+    return read_moving_picture(path, default_fps or PICTURE_RATE, pick)
 
 
-def _read_stream(path: Path, default_fps: Fraction, pick: Pick) -> Footage:
-    import av
+def read_pictures(paths: list[Path], fps: Fraction | None = None, pick: Pick = ALL) -> Footage:
+    """Read these pictures as the frames of a video.
 
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise VideoFileError(f"{path} holds no video stream")
-            stream = container.streams.video[0]
-            fps = stream.average_rate or stream.guessed_rate or default_fps
-            frames = list(pick.frames(_decode(container, stream)))
-    except (av.FFmpegError, ValueError, IndexError) as error:
-        raise VideoFileError(f"{path} cannot be read as a video ({error}); is it complete?") from error
-    return _footage(frames, pick.rate(fps), path)
-
-
-def _decode(container, stream) -> Iterator[Tensor]:
-    """Frames [C, H, W] of a stream, four channels where it has alpha."""
-    import av
-
-    name = stream.codec_context.name
-    if stream.metadata.get("alpha_mode") == "1" and name in _ALPHA_DECODERS:
-        decoder = av.CodecContext.create(_ALPHA_DECODERS[name], "r")
-        decoder.extradata = stream.codec_context.extradata
-        decoded = (frame for packet in container.demux(stream) for frame in decoder.decode(packet if packet.size else None))
-    else:
-        decoded = container.decode(stream)
-    conversion = None
-    for frame in decoded:
-        conversion = conversion or Conversion(_array_format(frame.format))
-        yield from_array(conversion.convert(frame).to_ndarray())
-
-
-def _array_format(pixel_format) -> str:
-    """Frames of 8 bits are read as such: on the way to 16 ffmpeg's scaler would round all of them down."""
-    alpha, deep = any(c.is_alpha for c in pixel_format.components), max(c.bits for c in pixel_format.components) > 8
-    return {(False, False): "rgb24", (True, False): "rgba", (False, True): "rgb48le", (True, True): "rgba64le"}[alpha, deep]
-
-
-def _moves(path: Path) -> bool:
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as picture:
-            return getattr(picture, "n_frames", 1) > 1 and path.suffix.lower() in (".png", ".webp")
-    except (OSError, UnidentifiedImageError):
-        return False  # no picture of Pillow's; whoever reads it says what is wrong
-
-
-def _read_moving(path: Path, default_fps: Fraction, pick: Pick) -> Footage:
-    """Animated WebP and PNG: ffmpeg reads the first without motion."""
-    from PIL import Image
-
-    durations: list[float] = []
-
-    def frames(picture) -> Iterator[Tensor]:
-        for number in range(picture.n_frames):
-            picture.seek(number)
-            array = np.asarray(picture.convert("RGBA"))
-            durations.append(float(picture.info.get("duration", 0)))
-            yield from_array(array)
-
-    try:
-        with Image.open(path) as picture:
-            kept = list(pick.frames(frames(picture)))
-    except (OSError, EOFError, SyntaxError) as error:
-        raise VideoFileError(f"{path} cannot be read as a moving picture: {error}; is it complete?") from error
-    return _footage(_without_full_alpha(kept), pick.rate(_meant_rate(durations) or default_fps), path)
-
-
-def _meant_rate(durations: list[float]) -> Fraction | None:
-    """Frames a second of frames that last so many milliseconds each; files may have rounded them to whole ones."""
-    whole = sum(durations)
-    if not whole:
-        return None
-    rate = Fraction(1000 * len(durations)) / Fraction(whole)
-    near = max(round(rate), 1)
-    return Fraction(near) if abs(1000 * len(durations) / near - whole) <= 0.5 else exact_rate(rate)
-
-
-def list_pictures(folder: Path) -> list[Path]:
-    """Pictures of a folder in name order; raises VideoFileError if there is none."""
-    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURES and not p.name.startswith("."))
-    if not paths:
-        raise VideoFileError(f"{folder} holds no pictures, expected frames as {', '.join(sorted(PICTURES))}")
-    return paths
-
-
-def read_pictures(paths: list[Path], fps: Fraction = Fraction(8), pick: Pick = ALL) -> Footage:
-    """Read these pictures as the frames of a video; raises VideoFileError naming the one that is damaged."""
-    frames = [pick.sized(_read_picture(path)) for path in pick.of(paths)]
-    if len({f.shape[-2:] for f in frames}) > 1:
-        raise VideoFileError(f"{paths[0].parent} holds pictures of different sizes, expected one size")
-    return _footage(_without_full_alpha(_equal_channels(frames)), pick.rate(fps), paths[0])
-
-
-def _equal_channels(frames: list[Tensor]) -> list[Tensor]:
-    if len({len(frame) for frame in frames}) < 2:
-        return frames
-    return [frame if len(frame) == 4 else torch.cat([frame, torch.ones_like(frame[:1])]) for frame in frames]
-
-
-def _read_picture(path: Path) -> Tensor:
-    """[3 or 4, H, W] at the file's own depth."""
-    from PIL import Image, UnidentifiedImageError
-
-    if path.suffix.lower() == ".exr":
-        return first_layer(read_exr(path), path)
-    try:
-        if _is_deep_png(path):
-            return _read_deep_png(path)
-        with Image.open(path) as picture:
-            return from_array(np.asarray(picture.convert("RGBA" if "A" in picture.getbands() or "transparency" in picture.info else "RGB")))
-    except (OSError, UnidentifiedImageError, SyntaxError) as error:
-        raise VideoFileError(f"{path} cannot be read as a picture: {error}") from error
-
-
-def _is_deep_png(path: Path) -> bool:
-    with path.open("rb") as file:
-        head = file.read(25)
-    return head[:4] == b"\x89PNG" and head[24:25] == _DEPTH_16
-
-
-def _read_deep_png(path: Path) -> Tensor:
-    """16 bits; Pillow would cut them to 8."""
-    import av
-
-    try:
-        with av.open(str(path)) as container:
-            return next(_decode(container, container.streams.video[0]))
-    except (av.FFmpegError, StopIteration) as error:
-        raise VideoFileError(f"{path} cannot be read as a picture: {error}") from error
-
-
-def read_exr(path: Path) -> dict[str, Tensor]:
-    """Layers of an OpenEXR file by name, each [C, H, W] float32 as stored; '' has the channels without a layer name.
+    Args:
+        fps: their rate; None if nobody knows, which is ``pick.fps``, or 8.
 
     Raises:
-        VideoFileError: OpenEXR is not installed, or the file is damaged.
+        VideoFileError: one is damaged, which is named; they have different sizes, or do not fit into memory.
     """
-    try:
-        import OpenEXR
-    except ImportError as error:
-        raise VideoFileError(f"{path} cannot be read: the package OpenEXR is not installed here; pip install OpenEXR") from error
-    try:
-        with OpenEXR.File(str(path), separate_channels=True) as file:
-            planes = {name: np.array(channel.pixels, dtype=np.float32) for name, channel in file.channels().items()}
-    except (RuntimeError, ValueError) as error:
-        raise VideoFileError(f"{path} cannot be read as OpenEXR: {error}; is it complete?") from error
-    names = dict.fromkeys(name.rpartition(".")[0] for name in planes)
-    layers = {name: [planes[key] for letter in "RGBA" if (key := f"{name}.{letter}" if name else letter) in planes] for name in names}
-    return {name: torch.from_numpy(np.stack(found)) for name, found in layers.items() if len(found) in (3, 4)}
+    rate = Fraction(fps or pick.fps or PICTURE_RATE)
+    chosen = list(pick.of(paths, rate))
+    source = str(paths[0].parent if len(paths) > 1 else paths[0]) if paths else "no pictures"
+    buffer = FrameBuffer(source, len(chosen), drops_full_alpha=True)
+    reader = _PictureReader(pick)
+    for path in chosen:
+        frame = reader.read(path)
+        if frame is not None:
+            buffer.add(frame)
+    colour, alpha = buffer.finish()
+    reader.warn(source, len(colour))
+    return Footage(colour, alpha, pick.rate(rate), rate)
 
 
-def first_layer(layers: dict[str, Tensor], path: Path) -> Tensor:
-    """What every program shows of an OpenEXR file; raises VideoFileError if that is no colour."""
-    if not layers:
-        raise VideoFileError(f"{path} has no layer of R, G and B, expected colour")
-    return layers.get("", next(iter(layers.values())))
+class _PictureReader:
+    """Reads pictures one by one, and says once in the end what was met."""
+
+    def __init__(self, pick: Pick) -> None:
+        self._pick = pick
+        self._remarks: dict[str, Path] = {}
+        self._damaged: list[str] = []
+        self._last: tuple[Path, Tensor | None] | None = None
+
+    def read(self, path: Path) -> Tensor | None:
+        """[C, H, W]; None for a damaged one that is to be left out."""
+        if self._last is None or self._last[0] != path:  # resampling may show one several times
+            self._last = (path, self._read(path))
+        return self._last[1]
+
+    def _read(self, path: Path) -> Tensor | None:
+        try:
+            still = read_still(path)
+        except VideoFileError as error:
+            if not self._pick.keep_what_is_there:
+                raise
+            self._damaged.append(str(error))
+            return None
+        for remark in still.remarks:
+            self._remarks.setdefault(remark, path)
+        return self._sized(still)
+
+    def _sized(self, still: Still) -> Tensor:
+        frame = still.frame
+        if self._pick.premultiplied and len(frame) == 4:
+            frame = torch.cat([unpremultiply(frame[:3], frame[3:]), frame[3:]])
+        return self._pick.sized(frame, still.aspect)
+
+    def warn(self, source: str, kept: int) -> None:
+        for remark, path in self._remarks.items():
+            _log.warning("%s: %s", path, remark)
+        if self._damaged:
+            _log.warning(
+                "%s: left out %d damaged pictures, kept %d; the first: %s",
+                source, len(self._damaged), kept, self._damaged[0],
+            )  # fmt: skip
 
 
-def _without_full_alpha(frames: list[Tensor]) -> list[Tensor]:
-    """Pictures without transparency have no alpha, whatever their file type stores."""
-    return [frame[:3] for frame in frames] if all(len(f) == 4 and bool((f[3] == 1).all()) for f in frames) else frames
+def read_with_matte(path: Path, matte: Path | None, pick: Pick = ALL) -> Footage:
+    """A clip whose alpha may be a file of its own.
+
+    Args:
+        matte: a file or folder whose alpha, or brightness, is the clip's alpha; None for the clip's own. It is picked
+            as the clip is, and pictures have the clip's rate.
+
+    Raises:
+        VideoFileError: as ``read_video``, for either.
+    """
+    if matte is None:
+        return read_video(path, pick=pick)
+    plain = replace(pick, premultiplied=False)
+    footage = read_video(path, pick=plain)
+    alpha = matte_of(read_video(matte, footage.file_fps, plain))
+    colour = footage.colour
+    if pick.premultiplied and alpha.shape[2:] == colour.shape[2:] and len(alpha) in (1, len(colour)):
+        colour = unpremultiply(colour, alpha)
+    return replace(footage, colour=colour, alpha=alpha)
 
 
-def _footage(frames: list[Tensor], fps: Fraction, path: Path) -> Footage:
-    if not frames:
-        raise VideoFileError(f"{path} holds no frames, or fewer than the first one picked")
-    pixels = torch.stack(frames)
-    return Footage(pixels[:, :3], pixels[:, 3:] if pixels.shape[1] == 4 else None, Fraction(fps))
+def matte_of(footage: Footage) -> Tensor:
+    """A matte video's alpha [N, 1, H, W]: its own where it has one, else its brightness."""
+    return footage.alpha if footage.alpha is not None else footage.colour.mean(1, keepdim=True)

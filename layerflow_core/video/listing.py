@@ -1,0 +1,77 @@
+"""Which files of a folder are pictures, and in which order.
+
+Only regular files are ever opened: a pipe would be waited for, a device may never end.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import stat
+from pathlib import Path
+
+from ..errors import VideoFileError
+
+_log = logging.getLogger(__name__)
+
+PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".exr"}
+VIDEOS = {".mp4", ".mov", ".webm", ".mkv", ".avi", ".m4v", ".gif", ".apng"}
+
+# A minus is a sign where nothing, a blank or a separator stands before it: "frame.-10", not "shot-10".
+_NUMBER = re.compile(r"(?:(?<=[ ._])-|^-)?[0-9]+")
+
+
+def natural_key(name: str) -> tuple:
+    """Key that sorts names as people count: ``frame_2`` before ``frame_10``, ``-1`` before ``0``, case ignored."""
+    parts: list[tuple] = []
+    end = 0
+    for match in _NUMBER.finditer(name):
+        text = name[end : match.start()].casefold()
+        parts += [(1, 0, text), (0, int(match[0]), "")]
+        end = match.end()
+    parts.append((1, 0, name[end:].casefold()))
+    return tuple(parts), len(name), name
+
+
+def sort_pictures(paths: list[Path]) -> list[Path]:
+    """Pictures in the order of their numbers."""
+    return sorted(paths, key=lambda path: natural_key(path.name))
+
+
+def is_regular(path: Path) -> bool:
+    """Whether a file, or what a link to it leads to, can be opened and read to its end."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+def check_regular(path: Path) -> None:
+    """Raises VideoFileError unless the path leads to a regular file."""
+    if not is_regular(path):
+        kind = "is not a regular file" if path.exists() else "is not there"
+        raise VideoFileError(f"{path} {kind}, expected a video or picture file")
+
+
+def list_pictures(folder: Path) -> list[Path]:
+    """Pictures of a folder in the order of their numbers; what is no regular file is left out with a warning.
+
+    Raises:
+        VideoFileError: there is none, or the folder cannot be read.
+    """
+    try:
+        named = [path for path in folder.iterdir() if _is_called_picture(path)]
+    except OSError as error:
+        raise VideoFileError(f"{folder} cannot be read as a folder: {error}") from error
+    paths = [path for path in named if is_regular(path)]
+    others = set(named) - set(paths)
+    if others:
+        first = min(path.name for path in others)
+        _log.warning("%s: left out %d entries that are not regular files, such as %s", folder, len(others), first)
+    if not paths:
+        raise VideoFileError(f"{folder} holds no pictures, expected frames as {', '.join(sorted(PICTURES))}")
+    return sort_pictures(paths)
+
+
+def _is_called_picture(path: Path) -> bool:
+    return path.suffix.lower() in PICTURES and not path.name.startswith(".")

@@ -1,0 +1,130 @@
+"""Animated WebP and PNG in, through Pillow: ffmpeg reads the first without motion.
+
+Legend: C channels, H height, W width; 0..1.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import VideoFileError
+from ..rates import FASTEST, SLOWEST, exact_rate
+from .allocation import check_room
+from .completeness import find_cut
+from .damage import Damage
+from .footage import Footage
+from .frame_buffer import FrameBuffer
+from .pick import Pick
+from .picture_files import open_picture, pillow_errors
+from .pixels import from_array
+from .stills import read_facts
+from .timeline import Timed, Timeline
+
+_log = logging.getLogger(__name__)
+_SUFFIXES = (".png", ".webp", ".apng")
+_MS = 1000
+
+
+def moves(path: Path) -> bool:
+    """Whether a picture file holds more than one frame; False for what Pillow does not read, which others refuse."""
+    if path.suffix.lower() not in _SUFFIXES:
+        return False
+    try:
+        with open_picture(path) as picture:
+            return getattr(picture, "n_frames", 1) > 1
+    except VideoFileError:
+        return False
+
+
+def read_moving_picture(path: Path, default_rate: Fraction, pick: Pick) -> Footage:
+    """Read an animation with the delays it has.
+
+    Args:
+        default_rate: of a file without delays.
+
+    Raises:
+        VideoFileError: damaged, more than fits into memory, or too short for what is picked.
+    """
+    damage = Damage(path, pick.keep_what_is_there)
+    cut = find_cut(path)
+    if cut:
+        damage.meet(cut)
+    with open_picture(path) as picture:
+        return _Animation(path, picture, pick, damage).read(default_rate)
+
+
+class _Animation:
+    def __init__(self, path: Path, picture, pick: Pick, damage: Damage) -> None:
+        self._path = path
+        self._picture = picture
+        self._pick = pick
+        self._damage = damage
+        self._first = 1 if getattr(picture, "default_image", False) else 0  # a PNG's stand-in is no frame
+        self._count = picture.n_frames - self._first
+        self._durations: list[float] = []
+
+    def read(self, default_rate: Fraction) -> Footage:
+        facts = read_facts(self._picture)
+        for remark in facts.remarks:
+            _log.warning("%s: %s", self._path, remark)
+        kept = len(self._pick.numbers(0, self._count)) if not self._pick.fps else 0
+        width, height = self._picture.size
+        height, width = self._pick.size_of(*facts.orientation.size(height, width), facts.orientation.aspect(facts.aspect))
+        check_room(max(1, kept), 3, height, width, str(self._path))
+        buffer = FrameBuffer(str(self._path), kept or None, drops_full_alpha=True)
+        timeline = Timeline(self._pick, default_rate)
+        for frame, times in timeline.kept(self._frames()):
+            upright = facts.orientation.apply(from_array(frame))
+            sized = self._pick.sized(upright, facts.orientation.aspect(facts.aspect))
+            for _ in range(times):
+                buffer.add(sized)
+        return self._finish(buffer, timeline, default_rate)
+
+    def _finish(self, buffer: FrameBuffer, timeline: Timeline, default_rate: Fraction) -> Footage:
+        colour, alpha = buffer.finish()
+        self._damage.warn(len(colour))
+        rate = meant_rate(self._durations) or default_rate
+        timeline.warn_if_uneven(self._path, rate)
+        return Footage(colour, alpha, self._pick.rate(rate), rate)
+
+    def _frames(self) -> Iterator[Timed]:
+        """All frames [H, W, 4] of bytes with their times."""
+        time = Fraction(0)
+        for number in range(self._first, self._first + self._count):
+            try:
+                with pillow_errors(self._path):
+                    self._picture.seek(number)
+                    array = np.asarray(self._picture.convert("RGBA"))
+            except VideoFileError as error:
+                self._damage.meet(f"frame {number - self._first} of {self._count} cannot be read", error)
+                return
+            duration = self._duration()
+            self._durations.append(float(duration * _MS))
+            yield Timed(array, time if duration else None, duration or None)
+            time += duration
+
+    def _duration(self) -> Fraction:
+        """Seconds that the frame is shown; 0 if it does not say."""
+        told = self._picture.info.get("duration", 0)
+        try:
+            return max(Fraction(0), Fraction(told).limit_denominator(1_000_000) / _MS)
+        except (TypeError, ValueError, ArithmeticError):
+            return Fraction(0)
+
+
+def meant_rate(durations: list[float]) -> Fraction | None:
+    """Frames a second of frames that last so many milliseconds each; files may have rounded them to whole ones."""
+    whole = sum(durations)
+    if not whole:
+        return None
+    rate = Fraction(_MS * len(durations)) / Fraction(whole)
+    if not SLOWEST <= rate <= FASTEST:
+        return None
+    near = max(round(rate), 1)
+    is_near = abs(_MS * len(durations) / near - whole) <= 0.5
+    return Fraction(near) if is_near else exact_rate(rate)

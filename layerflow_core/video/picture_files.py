@@ -1,0 +1,71 @@
+"""The one place where Pillow opens a file from outside: only as what the list here names.
+
+Pillow would otherwise ask all of its plugins, of which one runs Ghostscript on what the file says.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import VideoFileError
+from .allocation import check_room
+from .listing import check_regular
+
+FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP")
+"""Pillow's names of the formats that are opened."""
+
+_WORKING_CHANNELS = 7  # of floats: the result's 4, and Pillow's and numpy's copies in 8 bits and in between
+
+
+@contextmanager
+def open_picture(path: Path) -> Iterator:
+    """A ``PIL.Image.Image`` of a regular file, not decoded yet.
+
+    What Pillow raises within the block becomes a VideoFileError too.
+
+    Raises:
+        VideoFileError: another format, damaged, or larger than memory or Pillow's limit allows.
+    """
+    from PIL import Image
+
+    check_regular(path)
+    with pillow_errors(path), Image.open(path, formats=FORMATS) as picture:
+        width, height = picture.size
+        check_room(1, _WORKING_CHANNELS, height, width, str(path))
+        yield picture
+
+
+@contextmanager
+def pillow_errors(path: Path) -> Iterator[None]:
+    """What Pillow raises of damaged files becomes a VideoFileError. No cancel can pass here."""
+    from PIL import Image, UnidentifiedImageError
+
+    known = (
+        OSError,  # also for truncated files, and ImageCms.PyCMSError's cause
+        SyntaxError,  # of broken chunks
+        ValueError,
+        TypeError,
+        LookupError,
+        ArithmeticError,
+        AttributeError,  # of plugins that meet what they do not expect
+        EOFError,
+        MemoryError,
+        RuntimeError,
+        NotImplementedError,
+        struct.error,
+        zlib.error,
+    )
+    try:
+        yield
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise VideoFileError(f"{path} is too large to be opened as a picture: {error}; make it smaller first") from error
+    except UnidentifiedImageError as error:
+        expected = ", ".join(FORMATS)
+        raise VideoFileError(f"{path} cannot be read as a picture: it is none of {expected}, or damaged") from error
+    except known as error:
+        reason = str(error) or type(error).__name__
+        raise VideoFileError(f"{path} cannot be read as a picture: {reason}; is it complete?") from error
