@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .errors import FrameError
 from .rgba import over
-from .stills import describe, hold, match_matte
+from .matching import describe, hold, match_matte
 from .video.frames import check_frames, hold_last, resize
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .errors import FrameError
 from .rgba import premultiply, unpremultiply
-from .stills import match_matte
+from .matching import match_matte
 
 _SIGMAS = 3  # a Gaussian's reach
 

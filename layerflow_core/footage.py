@@ -16,7 +16,7 @@ from .layout import ALPHA, BLENDED, FOREGROUND, Layout
 from .model.loading import LayerFlowModel
 from .pipeline import Host, Observer, Run, check_run, layout_for, make_layers
 from .rgba import from_grey, over_grey
-from .stills import hold_stills, match_matte
+from .matching import hold_stills, match_matte
 from .video.frames import Fit, Windows, check_frames, first_frames, pick_frames, spread_frames
 
 # (frames there are, frames wanted) -> frame numbers; "exact" takes them as they are and refuses any other count

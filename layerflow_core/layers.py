@@ -15,7 +15,7 @@ from torch import Tensor
 from .errors import FrameError
 from .layout import BACKGROUND, BLENDED, FOREGROUND, Layout
 from .rgba import over
-from .stills import hold, match_matte
+from .matching import hold, match_matte
 
 _log = logging.getLogger(__name__)
 

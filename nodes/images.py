@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..layerflow_core.errors import FrameError
 from ..layerflow_core.layers import LayerVideo
-from ..layerflow_core.stills import match_matte
+from ..layerflow_core.matching import match_matte
 
 ALPHA_MEANINGS = ("alpha (1 = opaque)", "transparency (1 = transparent)")
 LAYERS = "LAYERFLOW_LAYERS"

@@ -1,4 +1,4 @@
-"""One picture stands for all frames, and one mask, wherever layers meet.
+"""Layers that meet: one picture stands for all frames, and one mask.
 
 A still is held by a view of it (``Tensor.expand``): nothing is copied until something must be written.
 
