@@ -13,7 +13,8 @@ from torch import Tensor
 
 from .errors import FrameError
 from .rgba import over
-from .video.frames import check_frames, check_matte, hold_last, resize
+from .matching import describe, hold, match_matte
+from .video.frames import check_frames, hold_last, resize
 
 
 def _loop(frames: Tensor, count: int) -> Tensor:
@@ -37,7 +38,7 @@ class Placement:
         resize: ``error`` refuses other sizes, ``foreground`` / ``background`` resizes that one to the other's size,
             ``place`` keeps both and lays the foreground at (x, y) from the top left.
         length: ``error`` refuses other frame counts, ``hold`` repeats the shorter one's last frame, ``loop`` starts
-            it again, ``trim`` cuts the longer one. A background of one frame is a still and always held.
+            it again, ``trim`` cuts the longer one. One frame is a still and always held.
 
     Raises:
         FrameError: a value is unknown or out of range.
@@ -62,7 +63,7 @@ def composite_over(foreground: Tensor, alpha: Tensor, background: Tensor, placem
     """Foreground over background, float32, exact to rounding where nothing is resized.
 
     Args:
-        foreground: [N, 3, H, W]; alpha: [N, 1, H, W]; background: [M, 3, H', W'].
+        foreground: [N, 3, H, W]; alpha: [N, 1, H, W]; background: [M, 3, H', W']. Each may be a still of one frame.
 
     Returns:
         [frames, 3, height, width] of the background's size.
@@ -72,41 +73,42 @@ def composite_over(foreground: Tensor, alpha: Tensor, background: Tensor, placem
     """
     for pixels, name, channels in ((foreground, "foreground", 3), (alpha, "alpha", 1), (background, "background", 3)):
         check_frames(pixels, name, channels, fewest=1)
-    check_matte(foreground, alpha)
+    foreground, alpha = match_matte(foreground, alpha)
     foreground, alpha, background = _match_length(foreground, alpha, background, placement.length)
     foreground, alpha, background = _match_size(foreground, alpha, background, placement)
     return over(foreground, alpha, background, placement.opacity, placement.premultiplied)
 
 
 def add_residual(composite: Tensor, residual: Tensor, scale: float = 1.0) -> Tensor:
-    """A composite [N, 3, H, W] with what its layers do not explain, [N, 3, H, W] of -1..1; raises FrameError where they do not fit."""
+    """A composite [N, 3, H, W] with what its layers do not explain, [N, 3, H, W] of -1..1.
+
+    Either may be a still; raises FrameError where they do not fit.
+    """
+    count = max(len(composite), len(residual))
+    composite = hold(composite, count)
+    residual = hold(residual, count)
     if residual.shape != composite.shape:
-        raise FrameError(f"residual of {_shape(residual)} and composite of {_shape(composite)} met, expected equal frames, height and width")
+        raise FrameError(f"residual of {describe(residual)} and composite of {describe(composite)} met, expected equal frames, height and width")
     return composite + residual * scale
 
 
-def _shape(pixels: Tensor) -> str:
-    return f"{pixels.shape[0]} frames of {pixels.shape[3]} x {pixels.shape[2]}"
-
-
 def _match_length(foreground: Tensor, alpha: Tensor, background: Tensor, rule: str) -> tuple[Tensor, Tensor, Tensor]:
-    if len(background) == 1:
-        background = background.expand(len(foreground), -1, -1, -1)
-    if len(foreground) == len(background):
-        return foreground, alpha, background
+    if len(foreground) == len(background) or 1 in (len(foreground), len(background)):
+        return foreground, alpha, background  # a still is held by broadcasting
     if rule == "error":
         raise FrameError(f"foreground of {len(foreground)} and background of {len(background)} frames met: choose hold, loop or trim")
     if rule == "trim":
         count = min(len(foreground), len(background))
         return foreground[:count], alpha[:count], background[:count]
-    count, lengthen = max(len(foreground), len(background)), _LENGTHEN[rule]
+    count = max(len(foreground), len(background))
+    lengthen = _LENGTHEN[rule]
     return lengthen(foreground, count), lengthen(alpha, count), lengthen(background, count)
 
 
 def _match_size(foreground: Tensor, alpha: Tensor, background: Tensor, placement: Placement) -> tuple[Tensor, Tensor, Tensor]:
     if foreground.shape[2:] != background.shape[2:]:
         if placement.resize == "error":
-            raise FrameError(f"foreground of {_shape(foreground)} and background of {_shape(background)} met: choose which one is resized, or place")
+            raise FrameError(f"foreground of {describe(foreground)} and background of {describe(background)} met: choose which one is resized, or place")
         if placement.resize == "background":
             background = resize(background, *foreground.shape[2:])
         if placement.resize == "foreground":

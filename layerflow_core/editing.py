@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .errors import FrameError
 from .rgba import premultiply, unpremultiply
-from .video.frames import check_matte
+from .matching import match_matte
 
 _SIGMAS = 3  # a Gaussian's reach
 
@@ -94,7 +94,7 @@ def _shift_whole(pixels: Tensor, distance: int, axis: int) -> Tensor:
 
 def transform_layer(colour: Tensor, alpha: Tensor, move: Transform) -> tuple[Tensor, Tensor]:
     """Move a straight layer [N, 3, H, W] with its alpha [N, 1, H, W]; raises FrameError if they do not fit."""
-    check_matte(colour, alpha)
+    colour, alpha = match_matte(colour, alpha)
     if move.changes_nothing:
         return colour, alpha
     both = transform(torch.cat([premultiply(colour, alpha), alpha], 1), move)
@@ -189,7 +189,7 @@ class Refinement:
 
 def refine(colour: Tensor, alpha: Tensor, how: Refinement) -> tuple[Tensor, Tensor]:
     """Refine a straight layer [N, 3, H, W] with its alpha [N, 1, H, W]; raises FrameError if they do not fit."""
-    check_matte(colour, alpha)
+    colour, alpha = match_matte(colour, alpha)
     seen = alpha
     if (how.low, how.high) != (0, 1):
         alpha = ((alpha - how.low) / (how.high - how.low)).clamp(0, 1)

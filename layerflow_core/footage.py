@@ -16,7 +16,8 @@ from .layout import ALPHA, BLENDED, FOREGROUND, Layout
 from .model.loading import LayerFlowModel
 from .pipeline import Host, Observer, Run, check_run, layout_for, make_layers
 from .rgba import from_grey, over_grey
-from .video.frames import Fit, Windows, check_frames, check_matte, first_frames, pick_frames, spread_frames
+from .matching import hold_stills, match_matte
+from .video.frames import Fit, Windows, check_frames, first_frames, pick_frames, spread_frames
 
 # (frames there are, frames wanted) -> frame numbers; "exact" takes them as they are and refuses any other count
 TIMINGS: Mapping[str, Callable[[int, int], list[int]]] = {
@@ -94,8 +95,8 @@ def as_given(layout: Layout, name: str, colour: Tensor, alpha: Tensor | None) ->
     """A layer that is given, as the clips that a layout has for it.
 
     Args:
-        colour: [N, 3, H, W]; alpha: [N, 1, H, W] of a foreground. Where the layout has no alpha clip, the foreground
-            is shown to the model as it was trained: over mid grey.
+        colour: [N, 3, H, W]; alpha: [N, 1, H, W] of a foreground; either may be a still. Where the layout has no alpha
+            clip, the foreground is shown to the model as it was trained: over mid grey.
 
     Raises:
         FrameError: the layout wants an alpha and there is none, or it does not fit the colour.
@@ -105,7 +106,7 @@ def as_given(layout: Layout, name: str, colour: Tensor, alpha: Tensor | None) ->
         return {name: colour}
     if alpha is None:
         raise FrameError(f"the given {name!r} has no alpha, layout {layout.name!r} expects one: give its matte too, or colour with an alpha channel")
-    check_matte(colour, alpha)
+    colour, alpha = match_matte(colour, alpha)
     return {name: colour, matte.name: alpha} if matte else {name: 0.5 + 0.5 * over_grey(colour, alpha)}
 
 
@@ -113,10 +114,10 @@ def fit_given(model: LayerFlowModel, layers: Mapping[str, Tensor], fit: str = "c
     """Bring given layers to the model's size and length.
 
     Args:
-        layers: by layer name, [N, 3, H, W] or alpha [N, 1, H, W]; all of one size and length.
+        layers: by layer name, [N, 3, H, W] or alpha [N, 1, H, W]; all of one size and length, or stills.
         timing: row of ``TIMINGS``: ``first`` takes the first frames and holds the last of a short video, ``spread``
             picks evenly over all of it, ``official`` is the official data reader's choice (the first frame twice),
-            ``exact`` refuses any other length.
+            ``exact`` refuses any other length. A still is held, whatever the timing.
 
     Raises:
         FrameError: layers of different size or length, or a length that ``exact`` does not allow.
@@ -124,9 +125,10 @@ def fit_given(model: LayerFlowModel, layers: Mapping[str, Tensor], fit: str = "c
     if timing not in TIMINGS:
         raise FrameError(f"unknown timing {timing!r} met, expected one of {', '.join(TIMINGS)}")
     layout = layout_for(model, layers)
-    shapes = {name: (p.shape[0], *p.shape[2:]) for name, p in layers.items()}
     for name, pixels in layers.items():
-        check_frames(pixels, name, channels=1 if layout.clip(name).kind == ALPHA else 3)
+        check_frames(pixels, name, channels=1 if layout.clip(name).kind == ALPHA else 3, fewest=1)
+    layers = hold_stills(layers)
+    shapes = {name: (p.shape[0], *p.shape[2:]) for name, p in layers.items()}
     if len(set(shapes.values())) > 1:
         raise FrameError(f"given layers of different frames, height, width met: {shapes}; expected all alike")
     wanted = layout.clip_pixel_frames
@@ -134,6 +136,8 @@ def fit_given(model: LayerFlowModel, layers: Mapping[str, Tensor], fit: str = "c
 
 
 def _fit_length(pixels: Tensor, wanted: int, timing: str, name: str) -> Tensor:
+    if len(pixels) == 1:
+        return pixels.expand(wanted, -1, -1, -1)
     if timing == "exact" and len(pixels) != wanted:
         raise FrameError(f"given layer {name!r} has {len(pixels)} frames, expected exactly {wanted}")
     return pixels[TIMINGS[timing](len(pixels), wanted)]

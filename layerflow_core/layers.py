@@ -5,6 +5,7 @@ Legend: N frames, H height, W width; 0..1, straight colour, alpha 1 = opaque, fl
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -14,6 +15,9 @@ from torch import Tensor
 from .errors import FrameError
 from .layout import BACKGROUND, BLENDED, FOREGROUND, Layout
 from .rgba import over
+from .matching import hold, match_matte
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,13 @@ class Foreground:
     def opacity(self) -> Tensor:
         """Alpha, opaque where the checkpoint made none."""
         return torch.ones_like(self.colour[:, :1]) if self.alpha is None else self.alpha
+
+    def held(self, count: int) -> Foreground:
+        """The same layer, a still shown for ``count`` frames; raises FrameError if its alpha does not fit."""
+        if self.alpha is None:
+            return replace(self, colour=hold(self.colour, count))
+        colour, alpha = match_matte(self.colour, self.alpha, self.name)
+        return replace(self, colour=hold(colour, count), alpha=hold(alpha, count))
 
 
 @dataclass(frozen=True)
@@ -67,17 +78,53 @@ class LayerVideo:
     def recompose(self) -> Tensor:
         """All foregrounds over the background, [N, 3, H, W]; raises FrameError without a background."""
         if self.background is None:
-            raise FrameError("these layers have no background to recompose over")
-        canvas = self.background
+            raise FrameError(
+                "these layers have no background to recompose over, expected one: "
+                "give it to JoinLayers, or take 'blended', which is over black without one"
+            )
+        return self._stack_over(self.background)
+
+    def scene(self) -> Tensor:
+        """The whole scene, [N, 3, H, W]: as it was made or given, else recomposed.
+
+        Where nothing lies behind, it is the foregrounds over black, and a warning says so.
+        """
+        if self.blended is not None:
+            return self.blended
+        if self.background is not None:
+            return self.recompose()
+        _log.warning("these layers have no background: 'blended' is the foregrounds over black, 'background' is black")
+        return self._stack_over(torch.zeros_like(self.foreground[:1, :, :1, :1]))
+
+    def _stack_over(self, canvas: Tensor) -> Tensor:
         for layer in self.foregrounds:
             canvas = over(layer.colour, layer.opacity, canvas)
         return canvas
 
     def with_residual(self) -> LayerVideo:
         """The same layers, and blended minus recomposition in float; raises FrameError without background or blended."""
-        if self.blended is None:
-            raise FrameError("these layers have no blended scene, expected one: a residual is what it has beyond the other layers")
+        clips = {"background": self.background, "blended scene": self.blended}
+        absent = [name for name, clip in clips.items() if clip is None]
+        if absent:
+            raise FrameError(
+                f"these layers have no {' and no '.join(absent)}, expected both: a residual is what the blended scene has "
+                "beyond foregrounds over background. Give them to JoinLayers, or load a saved set that has them"
+            )
         return replace(self, residual=self.blended - self.recompose())
+
+    def held(self) -> LayerVideo:
+        """The same layers, every still among them shown for as long as the longest lasts: views, not copies.
+
+        Raises:
+            FrameError: an alpha that does not fit its colour.
+        """
+        opaque = {BACKGROUND: self.background, BLENDED: self.blended, "residual": self.residual}
+        opaque = {name: clip for name, clip in opaque.items() if clip is not None}
+        mattes = [layer.alpha for layer in self.foregrounds if layer.alpha is not None]
+        clips = [*opaque.values(), *mattes, *(layer.colour for layer in self.foregrounds)]
+        count = max(map(len, clips), default=1)
+        foregrounds = tuple(layer.held(count) for layer in self.foregrounds)
+        return replace(self, foregrounds=foregrounds, **{name: hold(clip, count) for name, clip in opaque.items()})
 
     def clips(self) -> dict[str, Tensor]:
         """Every picture layer by name, for saving and showing; alpha under ``{foreground}.alpha``."""

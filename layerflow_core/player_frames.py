@@ -33,6 +33,7 @@ def write_player_frames(folder: Path, layers: LayerVideo, longest: int) -> dict[
     Raises:
         FrameError: layers of different length or size.
     """
+    layers = layers.held()
     check_layers(layers)
     rows, described = _rows(layers)
     height, width = _size(layers, longest)

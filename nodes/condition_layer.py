@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..layerflow_core.footage import TIMINGS, as_given
 from ..layerflow_core.layout import BACKGROUND, FOREGROUND, Layout
-from ..layerflow_core.video.frames import FITS, check_frames, check_matte
+from ..layerflow_core.video.frames import FITS, check_frames
 from .host import CATEGORY
 from .images import ALPHA_MEANINGS, to_layer
 
@@ -48,18 +48,16 @@ class ConditionLayer:
     def INPUT_TYPES(cls) -> dict:
         return {
             "required": {
-                "images": ("IMAGE", {"tooltip": "The layer's colour, straight. Any size; two frames or more."}),
+                "images": ("IMAGE", {"tooltip": "The layer's colour, straight. Any size and length; one picture is held for all frames."}),
                 "layer": ((FOREGROUND, BACKGROUND), {"tooltip": "Which layer this is."}),
                 "alpha_is": (ALPHA_MEANINGS, {"default": ALPHA_MEANINGS[0], "tooltip": "What 1 means in the MASK at 'alpha'. LayerFlow's 'alpha' outputs: opaque. LoadImage and SplitImageWithAlpha: transparent."}),
                 "fit": (FITS, {"default": "cover", "tooltip": "cover: fill the frame and cut the sides, as the official code does. pad: keep all of it. stretch: ignore the aspect."}),
                 "timing": (list(TIMINGS), {"default": "first", "tooltip": "first: the first frames, the last one held if there are too few. spread: evenly over the whole video. official: the first frame twice, as the official code reads clips. exact: refuse another length."}),
             },
-            "optional": {"alpha": ("MASK", {"tooltip": "Alpha of a foreground. Not needed if 'images' has four channels."})},
+            "optional": {"alpha": ("MASK", {"tooltip": "Alpha of a foreground; one mask serves all frames. Not needed if 'images' has four channels."})},
         }  # fmt: skip
 
     def give(self, images, layer, alpha_is, fit, timing, alpha=None) -> tuple:
-        colour, matte = to_layer(images, alpha, alpha_is)
-        check_frames(colour, layer)
-        if layer == FOREGROUND and matte is not None:
-            check_matte(colour, matte)
+        colour, matte = to_layer(images, alpha if layer == FOREGROUND else None, alpha_is, layer)
+        check_frames(colour, layer, fewest=1)
         return (Given(layer, colour, matte, fit, timing),)

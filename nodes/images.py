@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..layerflow_core.errors import FrameError
 from ..layerflow_core.layers import LayerVideo
+from ..layerflow_core.matching import match_matte
 
 ALPHA_MEANINGS = ("alpha (1 = opaque)", "transparency (1 = transparent)")
 LAYERS = "LAYERFLOW_LAYERS"
@@ -20,8 +21,8 @@ LAYER_NAMES = ("foreground", "alpha", "background", "blended", "foreground_rgba"
 LAYER_TOOLTIPS = (
     "Colour of the foreground, straight (not multiplied by alpha).",
     "Alpha of the foreground, 1 = opaque. For CompositeRGBA, ConditionLayer, ImageCompositeMasked and MaskToImage. NOT for JoinImageWithAlpha: that wants 'transparency'.",
-    "The background without the foreground.",
-    "The whole scene as the model made it, or as it was given.",
+    "The background without the foreground; black where nothing lies behind.",
+    "The whole scene as the model made it, or as it was given; the foregrounds over black where nothing lies behind.",
     "Foreground with straight alpha as a fourth channel: for SaveImage, SaveAnimatedWEBP, SaveAnimatedPNG and PreviewImage.",
     "1 - alpha, the polarity that JoinImageWithAlpha, PorterDuffImageComposite and LoadImage's MASK have.",
     "Frames a second.",
@@ -53,9 +54,17 @@ def to_alpha(mask: Tensor, meaning: str = ALPHA_MEANINGS[0]) -> Tensor:
 
 
 def to_layer(image: Tensor, mask: Tensor | None, meaning: str, name: str = "images") -> tuple[Tensor, Tensor | None]:
-    """IMAGE and MASK to colour and alpha; a MASK goes before the picture's own fourth channel, None where there is neither."""
+    """IMAGE and MASK to colour and alpha, equally long: one picture, or one mask, stands for all frames.
+
+    A MASK goes before the picture's own fourth channel; alpha is None where there is neither.
+
+    Raises:
+        FrameError: no IMAGE or MASK batch, or they do not fit each other.
+    """
     colour, own = to_frames(image, name)
-    return colour, own if mask is None else to_alpha(mask, meaning)
+    if mask is None:
+        return colour, own
+    return match_matte(colour, to_alpha(mask, meaning), name)
 
 
 def number(default: float, least: float, most: float, step: float, tooltip: str) -> tuple:
@@ -69,9 +78,9 @@ def to_image(frames: Tensor) -> Tensor:
 
 
 def to_outputs(layers: LayerVideo) -> tuple:
-    """The outputs that every node which makes layers has, see ``LAYER_NAMES``."""
+    """The outputs that every node which makes layers has, see ``LAYER_NAMES``; black where nothing lies behind."""
+    layers = layers.held()
     alpha = layers.alpha
     rgba = torch.cat([layers.foreground, alpha], 1)
     background = layers.background if layers.background is not None else torch.zeros_like(layers.foreground)
-    blended = layers.blended if layers.blended is not None else layers.recompose()
-    return (to_image(layers.foreground), alpha[:, 0], to_image(background), to_image(blended), to_image(rgba), 1 - alpha[:, 0], float(layers.fps))
+    return (to_image(layers.foreground), alpha[:, 0].contiguous(), to_image(background), to_image(layers.scene()), to_image(rgba), 1 - alpha[:, 0], float(layers.fps))

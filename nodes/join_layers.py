@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import replace
 
 from ..layerflow_core.errors import FrameError
-from ..layerflow_core.layer_files.record import check_layers
+from ..layerflow_core.layer_files.record import RESERVED, check_layers
 from ..layerflow_core.layers import Foreground, LayerVideo
 from ..layerflow_core.layout import BACKGROUND, BLENDED, FOREGROUND
+from ..layerflow_core.names import check_name
+from ..layerflow_core.matching import match_matte
 from .host import CATEGORY
 from .images import ALPHA_MEANINGS, LAYERS, LAYERS_TOOLTIP, to_alpha, to_frames
 
@@ -24,15 +27,15 @@ class JoinLayers:
     def INPUT_TYPES(cls) -> dict:
         return {
             "required": {
-                "name": ("STRING", {"default": FOREGROUND, "tooltip": "Of the foreground; file names are made of it."}),
+                "name": ("STRING", {"default": FOREGROUND, "tooltip": "Of the foreground; files are named after it, so no slashes and the like."}),
                 "alpha_is": (ALPHA_MEANINGS, {"default": ALPHA_MEANINGS[0], "tooltip": "What 1 means in the MASK at 'alpha'."}),
                 "fps": ("FLOAT", {"default": 8.0, "min": 0.1, "max": 240.0, "step": 0.001, "tooltip": "Frames a second; a VIDEO's and 'below' say it themselves."}),
             },
             "optional": {
                 "foreground": ("IMAGE", {"tooltip": "Colour, straight; a fourth channel is its alpha."}),
-                "alpha": ("MASK", {"tooltip": "Alpha of the foreground."}),
+                "alpha": ("MASK", {"tooltip": "Alpha of the foreground; one mask serves all frames."}),
                 "video": ("VIDEO", {"tooltip": "Instead of 'foreground': a video, with its alpha where ComfyUI reads one."}),
-                "background": ("IMAGE", {"tooltip": "The scene without the foreground."}),
+                "background": ("IMAGE", {"tooltip": "The scene without the foreground; one picture serves all frames. Without it the foreground lies over nothing."}),
                 "blended": ("IMAGE", {"tooltip": "The whole scene."}),
                 "below": (LAYERS, {"tooltip": "Layers that the foreground is laid on."}),
             },
@@ -41,13 +44,14 @@ class JoinLayers:
     def join(self, name, alpha_is, fps, foreground=None, alpha=None, video=None, background=None, blended=None, below=None) -> tuple:
         colour, matte, rate = _read_foreground(foreground, video)
         if alpha is not None:
-            matte = to_alpha(alpha, alpha_is)
-        layer = Foreground(_unused(name.strip() or FOREGROUND, below), colour, matte)
+            colour, matte = match_matte(colour, to_alpha(alpha, alpha_is), FOREGROUND)
+        layer = Foreground(_name_layer(name, below), colour, matte)
         layers = below or LayerVideo((), None, None, rate or fps)
         layers = replace(layers, foregrounds=(*layers.foregrounds, layer), residual=None)
         for kind, image in ((BACKGROUND, background), (BLENDED, blended)):
             if image is not None:
                 layers = replace(layers, **{kind: to_frames(image, kind)[0]})
+        layers = layers.held()
         check_layers(layers)
         return (layers,)
 
@@ -66,9 +70,15 @@ def _read_foreground(foreground, video):
     return colour, own, float(components.frame_rate)
 
 
-def _unused(name: str, below: LayerVideo | None) -> str:
-    taken = {BACKGROUND, BLENDED, "residual", *(layer.name for layer in (below.foregrounds if below else ()))}
-    number, wanted = 2, name
-    while wanted in taken:
-        wanted, number = f"{name}{number}", number + 1
-    return wanted
+def _name_layer(name: str, below: LayerVideo | None) -> str:
+    """The typed name, with a number where another layer has it; raises FrameError for one that no file could have."""
+    typed = unicodedata.normalize("NFC", name.strip())  # macOS types some letters in two parts
+    wanted = check_name(typed or FOREGROUND, "name", FrameError)
+    others = below.foregrounds if below else ()
+    taken = {text.casefold() for text in (*RESERVED, *(layer.name for layer in others))}
+    candidate = wanted
+    number = 2
+    while candidate.casefold() in taken:
+        candidate = f"{wanted}{number}"
+        number += 1
+    return candidate

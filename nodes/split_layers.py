@@ -24,7 +24,7 @@ class SplitLayers:
     OUTPUT_TOOLTIPS = (
         *LAYER_TOOLTIPS,
         "What the blended scene has beyond its layers; black where nobody made it.",
-        "The blended scene as a VIDEO; the recomposition where there is none.",
+        "The blended scene as a VIDEO; the recomposition where there is none, over black where nothing lies behind.",
         "One frame as a LAYERS document, for ComfyUI's Add Layer and Create Layered Image (0.33 and newer).",
     )
     FUNCTION = "split"
@@ -40,6 +40,7 @@ class SplitLayers:
         }
 
     def split(self, layers, foreground: int, frame: int) -> tuple:
+        layers = layers.held()
         if foreground > len(layers.foregrounds):
             raise FrameError(f"foreground {foreground} met, these layers have {len(layers.foregrounds)}")
         if frame >= len(layers.foreground):
@@ -53,8 +54,7 @@ def _to_video(layers: LayerVideo):
     from comfy_api.input_impl import VideoFromComponents
     from comfy_api.util import VideoComponents
 
-    frames = layers.blended if layers.blended is not None else (layers.recompose() if layers.background is not None else layers.foreground)
-    return VideoFromComponents(VideoComponents(images=to_image(frames), frame_rate=exact_rate(layers.fps)))
+    return VideoFromComponents(VideoComponents(images=to_image(layers.scene()), frame_rate=exact_rate(layers.fps)))
 
 
 def _to_document(layers: LayerVideo, frame: int) -> dict:

@@ -122,7 +122,6 @@ def test_same_inputs_same_bits(call, model, clip):
 
 @pytest.mark.parametrize("name, inputs, message", [
     ("ConditionLayer", {"images": torch.rand(16, 64, 96, 3), "layer": "foreground", "alpha": torch.rand(8, 64, 96)}, "16 frames of 96 x 64.*8 frames of 96 x 64"),
-    ("ConditionLayer", {"images": torch.rand(1, 64, 96, 3), "layer": "background"}, "1 frames"),
     ("ConditionLayer", {"images": torch.rand(4, 64, 96, 2), "layer": "background"}, "IMAGE batch"),
     ("ConditionLayer", {"images": torch.rand(4, 8, 8, 3), "layer": "foreground", "alpha": torch.rand(4, 1, 8, 8)}, "MASK batch"),
     ("CompositeRGBA", {"foreground": torch.rand(2, 4, 4, 3), "background": torch.rand(2, 4, 4, 3)}, "no alpha"),
