@@ -69,6 +69,8 @@ class ModelConfig:
         sampler_given: by the name of a clip, those that are otherwise when it is given: what is copied needs less guidance
             than what is made up.
         preview: [latent_channels + 1][3], a linear map (last row: offset) from a latent to 0..1 RGB; None: no map known.
+        reconstruction_limit: mean absolute error (0..1) that the VAE has at most on footage of the kind this checkpoint
+            was trained on; worse footage brings a warning. None: any footage, nothing is measured.
     """
 
     layout: Layout
@@ -81,6 +83,7 @@ class ModelConfig:
     sampler: Mapping[str, Any] = field(default_factory=dict)
     sampler_given: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     preview: tuple[tuple[float, ...], ...] | None = None
+    reconstruction_limit: float | None = None
 
     @property
     def text_length(self) -> int:
