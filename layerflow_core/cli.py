@@ -135,7 +135,7 @@ def condition(options: argparse.Namespace) -> None:
     footage = read_with_matte(options.video, options.alpha, _pick(options))
     model, host = _load(options)
     layers = as_given(model.config.layout, options.layer, footage.colour, footage.alpha)
-    given = fit_given(model, layers, options.fit, options.timing)
+    given = fit_given(model, layers, options.fit, options.timing, host)
     run = Run(_prompts(options), given, _settings(options, model, *given), options.seed)
     _finish(host, options.out, make_layers(model, run, host), run_record(model, run, f"condition on {options.layer}"), footage.fps)
 

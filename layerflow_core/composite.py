@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from .errors import FrameError
-from .rgba import over
 from .matching import describe, hold, match_matte
+from .rgba import over
 from .video.frames import check_frames, hold_last, resize
 
 

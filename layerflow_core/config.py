@@ -104,6 +104,8 @@ class ModelConfig:
         sampler_given: by the name of a clip, those that are otherwise when it is given: what is copied needs less guidance
             than what is made up.
         preview: [latent_channels + 1][3], a linear map (last row: offset) from a latent to 0..1 RGB; None: no map known.
+        reconstruction_limit: mean absolute error (0..1) that the VAE has at most on footage of the kind this checkpoint
+            was trained on; worse footage brings a warning. None: any footage, nothing is measured.
     """
 
     __pydantic_config__ = STRICT
@@ -118,6 +120,7 @@ class ModelConfig:
     sampler: SamplerFields = field(default_factory=dict)
     sampler_given: Annotated[Mapping[Name, SamplerFields], Len(0, 64)] = field(default_factory=dict)
     preview: tuple[_Colour, ...] | None = None
+    reconstruction_limit: Annotated[float, Interval(ge=0, le=1)] | None = None
 
     @property
     def text_length(self) -> int:

@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .errors import FrameError
-from .rgba import premultiply, unpremultiply
 from .matching import match_matte
+from .rgba import premultiply, unpremultiply
 
 _SIGMAS = 3  # a Gaussian's reach
 

@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from .errors import FrameError
+from .familiarity import warn_of_footage
 from .layers import LayerVideo
-from .layout import ALPHA, BLENDED, FOREGROUND, Layout
+from .layout import ALPHA, BLENDED, FOREGROUND, PIXELS_PER_LATENT, Layout
+from .matching import hold_stills, match_matte
 from .model.loading import LayerFlowModel
 from .pipeline import Host, Observer, Run, check_run, layout_for, make_layers
 from .rgba import from_grey, over_grey
-from .matching import hold_stills, match_matte
 from .video.frames import Fit, Windows, check_frames, first_frames, pick_frames, spread_frames
 
 # (frames there are, frames wanted) -> frame numbers; "exact" takes them as they are and refuses any other count
@@ -55,11 +56,19 @@ def decompose(model: LayerFlowModel, frames: Tensor, run: Run, fps: float | None
     pieces = [replace(run, given={BLENDED: size.apply(piece)}, window=number) for number, piece in enumerate(windows.cut(frames))]
     for piece in pieces:
         check_run(model, piece)
+    if host.team.is_first:
+        warn_of_footage(model, layout, {BLENDED: size.apply(_middle_of(frames))}, host.devices)
     hosts = (replace(host, observer=WindowObserver(host.observer, number, len(pieces))) for number in range(len(pieces)))
     made = [make_layers(model, piece, one) for piece, one in zip(pieces, hosts)]
     merged = _resample(made, windows.merge if len(made) > 1 else lambda parts: parts[0][: len(frames)])
     restored = _resample([merged], lambda parts: size.undo(parts[0])) if size.met != (size.height, size.width) else merged
     return replace(restored, blended=frames, fps=fps or model.config.fps)
+
+
+def _middle_of(frames: Tensor) -> Tensor:
+    """As many frames as one latent frame stands for: long footage need not be fitted twice."""
+    start = max(0, (len(frames) - PIXELS_PER_LATENT) // 2)
+    return frames[start : start + PIXELS_PER_LATENT]
 
 
 def _resample(videos: list[LayerVideo], change: Callable[[list[Tensor]], Tensor]) -> LayerVideo:
@@ -110,8 +119,9 @@ def as_given(layout: Layout, name: str, colour: Tensor, alpha: Tensor | None) ->
     return {name: colour, matte.name: alpha} if matte else {name: 0.5 + 0.5 * over_grey(colour, alpha)}
 
 
-def fit_given(model: LayerFlowModel, layers: Mapping[str, Tensor], fit: str = "cover", timing: str = "first") -> dict[str, Tensor]:
-    """Bring given layers to the model's size and length.
+def fit_given(model: LayerFlowModel, layers: Mapping[str, Tensor], fit: str = "cover", timing: str = "first",
+              host: Host = Host()) -> dict[str, Tensor]:  # fmt: skip
+    """Bring given layers to the model's size and length; warns of footage that the model cannot know.
 
     Args:
         layers: by layer name, [N, 3, H, W] or alpha [N, 1, H, W]; all of one size and length, or stills.
@@ -132,7 +142,10 @@ def fit_given(model: LayerFlowModel, layers: Mapping[str, Tensor], fit: str = "c
     if len(set(shapes.values())) > 1:
         raise FrameError(f"given layers of different frames, height, width met: {shapes}; expected all alike")
     wanted = layout.clip_pixel_frames
-    return {name: _fit_size(_fit_length(pixels, wanted, timing, name), model, fit) for name, pixels in layers.items()}
+    fitted = {name: _fit_size(_fit_length(pixels, wanted, timing, name), model, fit) for name, pixels in layers.items()}
+    if host.team.is_first:
+        warn_of_footage(model, layout, fitted, host.devices)
+    return fitted
 
 
 def _fit_length(pixels: Tensor, wanted: int, timing: str, name: str) -> Tensor:

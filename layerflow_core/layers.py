@@ -14,8 +14,8 @@ from torch import Tensor
 
 from .errors import FrameError
 from .layout import BACKGROUND, BLENDED, FOREGROUND, Layout
-from .rgba import over
 from .matching import hold, match_matte
+from .rgba import over
 
 _log = logging.getLogger(__name__)
 

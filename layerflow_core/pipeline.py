@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .devices import Devices, StayDevices
 from .errors import CheckpointError, FrameError, LayoutError, SamplingError
+from .familiarity import warn_of_prompts
 from .latent_store import LatentStore, name_run
 from .layers import LayerVideo, assemble_layers
 from .layout import ALPHA, BACKGROUND, BLENDED, FOREGROUND, Layout
@@ -126,6 +127,8 @@ def make_layers(model: LayerFlowModel, run: Run, host: Host = Host()) -> LayerVi
         raise SamplingError("a step cache met on several processes, which may not agree on what to skip: switch one of the two off")
     vae, devices, noise = model.require_vae(), host.devices, NoiseSource(run.seed, run.window)
     model.require_text()
+    if host.team.is_first and run.window == 0:  # once for all windows of a long video
+        warn_of_prompts(model, layout, run.prompts)
 
     host.observer.stage("encode")
     given = None
@@ -228,8 +231,6 @@ def _sample(model: LayerFlowModel, layout: Layout, run: Run, given: Tensor | Non
 
 
 def _encode_prompts(text: TextEncoder, layout: Layout, run: Run, host: Host) -> Tensor:
-    for name, count in text.too_long(run.prompts, layout).items():
-        _log.warning("the prompt for %s has %d tokens, the model reads %d: the rest is cut; shorten it", name, count, text.tokens)
     if text.knows(run.prompts, layout):
         return text.encode_layers(run.prompts, layout)
     with for_text(host.devices, text) as place:

@@ -9,8 +9,8 @@ from ..layerflow_core.errors import FrameError
 from ..layerflow_core.layer_files.record import RESERVED, check_layers
 from ..layerflow_core.layers import Foreground, LayerVideo
 from ..layerflow_core.layout import BACKGROUND, BLENDED, FOREGROUND
-from ..layerflow_core.names import check_name
 from ..layerflow_core.matching import match_matte
+from ..layerflow_core.names import check_name
 from .host import CATEGORY
 from .images import ALPHA_MEANINGS, LAYERS, LAYERS_TOOLTIP, to_alpha, to_frames
 

@@ -30,7 +30,10 @@ class LayerSampler:
         }
 
     def sample(self, model, prompts, seed, steps, guidance, scale, solver, given=None, node_id=None) -> tuple:
-        layers = {} if given is None else fit_given(model, given.layers_for(model.config.layout), given.fit, given.timing)
+        host = comfy_host(node_id)
+        layers = {}
+        if given is not None:
+            layers = fit_given(model, given.layers_for(model.config.layout), given.fit, given.timing, host)
         run = Run(prompts, layers, read_settings(model, layers, steps, guidance, scale, solver), seed)
-        made = make_layers(model, run, comfy_host(node_id))
+        made = make_layers(model, run, host)
         return (*to_outputs(made), made)

@@ -15,16 +15,19 @@ from ..model.checkpoint import TOKENIZER_KEY, Checkpoint, encode_bytes, write_ch
 from ..model.loading import network_tensors
 from .captions import tokenizer_json
 from .curriculum import CURRICULA
+from .evaluation import STEPS
 from .latents import LatentSet
 from .scene_trainee import SceneTrainee, network_config
 from .vae_training import VAE, VAE_CONFIG, build_vae, model_clips
 from .workers import final_weights
 from .world import FPS, FRAMES, draw_scenes, render
 
-SAMPLER = {"steps": 12, "guidance": "constant", "scale": 3.0, "solver": "dpmpp_2m"}
+SAMPLER = {"steps": STEPS, "guidance": "constant", "scale": 3.0, "solver": "dpmpp_2m"}
 SAMPLER_GIVEN = {BLENDED: {"scale": 1.0}}  # a video to be taken apart says more than words do
 CLIP_FRAMES = FRAMES // PIXELS_PER_LATENT  # latent ones
 _PREVIEW_SCENES = 24
+# Its own world: 0.04 at most; camera footage: 0.06 and more (benchmarks/reconstruction.py).
+RECONSTRUCTION_LIMIT = 0.05
 
 
 def export(folder: Path, target: Path, curriculum: str) -> None:
@@ -38,7 +41,7 @@ def export(folder: Path, target: Path, curriculum: str) -> None:
     vae.load_state_dict(torch.load(final_weights(folder, VAE), weights_only=True))
     vae_config = {**VAE_CONFIG, "latents_mean": data.mean.tolist(), "latents_std": data.std.tolist()}
     config = replace(trainee.network.config, vae=vae_config, fps=float(FPS), sampler=SAMPLER, sampler_given=SAMPLER_GIVEN)
-    config = replace(config, preview=fit_preview(vae, config))
+    config = replace(config, preview=fit_preview(vae, config), reconstruction_limit=RECONSTRUCTION_LIMIT)
     tensors = {f"network.{k}": v for k, v in network_tensors(trainee.network).items()}
     tensors |= {f"text_encoder.{k}": v for k, v in trainee.t5.state_dict().items() if k != "encoder.embed_tokens.weight"}
     tensors |= {f"vae.{k}": v for k, v in vae.state_dict().items()}

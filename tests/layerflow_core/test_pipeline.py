@@ -149,7 +149,6 @@ def test_given_latents_are_those_of_the_true_stack(embedded):
     ({"given": {"foreground": TRUE.foreground, "alpha": TRUE.alpha[:8]}}, FrameError, r"\(8, 64, 96\)"),
     ({"given": {"shadow": TRUE.blended}}, LayoutError, "shadow"),
     ({"given": {"foreground": TRUE.foreground, "alpha": TRUE.alpha, "background": TRUE.background, "blended": TRUE.blended}}, LayoutError, "generate"),
-    ({"settings": SamplerSettings(201)}, SamplingError, "201"),
     ({"seed": -1}, SamplingError, "seed"),
 ])  # fmt: skip
 def test_bad_input_is_refused_before_any_work(embedded, change, error, message):

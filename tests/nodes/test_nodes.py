@@ -97,7 +97,9 @@ def test_condition_takes_rgba_and_transparency(call, clip):
 
 def test_decompose_gives_back_frames_and_size(call, model, clip):
     video = torch.rand(9, 50, 70, 3)
-    result = call("DecomposeVideo", model=model, images=video, prompts=clip[7], fps=24.0, **SAMPLING)
+    answer = call("DecomposeVideo", model=model, images=video, prompts=clip[7], fps=24.0, **SAMPLING)
+    assert "is unlike anything" in answer["ui"]["layerflow_warnings"][0]
+    result = answer["result"]
     assert torch.equal(result[3], video) and result[6] == 24.0
     assert result[0].shape == (9, 50, 70, 3) and result[1].shape == (9, 50, 70)
 

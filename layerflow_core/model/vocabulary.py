@@ -1,0 +1,83 @@
+"""Words of a prompt that a checkpoint's tokenizer has no token for.
+
+A small model knows a few dozen words and reads every other one as the same unknown token. T5's own tokenizer spells any
+word of its languages out of pieces, so with it only letters of other scripts are unknown.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+_WORD = re.compile(r"\w+")
+_NEAREST = 3  # known words that are named for an unknown one
+_NAMED = 8  # unknown words that are named
+_SMALL = 100  # words of a vocabulary that can be listed; of a larger one no word stands for what is unknown
+_SHORTEST = 2  # letters of a known word that is named
+
+
+def unknown_words(tokenizer: Tokenizer, text: str) -> list[str]:
+    """Words of which no part has a token, in order, each once.
+
+    Args:
+        tokenizer: one that cuts long texts is looked at beyond the cut, too.
+    """
+    unknown = _unknown_id(tokenizer)
+    if unknown is None:
+        return []
+    encoding = tokenizer.encode(text, add_special_tokens=False)
+    places = set()
+    for part in (encoding, *encoding.overflowing):
+        for token, (start, stop) in zip(part.ids, part.offsets):
+            if token == unknown:
+                places.update(range(start, stop))
+    words = [found[0] for found in _WORD.finditer(text) if places.issuperset(range(*found.span()))]
+    return list(dict.fromkeys(words))
+
+
+def known_words(tokenizer: Tokenizer) -> list[str]:
+    """Whole words of the vocabulary in its order; pieces of words are none."""
+    by_number = sorted(tokenizer.get_vocab().items(), key=lambda entry: entry[1])
+    return [word for word, _ in by_number if word.isalpha() and len(word) >= _SHORTEST]
+
+
+def describe_unknown(tokenizer: Tokenizer, prompts: Mapping[str, str]) -> str:
+    """A sentence that names the unknown words of prompts and the nearest known ones; empty if all are known.
+
+    Args:
+        prompts: by layer name.
+    """
+    found: dict[str, None] = {}
+    for text in prompts.values():
+        found.update(dict.fromkeys(unknown_words(tokenizer, text)))
+    if not found:
+        return ""
+    words = list(found)
+    named = ", ".join(f'"{word}"' for word in words[:_NAMED])
+    more = f" and {len(words) - _NAMED} more" if len(words) > _NAMED else ""
+    return f"does not know {named}{more}{_alternatives(tokenizer, words)}"
+
+
+def _alternatives(tokenizer: Tokenizer, words: list[str]) -> str:
+    known = known_words(tokenizer)
+    if not 0 < len(known) <= _SMALL:
+        return ""
+    near: dict[str, None] = {}
+    for word in words[:_NAMED]:
+        near.update(dict.fromkeys(difflib.get_close_matches(word.lower(), known, _NEAREST)))
+    nearest = f"; nearest known words: {', '.join(near)}" if near else ""
+    return f"{nearest}; it knows {', '.join(known)}"
+
+
+def _unknown_id(tokenizer: Tokenizer) -> int | None:
+    """Number of the token that stands for what has none; None where there is no such token."""
+    model = json.loads(tokenizer.to_str())["model"]
+    number = model.get("unk_id")  # Unigram, as T5's
+    name = model.get("unk_token")  # the other kinds
+    return number if name is None else tokenizer.token_to_id(name)
