@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from ..errors import FrameError
+from annotated_types import Len
+
+from ..errors import FrameError, VideoFileError
 from ..layers import LayerVideo
 from ..layout import BACKGROUND, BLENDED
+from ..names import FileNames
+from ..plain_data import Name, read_record
+from ..rates import read_rate
 
 RECORD = "layers.json"
 RESIDUAL = "residual"
@@ -49,3 +56,74 @@ def check_layers(layers: LayerVideo) -> None:
         shapes[RESIDUAL] = (len(layers.residual), *layers.residual.shape[2:])
     if len(set(shapes.values())) > 1:
         raise FrameError(f"layers of different frames, height, width met: {shapes}; expected all alike")
+
+
+@dataclass(frozen=True)
+class _Written:
+    """``layers.json`` as it stands; what else it says is for people."""
+
+    files: Annotated[dict[Name, Name], Len(1, 256)]
+    foregrounds: Annotated[list[Name], Len(1, 64)]
+    alpha: Literal["straight", "premultiplied"]
+    fps: Any
+    format: Literal[1] = _FORMAT
+
+
+@dataclass(frozen=True)
+class SetRecord:
+    """A saved set, checked.
+
+    Args:
+        foregrounds: names, the lowest first, each of which a file can have.
+        files: by layer, all beside the record.
+        alpha: of the foregrounds' colour, row of ``ALPHA_KINDS``.
+    """
+
+    foregrounds: tuple[str, ...]
+    files: Mapping[str, Path]
+    alpha: str
+    fps: Fraction
+
+
+def read_set(path: Path) -> SetRecord:
+    """Read ``layers.json``, which may come from anybody.
+
+    Raises:
+        VideoFileError: no record of layers, or one that points to files elsewhere.
+    """
+    written = read_record(_Written, path, VideoFileError)
+    missing = [name for name in written.foregrounds if name not in written.files]
+    if missing:
+        raise VideoFileError(
+            f"{path} names the foregrounds {ascii(missing)[:200]} and no files for them, "
+            "expected a record that SaveLayers wrote"
+        )
+    names = FileNames(RESERVED)
+    files = {}
+    foregrounds = []
+    for name in written.foregrounds:
+        cleaned = names.claim(name)
+        foregrounds.append(cleaned)
+        files[cleaned] = _beside(path, written.files[name])
+    for name in RESERVED:
+        if name in written.files:
+            files[name] = _beside(path, written.files[name])
+    fps = read_rate(written.fps, f"{path}: fps", VideoFileError)
+    return SetRecord(tuple(foregrounds), files, written.alpha, fps)
+
+
+def _beside(record: Path, file: str) -> Path:
+    """A file of a set; raises VideoFileError unless it lies in the record's own folder."""
+    wrong = VideoFileError(
+        f"{record} names the file {ascii(file)[:200]}, expected the name of a file beside it, without folders"
+    )
+    if Path(file).name != file or file in ("", ".", "..") or "\\" in file or "\0" in file:
+        raise wrong
+    path = record.parent / file
+    try:
+        inside = path.resolve().is_relative_to(record.parent.resolve())
+    except (OSError, RuntimeError) as error:  # a loop of links
+        raise wrong from error
+    if not inside:
+        raise wrong
+    return path

@@ -15,7 +15,6 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from ..errors import VideoFileError
@@ -127,10 +126,7 @@ class _PictureReader:
         return self._sized(still)
 
     def _sized(self, still: Still) -> Tensor:
-        frame = still.frame
-        if self._pick.premultiplied and len(frame) == 4:
-            frame = torch.cat([unpremultiply(frame[:3], frame[3:]), frame[3:]])
-        return self._pick.sized(frame, still.aspect)
+        return self._pick.sized(still.frame, still.aspect)
 
     def warn(self, source: str, kept: int) -> None:
         for remark, path in self._remarks.items():

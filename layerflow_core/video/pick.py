@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..errors import FrameError
 from ..rates import read_rate
+from ..rgba import unpremultiply
 from .allocation import check_room
 from .frames import resize
 
@@ -126,7 +127,13 @@ class Pick:
         )
 
     def sized(self, frame: Tensor, aspect: Fraction = Fraction(1)) -> Tensor:
-        """[C, H, W], straight, in the size that ``size_of`` says; raises VideoFileError if that does not fit."""
+        """[C, H, W] of a file, straight and in the size that ``size_of`` says.
+
+        Raises:
+            VideoFileError: that does not fit into memory.
+        """
+        if self.premultiplied and len(frame) == 4:
+            frame = torch.cat([unpremultiply(frame[:3], frame[3:]), frame[3:]])
         size = self.size_of(*frame.shape[-2:], aspect)
         if size == tuple(frame.shape[-2:]):
             return frame

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from ..errors import VideoFileError
 from ..rates import FASTEST, SLOWEST
-from ..rgba import unpremultiply
 from .allocation import check_room
 from .colour_tags import tags_of
 from .completeness import find_cut
@@ -116,8 +115,6 @@ class _StreamReader:
         if self._conversion is None:
             self._begin(frame)
         picture = from_array(self._conversion.convert(frame).to_ndarray())
-        if self._pick.premultiplied and len(picture) == 4:
-            picture[:3] = unpremultiply(picture[:3], picture[3:])
         picture = self._orientation.apply(picture)
         return self._pick.sized(picture, self._orientation.aspect(self._aspect))
 

@@ -165,7 +165,7 @@ def test_a_disk_that_is_read_only(layers, disk, form):
         save_layers(folder / "set", layers, Saving(form))
 
 
-@pytest.mark.parametrize("text, message", [("{", "record of layers"), ('{"files": {"a": "../x.mov"}, "alpha": "straight", "fps": "8/1", "foregrounds": ["a"]}', "without folders")])
+@pytest.mark.parametrize("text, message", [("{", "cannot be read as JSON"), ('{"files": {"a": "../x.mov"}, "alpha": "straight", "fps": "8/1", "foregrounds": ["a"]}', "without folders")])
 def test_broken_records(tmp_path, text, message):
     (tmp_path / RECORD).write_text(text)
     with pytest.raises(VideoFileError, match=message):

@@ -1,0 +1,184 @@
+"""Photoshop documents in: every layer with pixels, one frame.
+
+Opacity, masks and visibility of layers and of the groups around them are honoured. Blend modes, effects and adjustments
+are not, and one warning names the layers that have them.
+
+Legend: C channels, H height, W width; 0..1, straight colour, alpha 1 = opaque.
+"""
+
+from __future__ import annotations
+
+import logging
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ..errors import VideoFileError
+from ..layers import Foreground, LayerVideo
+from ..layout import BACKGROUND, BLENDED
+from ..names import FileNames
+from ..video.allocation import check_room
+from ..video.files import ALL, Pick
+from ..video.listing import check_regular
+from ..video.pixels import from_array
+from .record import RESERVED
+
+DOCUMENT = ".psd"
+_log = logging.getLogger(__name__)
+_MOST_LAYERS = 1000
+_SHOWN = 5
+_PLAIN_MODES = ("NORMAL", "PASS_THROUGH")
+# What psd-tools raises of damaged documents.
+_DAMAGE = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    NotImplementedError,
+    OSError,
+    RecursionError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
+
+
+@dataclass(frozen=True)
+class _Leaf:
+    """A layer that is no group.
+
+    Args:
+        opacity: of it and all groups around it, 0..1.
+        visible: it is, and all groups around it are.
+    """
+
+    layer: Any
+    opacity: float
+    visible: bool
+
+
+def read_document(path: Path, pick: Pick = ALL) -> LayerVideo:
+    """Every visible layer with pixels as a foreground; ``background`` and ``blended``, hidden too, as what they are.
+
+    Args:
+        pick: of it the size.
+
+    Raises:
+        VideoFileError: psd-tools is not installed, the document is damaged, has no such layer, or does not fit into
+            memory.
+    """
+    try:
+        from psd_tools import PSDImage
+    except ImportError as error:
+        raise VideoFileError(
+            f"{path} cannot be read: the package psd-tools is not installed here; pip install psd-tools"
+        ) from error
+    check_regular(path)
+    pick = replace(pick, premultiplied=False)  # Photoshop's colour is straight
+    try:
+        document = PSDImage.open(path)
+        leaves = list(_leaves(document))[:_MOST_LAYERS]
+        return _read_leaves(leaves, document.size, path, pick)
+    except _DAMAGE as error:
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise VideoFileError(
+            f"{path} cannot be read as a Photoshop document ({reason}); is it complete?"
+        ) from error
+
+
+def _leaves(group, opacity: float = 1.0, visible: bool = True) -> Iterator[_Leaf]:
+    """Layers from the lowest to the highest, those of groups in their place."""
+    for layer in group:
+        own = opacity * layer.opacity / 255
+        shown = visible and layer.visible
+        if layer.is_group():
+            yield from _leaves(layer, own, shown)
+        else:
+            yield _Leaf(layer, own, shown)
+
+
+def _read_leaves(leaves: list[_Leaf], size: tuple[int, int], path: Path, pick: Pick) -> LayerVideo:
+    with_pixels = [leaf for leaf in leaves if leaf.layer.has_pixels()]
+    taken = [leaf for leaf in with_pixels if leaf.visible or leaf.layer.name in (BACKGROUND, BLENDED)]
+    _warn_of_hidden([leaf for leaf in with_pixels if leaf not in taken], path)
+    _warn_of_modes(taken, leaves, path)
+    check_room(len(taken), 4, size[1], size[0], str(path))
+    names = FileNames(RESERVED)
+    foregrounds = []
+    opaque: dict[str, Tensor] = {}
+    for leaf in taken:
+        picture = pick.sized(_draw(leaf, size))[None]
+        name = leaf.layer.name
+        if name in (BACKGROUND, BLENDED) and name not in opaque:
+            opaque[name] = picture[:, :3]
+        else:
+            foregrounds.append(Foreground(names.claim(name), picture[:, :3], picture[:, 3:]))
+    if not foregrounds:
+        raise VideoFileError(f"{path} has no visible layer with pixels, expected at least one")
+    return LayerVideo(tuple(foregrounds), opaque.get(BACKGROUND), opaque.get(BLENDED), 1.0)
+
+
+def _draw(leaf: _Leaf, size: tuple[int, int]) -> Tensor:
+    """[4, H, W] of the whole document; a layer's own picture is cut to what is not empty."""
+    from PIL import Image
+
+    canvas = Image.new("RGBA", size)
+    picture = leaf.layer.topil()
+    if picture is not None:
+        canvas.paste(picture.convert("RGBA"), (leaf.layer.left, leaf.layer.top))
+    drawn = from_array(np.asarray(canvas))
+    drawn[3] *= leaf.opacity
+    mask = leaf.layer.mask
+    if mask is not None and not mask.disabled:
+        drawn[3] *= _draw_mask(mask, size)
+    return drawn
+
+
+def _draw_mask(mask, size: tuple[int, int]) -> Tensor:
+    """[H, W] of a layer's mask, its background colour where it has no pixels."""
+    from PIL import Image
+
+    canvas = Image.new("L", size, mask.background_color)
+    picture = mask.topil()
+    if picture is not None:
+        canvas.paste(picture.convert("L"), (mask.left, mask.top))
+    return from_array(np.asarray(canvas)[..., None])[0]
+
+
+def _warn_of_hidden(hidden: list[_Leaf], path: Path) -> None:
+    if hidden:
+        _log.warning("%s: left out hidden layers (%s)", path, _name(hidden))
+
+
+def _warn_of_modes(taken: list[_Leaf], leaves: list[_Leaf], path: Path) -> None:
+    special = [leaf for leaf in taken if _is_special(leaf.layer)]
+    if special:
+        _log.warning(
+            "%s: blend modes, effects and clipping are not applied (%s); merge these layers in Photoshop to keep them",
+            path,
+            _name(special),
+        )
+    empty = [leaf for leaf in leaves if leaf.visible and not leaf.layer.has_pixels()]
+    if empty:
+        _log.warning("%s: left out layers without pixels, such as adjustments (%s)", path, _name(empty))
+
+
+def _is_special(layer) -> bool:
+    if layer.blend_mode.name not in _PLAIN_MODES or layer.has_effects():
+        return True
+    return bool(getattr(layer, "clipping", False))
+
+
+def _name(leaves: list[_Leaf]) -> str:
+    names = ", ".join(ascii(leaf.layer.name)[:60] for leaf in leaves[:_SHOWN])
+    return names + (", ..." if len(leaves) > _SHOWN else "")
