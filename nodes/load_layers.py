@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from itertools import islice
-from pathlib import Path
-
 import torch
 
-from ..layerflow_core.errors import VideoFileError
 from ..layerflow_core.layer_files.loading import load_layers
-from ..layerflow_core.layer_files.record import ALPHA_KINDS, RECORD
-from ..layerflow_core.video.files import PICTURES, VIDEOS, Pick
+from ..layerflow_core.layer_files.record import ALPHA_KINDS
+from ..layerflow_core.video.files import AUTO, COLOURS, Pick
 from .host import CATEGORY
 from .images import LAYER_NAMES, LAYER_TOOLTIPS, LAYER_TYPES, LAYERS, LAYERS_TOOLTIP, to_image, to_outputs
+from .layer_sources import find_source, fingerprint, list_sources
 
 NONE = "none"
-_SUFFIXES = PICTURES | VIDEOS | {".psd"}
-_MOST, _LOOKED_AT = 2000, 20000  # names a list can be used with; files that are looked at for it
 
 
 class LoadLayers:
@@ -34,7 +29,7 @@ class LoadLayers:
         def number(tooltip: str, default: int = 0, least: int = 0) -> tuple:
             return ("INT", {"default": default, "min": least, "max": 100000, "tooltip": tooltip})
 
-        files = _list_sources()
+        files = list_sources()
         return {
             "required": {
                 "source": (files or [NONE], {"tooltip": "A folder that SaveLayers wrote, a folder of pictures, or a file. Press R after adding files."}),
@@ -45,8 +40,13 @@ class LoadLayers:
                 "every": number("One in so many frames.", 1, 1),
                 "width": number("To be resized to; 0: as it is, or in proportion to 'height'."),
                 "height": number("To be resized to; 0: as it is, or in proportion to 'width'."),
-            }
-        }
+            },
+            "optional": {
+                "fps": ("FLOAT", {"default": 0.0, "min": 0.0, "max": 240.0, "step": 0.001, "tooltip": "Resample to this rate by the frames' own times, for clips with a variable rate. 0: all frames as they come."}),
+                "colours": (list(COLOURS), {"default": AUTO, "tooltip": "Which matrix a video has that does not say so. auto: BT.709 from 720 lines on, BT.601 below, as players take it."}),
+                "keep_what_is_there": ("BOOLEAN", {"default": False, "tooltip": "Of a damaged or cut file load the frames that can be read, with a warning, instead of refusing it."}),
+            },
+        }  # fmt: skip
 
     @classmethod
     def VALIDATE_INPUTS(cls, source: str, matte: str) -> bool | str:
@@ -55,46 +55,24 @@ class LoadLayers:
 
     @classmethod
     def IS_CHANGED(cls, source: str, matte: str, **_) -> str:
-        return ";".join(_state(name) for name in (source, matte))
+        return ";".join(fingerprint(name) for name in (source, matte))
 
-    def load(self, source, matte, alpha, start, count, every, width, height) -> tuple:
-        pick = Pick(start, every, count, width, height)
-        layers = load_layers(_find(source), pick, None if matte == NONE else _find(matte), alpha)
+    def load(
+        self,
+        source,
+        matte,
+        alpha,
+        start,
+        count,
+        every,
+        width,
+        height,
+        fps=0.0,
+        colours=AUTO,
+        keep_what_is_there=False,
+    ) -> tuple:
+        pick = Pick(start, every, count, width, height, fps, colours, keep_what_is_there)
+        matte_path = None if matte == NONE else find_source(matte)
+        layers = load_layers(find_source(source), pick, matte_path, alpha)
         residual = torch.zeros_like(layers.foreground) if layers.residual is None else layers.residual
         return (*to_outputs(layers), layers, to_image(residual))
-
-
-def _roots() -> dict[str, Path]:
-    import folder_paths
-
-    return {"input": Path(folder_paths.get_input_directory()), "output": Path(folder_paths.get_output_directory())}
-
-
-def _list_sources() -> list[str]:
-    """``name [input]`` or ``name [output]``: saved sets, folders of pictures in the input, and files."""
-    found = []
-    for kind, root in _roots().items():
-        paths = list(islice(root.rglob("*"), _LOOKED_AT))
-        sets = {path.parent for path in paths if path.name == RECORD}
-        files = [path for path in paths if path.suffix.lower() in _SUFFIXES and not sets & set(path.parents)]
-        folders = {path.parent for path in files if kind == "input" and path.parent != root and path.suffix.lower() in PICTURES}
-        found += sorted(f"{path.relative_to(root).as_posix()} [{kind}]" for path in (*sets, *folders, *files))
-    return found[:_MOST]
-
-
-def _find(name: str) -> Path:
-    """Where a listed name lies; raises VideoFileError for one that is not there, or that leads out of the folders."""
-    base, _, kind = name.rpartition(" [")
-    root = _roots().get(kind.rstrip("]"))
-    path = root / base if root and base else None
-    if path is None or not path.resolve().is_relative_to(root.resolve()) or not path.exists():
-        raise VideoFileError(f"{name!r} is not there, expected a file or folder in ComfyUI's input or output; press R to list them anew")
-    return path
-
-
-def _state(name: str) -> str:
-    try:
-        path = _find(name)
-    except VideoFileError:
-        return name
-    return f"{path}:{(path / RECORD if (path / RECORD).is_file() else path).stat().st_mtime_ns}"
