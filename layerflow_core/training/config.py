@@ -19,13 +19,13 @@ steps = 4000
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import TrainingError
+from ..plain_data import as_record, read_toml
 from .data.clip_folder import ClipFolder
 from .data.composer import ClipSource, Freedom, PastedClips
 from .data.official_folders import FOLDER_LAYOUTS, OfficialFolder
@@ -130,25 +130,8 @@ def read_config(path: Path) -> TrainingConfig:
     Raises:
         TrainingError: the file cannot be read, or a field is unknown, missing or of the wrong type.
     """
-    from pydantic import TypeAdapter, ValidationError
-
-    table = _read_toml(path)
-    try:
-        return _resolve(TypeAdapter(TrainingConfig).validate_python(table), path.parent)
-    except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors())
-        raise TrainingError(f"{path}: {problems}") from error
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    try:
-        return tomllib.loads(path.read_text())
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise TrainingError(f"{path} cannot be read as TOML: {error}") from error
+    table = read_toml(path, TrainingError)
+    return _resolve(as_record(TrainingConfig, table, str(path), TrainingError), path.parent)
 
 
 def _resolve(value: Any, folder: Path) -> Any:

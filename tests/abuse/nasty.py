@@ -20,6 +20,7 @@ from .mutations import DEEP, png_chunk
 
 VIDEOS = (".mp4", ".mov", ".webm", ".gif")
 PICTURES = (".png", ".jpg", ".tif", ".webp", ".bmp")
+NAME = ".name"
 OWNED = "owned"
 """File that a pickle makes when somebody runs it."""
 
@@ -43,7 +44,10 @@ class Nasty:
     refused: bool = False
 
     def suits(self, target: str) -> bool:
-        return not self.suffixes or Path(target).suffix in self.suffixes
+        suffix = Path(target).suffix
+        if suffix == NAME:  # its bytes are a name; how they lie on the disk is of no matter
+            return suffix in self.suffixes
+        return not self.suffixes or suffix in self.suffixes
 
 
 def nasty_files(video: bytes) -> tuple[Nasty, ...]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from layerflow_core.download import _pinned
+from layerflow_core.errors import CheckpointError
 from layerflow_core.latent_store import LatentStore
 from layerflow_core.layer_files.loading import load_layers
 from layerflow_core.layer_files.saving import Saving, save_layers
@@ -137,7 +138,9 @@ def _tiny_model() -> LayerFlowModel:
 
 
 def _find_latents(path: Path) -> None:
-    LatentStore(path.parent).find(path.stem)
+    """A damaged file is as good as none: the run is sampled again."""
+    if LatentStore(path.parent).find(path.stem) is None:
+        raise CheckpointError("there are no such latents")
 
 
 # Names.

@@ -8,16 +8,19 @@ The json: {"videos": {video: {"objects": {id: {"frames": [names]}}, "fg_prompt",
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Annotated
 
+from annotated_types import Len
 from torch import Tensor
 
 from ...errors import DatasetError, VideoFileError
 from ...layout import ALPHA, BACKGROUND, BLENDED, FOREGROUND
+from ...plain_data import Name, Text, as_record, read_json
 from ...video.files import read_pictures
 from ...video.frames import resize
 from .clip_folder import LayerClip, fingerprint_files
@@ -43,6 +46,34 @@ FOLDER_LAYOUTS: Mapping[str, FolderLayout] = {
 }
 
 
+@dataclass(frozen=True)
+class _Object:
+    """Something masked, and the frames that it is in."""
+
+    frames: Annotated[list[Name], Len(1, 100_000)]
+
+
+@dataclass(frozen=True)
+class _Video:
+    """A video of the json; what else it says is not used."""
+
+    objects: Annotated[dict[Name, _Object], Len(0, 1000)]
+    fg_prompt: Text = ""
+    bg_prompt: Text = ""
+    bl_prompt: Text = ""
+
+    @property
+    def prompts(self) -> dict[str, str]:
+        return {layer: getattr(self, field) for layer, field in _PROMPT_FIELDS.items()}
+
+
+@dataclass(frozen=True)
+class _Record:
+    """The json."""
+
+    videos: Annotated[dict[Name, _Video], Len(1, 1_000_000)]
+
+
 class OfficialFolder:
     """Clips of an official folder.
 
@@ -58,57 +89,60 @@ class OfficialFolder:
     def __init__(self, root: Path, record: Path, kind: str) -> None:
         if kind not in FOLDER_LAYOUTS:
             raise DatasetError(f"unknown folder layout {kind!r} met, expected one of {', '.join(FOLDER_LAYOUTS)}")
-        self.root, self.layout, self.videos = root, FOLDER_LAYOUTS[kind], _read_videos(record)
-        for video, entry in self.videos.items():
-            self._check(video, entry, record)
+        self.root = root
+        self.layout = FOLDER_LAYOUTS[kind]
+        self.videos = as_record(_Record, read_json(record, DatasetError), str(record), DatasetError).videos
+        for name, video in self.videos.items():
+            self._check(name, video, f"{record}, video {ascii(name)[1:-1]}")
 
     def __len__(self) -> int:
         return len(self.videos)
 
     def __getitem__(self, index: int) -> LayerClip:
-        video, entry = list(self.videos.items())[index]
-        names = _frame_names(entry)[:_MOST_FRAMES]
-        blended = self._pictures(self.layout.blended(self.root, video), names)
-        mask = self._pictures(self.layout.mask(self.root, video), names).mean(1, keepdim=True)
-        background = self._pictures(self.layout.background(self.root, video), names)
-        prompts = {layer: entry[field] for layer, field in _PROMPT_FIELDS.items()}
-        layers = {FOREGROUND: blended, ALPHA: resize(mask, *blended.shape[2:]), BACKGROUND: background, BLENDED: blended}
-        return LayerClip(str(self.root / video), layers, prompts, Fraction(8)).check()
+        name, video = list(self.videos.items())[index]
+        frames = _frame_names(video)[:_MOST_FRAMES]
+        blended = self._pictures(self.layout.blended(self.root, name), frames)
+        mask = self._pictures(self.layout.mask(self.root, name), frames).mean(1, keepdim=True)
+        background = self._pictures(self.layout.background(self.root, name), frames)
+        layers = {
+            FOREGROUND: blended,
+            ALPHA: resize(mask, *blended.shape[2:]),
+            BACKGROUND: background,
+            BLENDED: blended,
+        }
+        return LayerClip(str(self.root / name), layers, video.prompts, Fraction(8)).check()
 
     def fingerprint(self) -> str:
-        return fingerprint_files(self.root, self.root.rglob("*"), self.videos)
+        facts = {name: [video.prompts, _frame_names(video)] for name, video in self.videos.items()}
+        return fingerprint_files(self.root, self.root.rglob("*"), facts)
 
-    def _check(self, video: str, entry: Mapping, record: Path) -> None:
-        for layer, field in _PROMPT_FIELDS.items():
-            if not isinstance(entry.get(field), str) or not entry[field].strip():
-                raise DatasetError(f"{record}, video {video}: {field} is missing or empty, expected the {layer}'s description")
-        for folder in (self.layout.blended(self.root, video), self.layout.mask(self.root, video), self.layout.background(self.root, video)):
-            if not folder.is_dir():
-                raise DatasetError(f"{record}, video {video}: {folder} is not there, expected its pictures")
-        _frame_names(entry, f"{record}, video {video}")
+    def _check(self, name: str, video: _Video, where: str) -> None:
+        if name in ("", ".", "..") or set(name) & set('/\\\0'):
+            raise DatasetError(f"{where}: expected the name of a folder, without path separators")
+        for layer, text in video.prompts.items():
+            if not text.strip():
+                raise DatasetError(f"{where}: {_PROMPT_FIELDS[layer]} is missing or empty, expected the {layer}'s description")
+        for find in (self.layout.blended, self.layout.mask, self.layout.background):
+            folder = find(self.root, name)
+            if not os.path.isdir(folder):
+                raise DatasetError(f"{where}: {folder} is not there, expected its pictures")
+        if not video.objects:
+            raise DatasetError(f"{where}: no objects with frames met, expected {{'objects': {{id: {{'frames': [names]}}}}}}")
 
     def _pictures(self, folder: Path, names: list[str]) -> Tensor:
-        by_stem = {p.stem: p for p in folder.iterdir()}
-        if missing := [name for name in names if name not in by_stem]:
-            raise DatasetError(f"{folder}: frame {missing[0]} is missing, expected {len(names)} frames")
+        try:
+            by_stem = {path.stem: path for path in folder.iterdir()}
+        except OSError as error:
+            raise DatasetError(f"{folder} cannot be read: {error}") from error
+        missing = [name for name in names if name not in by_stem]
+        if missing:
+            raise DatasetError(f"{folder}: frame {ascii(missing[0])[1:-1]} is missing, expected {len(names)} frames")
         try:
             return read_pictures([by_stem[name] for name in names]).colour
         except VideoFileError as error:
             raise DatasetError(str(error)) from error
 
 
-def _read_videos(record: Path) -> dict[str, dict]:
-    try:
-        return json.loads(record.read_text())["videos"]
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
-        raise DatasetError(f"{record} cannot be read ({error!r}), expected {{'videos': {{name: ...}}}}") from error
-
-
-def _frame_names(entry: Mapping, where: str = "") -> list[str]:
-    try:
-        names = next(iter(entry["objects"].values()))["frames"]
-    except (KeyError, TypeError, AttributeError, StopIteration) as error:
-        raise DatasetError(f"{where}: no objects with frames met, expected {{'objects': {{id: {{'frames': [names]}}}}}}") from error
-    if not names:
-        raise DatasetError(f"{where}: an empty list of frames met")
-    return [Path(name).stem for name in names]
+def _frame_names(video: _Video) -> list[str]:
+    first = next(iter(video.objects.values()))
+    return [Path(name).stem for name in first.frames]

@@ -39,7 +39,7 @@ def test_a_file_becomes_types_with_paths_from_its_own_folder(read, tmp_path):
 @pytest.mark.parametrize(
     "old, new, message",
     [
-        ("steps = 12", "steps = 12\nstep = 3", "plan.step: Unexpected"),
+        ("steps = 12", "steps = 12\nstep = 3", "plan.step: got 3; Unexpected"),
         ("folder =", "fodler =", "data.coarse.fodler"),
         ("steps = 12", 'steps = "many"', "plan.steps"),
         ("steps = 12\n", "", "plan.steps"),
