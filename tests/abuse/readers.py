@@ -148,7 +148,11 @@ def _find_latents(path: Path) -> None:
 
 def _text(path: Path) -> str:
     """As a name comes out of JSON: any code points."""
-    return path.read_bytes().decode("utf-8", "surrogatepass")
+    data = path.read_bytes()
+    try:
+        return data.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
 
 
 def _name_files(path: Path) -> None:

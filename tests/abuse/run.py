@@ -37,7 +37,7 @@ _SHOWN = 20  # kinds of faults
 def main(arguments: list[str] | None = None) -> int:
     options = _parse(arguments)
     readers = [reader for reader in READERS if not options.reader or reader.name in options.reader]
-    _preload()
+    preload()
     with tempfile.TemporaryDirectory(prefix="layerflow_abuse_") as folder:
         reports = _run(readers, options, Path(folder))
     if options.report:
@@ -59,7 +59,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _preload() -> None:
+def preload() -> None:
     """Load once, before children are made, what they would all load."""
     import av  # noqa: F401
     import diffusers.models  # noqa: F401
@@ -75,7 +75,7 @@ def _preload() -> None:
 
 
 def _run(readers: list[Reader], options: argparse.Namespace, folder: Path) -> dict[str, list[Report]]:
-    seeds = _in_child(make_seeds, folder / "seeds")
+    seeds = in_child(make_seeds, folder / "seeds")
     video = next(seed for seed in seeds["videos"] if seed.name == "a.mp4")
     nasty = nasty_files(video.files["a.mp4"])
     reports = {}
@@ -90,7 +90,7 @@ def _run(readers: list[Reader], options: argparse.Namespace, folder: Path) -> di
     return reports
 
 
-def _in_child(make, *arguments):
+def in_child(make, *arguments):
     """Libraries that start threads do it there."""
     context = multiprocessing.get_context("fork")
     with context.Pool(1) as pool:

@@ -78,6 +78,13 @@ def _write_checkpoint(folder: Path) -> None:
     write_checkpoint(Checkpoint(config, tensors), folder / "own.safetensors")
 
 
+def _write_bare_checkpoint(folder: Path) -> None:
+    network = build_tiny()
+    tensors = {f"network.{key}": value for key, value in _network_part(network).items()}
+    tensors |= {f"lora.{key}": value for key, value in adapter_tensors(network.backbone).items()}
+    write_checkpoint(Checkpoint(network.config, tensors), folder / "bare.safetensors")
+
+
 def _network_part(network: LayerFlowNetwork) -> dict[str, torch.Tensor]:
     tensors = network_tensors(network)
     return {key: value for key, value in tensors.items() if not key.startswith("content.")}
@@ -164,6 +171,7 @@ def _write_latents(folder: Path) -> None:
 # name: (write into an empty folder, entry, pattern of the files that are damaged)
 WEIGHTS: Mapping[str, tuple[Callable[[Path], None], str, str]] = {
     "checkpoint": (_write_checkpoint, "own.safetensors", "*"),
+    "bare checkpoint": (_write_bare_checkpoint, "bare.safetensors", "*"),
     "official safetensors": (_write_official_safetensors, "gen_rgba.safetensors", "*"),
     "official pickle": (_write_official_pickle, "gen_rgba.pt", "*"),
     "official folder": (_write_official_folder, "gen_rgba", "latest"),
