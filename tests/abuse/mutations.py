@@ -84,7 +84,7 @@ def _try(mutation: Mutation, data: bytes, rng: random.Random) -> bytes:
     """A file that does not mean what its name says is damaged anywhere."""
     try:
         return mutation(data, rng)
-    except (ValueError, KeyError, IndexError, struct.error, zipfile.BadZipFile):
+    except (ValueError, LookupError, RecursionError, struct.error, zipfile.BadZipFile):
         return flip_bytes(data, rng)
 
 
