@@ -6,9 +6,18 @@ import { api } from '../../../scripts/api.js'
 const NODE = 'LayerPrompts'
 const LAYERS = ['foreground', 'background', 'blended']
 const PAUSE = 400 // milliseconds without typing
+const LONGEST = 5000 // characters that are counted: far more than are read
+
+/* Whole characters only: half of one is no text that a request can hold. */
+function shorten(text) {
+  return Array.from(text)
+    .slice(0, LONGEST)
+    .filter((letter) => !/^[\ud800-\udfff]$/.test(letter))
+    .join('')
+}
 
 function textsOf(node) {
-  return LAYERS.map((name) => String(node.widgets?.find((widget) => widget.name === name)?.value ?? ''))
+  return LAYERS.map((name) => String(node.widgets?.find((widget) => widget.name === name)?.value ?? '')).map(shorten)
 }
 
 async function count(node, line) {
