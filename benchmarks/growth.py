@@ -26,7 +26,8 @@ def layout_of(foregrounds: int, frames: int, with_alpha: bool = True) -> Layout:
     """Foregrounds with their alphas, background and blended."""
     kinds = [(f"{kind}{i}", kind) for i in range(foregrounds) for kind in ((FOREGROUND, ALPHA) if with_alpha else (FOREGROUND,))]
     clips = tuple(Clip(name, kind, frames) for name, kind in [*kinds, (BACKGROUND, BACKGROUND), (BLENDED, BLENDED)])
-    return Layout("grown", clips, (clips[0].name, BACKGROUND, BLENDED))
+    described = [clip.name for clip in clips if clip.kind != ALPHA]
+    return Layout("grown", clips, tuple(described))
 
 
 ROWS = {
