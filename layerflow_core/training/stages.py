@@ -56,7 +56,7 @@ _ROWS = (
     Stage("base", None, {"coarse": Source("moving", 0.0)}),
     Stage("motion", MOTION, {"pasted": Source("frozen", 1.0)}),
     Stage("content", CONTENT, {"stills": Source("frozen", 1.0, 0.9), "pasted": Source("moving", 0.0, 0.1)}, needs_motion=True),
-    # Ablations of the paper's table 3.
+    # Ablations: ours. The paper's table 3 has video only (stage base alone), channels and joint training; see docs/proof.md.
     Stage("content_alone", CONTENT, {"stills": Source("frozen", 0.0, 0.9), "pasted": Source("moving", 0.0, 0.1)}),
     Stage("joint", None, {"coarse": Source("moving", 0.0, 0.4), "stills": Source("frozen", 0.0, 0.5), "pasted": Source("moving", 0.0, 0.1)}),
 )
