@@ -377,11 +377,25 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+class _LogFormat(logging.Formatter):
+    """Warnings say that they are some; what is only told does not."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        message = record.getMessage()
+        return f"warning: {message}" if record.levelno >= logging.WARNING else message
+
+
+def _show_log() -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(_LogFormat())
+    logging.basicConfig(handlers=[handler])
+    logging.getLogger(__package__).setLevel(logging.INFO)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Exit status 0, 1 for a LayerFlowError (its message on stderr), 130 for Ctrl-C."""
     options = build_parser().parse_args(arguments)
-    logging.basicConfig(format="%(message)s")
-    logging.getLogger(__package__).setLevel(logging.INFO)
+    _show_log()
     try:
         COMMANDS[options.command].run(options)
     except LayerFlowError as error:
