@@ -130,7 +130,7 @@ def test_a_shorter_run_leaves_no_frames_of_a_longer_one(tmp_path):
 
 @pytest.mark.parametrize("arguments, message", [
     (["generate"], "no prompts"),
-    (["generate", *WORDS, "--steps", "0"], "1 or more"),
+    (["generate", *WORDS, "--steps", "0"], "1 to 200"),
     (["generate", *WORDS, "--steps", "500"], "1 to 200"),
     (["generate", *WORDS, "--model", "none.safetensors"], "is not there"),
     (["decompose", "none.mp4", *WORDS], "is not there"),
