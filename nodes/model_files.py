@@ -77,7 +77,7 @@ def find_tokenizer(text_encoder: Path) -> Path:
     import folder_paths
 
     beside = text_encoder.parent / "tokenizer"
-    if text_encoder.is_dir() and beside.is_dir():
+    if os.path.isdir(text_encoder) and os.path.isdir(beside):
         return beside
     return Path(folder_paths.__file__).parent / "comfy" / "text_encoders" / "t5_tokenizer"
 

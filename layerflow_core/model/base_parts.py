@@ -50,7 +50,7 @@ class BaseParts:
     def in_folder(cls, folder: Path) -> BaseParts:
         """Raises MissingPartError if this is no diffusers CogVideoX-2b folder."""
         for part in ("text_encoder", "tokenizer", "vae"):
-            if not (folder / part).is_dir():
+            if not os.path.isdir(folder / part):
                 raise MissingPartError(f"{folder} has no {part} folder: expected a diffusers CogVideoX-2b folder")
         return cls(folder / "text_encoder", folder / "tokenizer", folder / "vae")
 
@@ -108,7 +108,7 @@ def read_tokenizer(path: Path | None) -> bytes:
     file = path / TOKENIZER_FILE if os.path.isdir(path) else path
     if os.path.isfile(file):
         return _read_tokenizer_file(file)
-    if not (path / _VOCABULARY).is_file():
+    if not os.path.isfile(path / _VOCABULARY):
         raise MissingPartError(f"{path} has no {TOKENIZER_FILE} and no spiece.model: expected T5's tokenizer")
     return _convert_vocabulary(path / _VOCABULARY)
 

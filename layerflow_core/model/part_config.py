@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -122,7 +123,7 @@ def _check_channels(fields: VaeFields, source: str) -> None:
 def read_config_file(folder: Path) -> Mapping[str, Any] | None:
     """``config.json`` of a part's folder as plain data, None if there is none; raises CheckpointError if it is none."""
     file = folder / "config.json"
-    if not file.exists():
+    if not os.path.exists(file):
         return None
     data = read_json(file, CheckpointError, LARGEST_CONFIG)
     if not isinstance(data, dict):

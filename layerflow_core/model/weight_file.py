@@ -63,7 +63,7 @@ def _open_folder(folder: Path) -> TensorSource:
     indices = sorted(folder.glob(_INDEX), key=lambda index: (len(index.name), index.name))
     if indices:
         return Shards(SafetensorsFile(file) for file in _shards_of(indices[0]))
-    whole = [folder / name for name in _WHOLE if (folder / name).is_file()]
+    whole = [folder / name for name in _WHOLE if os.path.isfile(folder / name)]
     files = whole or sorted(folder.glob("*.safetensors"))
     if not files:
         raise CheckpointError(
@@ -77,7 +77,7 @@ def _shards_of(index: Path) -> list[Path]:
     wrong = [name for name in names if not _SHARD.fullmatch(name)]
     if wrong or len(names) > _MOST_SHARDS:
         raise CheckpointError(f"{index} names {ascii(wrong[:1] or len(names))}, expected .safetensors files beside it")
-    missing = [name for name in names if not (index.parent / name).is_file()]
+    missing = [name for name in names if not os.path.isfile(index.parent / name)]
     if missing:
         raise CheckpointError(
             f"{index.parent} lacks {len(missing)} of the {len(names)} files of its index ({missing[0]}): "

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import TrainingError
-from ..plain_data import as_record, read_toml
+from ..plain_data import Count, Finite, as_record, read_toml
 from .data.clip_folder import ClipFolder
 from .data.composer import ClipSource, Freedom, PastedClips
 from .data.official_folders import FOLDER_LAYOUTS, OfficialFolder
@@ -51,7 +51,7 @@ class StageSection:
     name: str
     blocks: str = "sixth"
     tasks: str = "own"
-    rank: int = 0
+    rank: Count = 0
 
 
 @dataclass(frozen=True)
@@ -71,11 +71,11 @@ class DataSection:
     record: Path | None = None
     foregrounds: Path | None = None
     backgrounds: Path | None = None
-    count: int = 0
-    variants: int = 1
-    scale: tuple[float, float] = (0.6, 1.1)
-    offset: float = 0.25
-    speed: tuple[float, float] = (0.75, 1.25)
+    count: Count = 0
+    variants: Count = 1
+    scale: tuple[Finite, Finite] = (0.6, 1.1)
+    offset: Finite = 0.25
+    speed: tuple[Finite, Finite] = (0.75, 1.25)
 
     def open(self, needed: tuple[str, ...]) -> ClipSource:
         """Raises DatasetError if the clips are not as they must be, TrainingError if the section lacks a field."""

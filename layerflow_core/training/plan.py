@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from ..errors import TrainingError
+from ..plain_data import Count, Finite
 
 STRICT = {"extra": "forbid"}  # read by pydantic, which checks configuration files against these dataclasses
 PRECISIONS = ("no", "bf16", "fp16")
@@ -32,24 +33,24 @@ class TrainPlan:
 
     __pydantic_config__ = STRICT
 
-    steps: int
-    batch: int = 1
-    accumulation: int = 1
-    rate: float = 1e-4
-    matrix_rate: float = 0.0
-    warm_up: int = 100
+    steps: Count
+    batch: Count = 1
+    accumulation: Count = 1
+    rate: Finite = 1e-4
+    matrix_rate: Finite = 0.0
+    warm_up: Count = 100
     decay: str = "cosine"
-    betas: tuple[float, float] = (0.9, 0.95)
-    weight_decay: float = 1e-4
-    clip: float = 1.0
-    ema: float = 0.0
+    betas: tuple[Finite, Finite] = (0.9, 0.95)
+    weight_decay: Finite = 1e-4
+    clip: Finite = 1.0
+    ema: Finite = 0.0
     precision: str = "bf16"
     checkpointing: bool = True
-    save_every: int = 250
-    sample_every: int = 0
-    log_every: int = 10
-    keep: int = 2
-    seed: int = 0
+    save_every: Count = 250
+    sample_every: Count = 0
+    log_every: Count = 10
+    keep: Count = 2
+    seed: Count = 0
 
     def __post_init__(self) -> None:
         for name, choices in (("precision", PRECISIONS), ("decay", DECAYS)):

@@ -67,6 +67,8 @@ def read_exr_pixels(path: Path) -> tuple[dict[str, Tensor], Fraction]:
             _check_header(header, channels, path)
     layers: dict[str, Tensor] = {}
     with _open(path) as file:
+        if len(file.parts) < len(headers):  # OpenEXR drops a part that it cannot decode
+            raise VideoFileError(f"{path}: {len(headers) - len(file.parts)} of {len(headers)} parts cannot be decoded; is it complete?")
         for index, part in enumerate(file.parts):
             name = part.name() if index and callable(part.name) else ""
             for layer, pixels in _read_part(part, name, path).items():

@@ -6,6 +6,7 @@ Only regular files are ever opened: a pipe would be waited for, a device may nev
 from __future__ import annotations
 
 import logging
+import os
 import re
 import stat
 from pathlib import Path
@@ -49,7 +50,7 @@ def is_regular(path: Path) -> bool:
 def check_regular(path: Path) -> None:
     """Raises VideoFileError unless the path leads to a regular file."""
     if not is_regular(path):
-        kind = "is not a regular file" if path.exists() else "is not there"
+        kind = "is not a regular file" if os.path.exists(path) else "is not there"
         raise VideoFileError(f"{path} {kind}, expected a video or picture file")
 
 

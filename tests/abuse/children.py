@@ -16,7 +16,7 @@ from .readers import Reader
 from .sandbox import TRACE_SIGNAL, Sandbox
 
 FINE, TYPED = GOOD = ("fine", "typed")
-BAD = ("untyped", "crashed", "hang", "memory", "elsewhere", "half files", "accepted")
+BAD = ("untyped", "crashed", "hang", "memory", "elsewhere", "half files", "accepted", "refused")
 OUTCOMES = (*GOOD, *BAD)
 
 SECONDS = 10.0
@@ -161,12 +161,16 @@ def _read(reader: Reader, inputs: Inputs, number: int, sandbox: Sandbox) -> Repo
     sandbox.look()
     try:
         reader.read(entry)
-        report = Report(number, "accepted" if inputs.is_refused(number) else "fine", "read", "")
+        report = Report(number, "fine")
     except BaseException as error:  # a panic of a Rust library is no Exception
         report = _judge(error, number)
     if left := sandbox.left_behind():
         kind, what = left
         return Report(number, kind, what, report.detail)
+    if report.outcome == "fine" and inputs.is_hostile(number):
+        return Report(number, "accepted", inputs.describe(number))
+    if report.outcome == "typed" and inputs.is_sound(number):
+        return Report(number, "refused", inputs.describe(number), report.detail)
     return report
 
 

@@ -1,4 +1,4 @@
-"""The inputs of a reader, by number: first every nasty file in every place, then damaged seeds."""
+"""The inputs of a reader, by number: sound seeds, then nasty files in every place, then damaged seeds."""
 
 from __future__ import annotations
 
@@ -32,10 +32,15 @@ class Inputs:
     """
 
     def __init__(self, reader: str, seeds: Sequence[Seed], nasty: Sequence[Nasty], chance: int):
-        self.reader = reader
-        self.seeds = seeds
-        self.chance = chance
-        self.placed = list(_place(seeds, nasty))
+        self._reader = reader
+        self._seeds = seeds
+        self._placed = list(_place(seeds, nasty))
+        self._chance = chance
+
+    @property
+    def fixed(self) -> int:
+        """How many there are that chance has no part in; they come first."""
+        return len(self._seeds) + len(self._placed)
 
     def write(self, number: int, folder: Path) -> Path:
         """Write an input into an empty folder.
@@ -43,10 +48,12 @@ class Inputs:
         Returns:
             The path that the reader is given.
         """
-        if number < len(self.placed):
-            return _write_nasty(self.placed[number], folder)
-        rng = random.Random(f"{self.chance}:{self.reader}:{number}")
-        seed = rng.choice(self.seeds)
+        if self.is_sound(number):
+            return self._seeds[number].write(folder)
+        if placed := self._placed_at(number):
+            return _write_nasty(placed, folder)
+        rng = random.Random(f"{self._chance}:{self._reader}:{number - self.fixed}")
+        seed = rng.choice(self._seeds)
         target = rng.choice(seed.targets)
         entry = seed.write(folder)
         damaged = mutate(seed.files[target], Path(target).suffix, rng)
@@ -54,11 +61,22 @@ class Inputs:
         return entry
 
     def describe(self, number: int) -> str:
-        return str(self.placed[number]) if number < len(self.placed) else f"number {number}"
+        if self.is_sound(number):
+            return f"sound {self._seeds[number].name}"
+        return str(self._placed_at(number) or "damaged by chance")
 
-    def is_refused(self, number: int) -> bool:
-        """Whether reading it without an error is wrong."""
-        return number < len(self.placed) and self.placed[number].nasty.refused
+    def is_sound(self, number: int) -> bool:
+        """Whether an error is wrong."""
+        return number < len(self._seeds)
+
+    def is_hostile(self, number: int) -> bool:
+        """Whether anything but an error is wrong."""
+        placed = self._placed_at(number)
+        return placed is not None and placed.nasty.refused
+
+    def _placed_at(self, number: int) -> Placed | None:
+        index = number - len(self._seeds)
+        return self._placed[index] if 0 <= index < len(self._placed) else None
 
 
 def _place(seeds: Sequence[Seed], nasty: Sequence[Nasty]):

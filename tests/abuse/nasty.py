@@ -137,7 +137,10 @@ def _bytes() -> tuple[Nasty, ...]:
         _fixed("endless header", b"\xff" * 8 + b"{}", ".safetensors", refused=True),
         _fixed("deep header", _header(DEEP), ".safetensors", refused=True),
         _fixed("pickle bomb", _zip_bomb("archive/data.pkl", _BOMB), ".pt", refused=True),
-        *(_fixed(f"pickle: {name}", data, ".pt", refused=True) for name, data in _pickles().items()),
+        *(
+            _fixed(f"pickle: {name}", data, ".pt", refused=True)
+            for name, data in _pickles().items()
+        ),
     )
 
 

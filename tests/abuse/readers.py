@@ -41,11 +41,13 @@ class Reader:
     Args:
         seeds: a group of ``seeds.GROUPS``.
         read: reads a path as a user's action does; what it returns is of no matter.
+        nasty: whether it also gets the fixed list; not where another row has the same files and the same door.
     """
 
     name: str
     seeds: str
     read: Callable[[Path], object]
+    nasty: bool = True
 
 
 # Layers.
@@ -192,9 +194,9 @@ def _small_layers(name: str) -> LayerVideo:
 
 READERS = (
     Reader("saved sets", "sets", load_layers),
-    Reader("sets saved again", "sets", _save_again),
+    Reader("sets saved again", "sets", _save_again, nasty=False),
     Reader("videos", "videos", load_layers),
-    Reader("videos as mattes", "videos", _load_with_matte),
+    Reader("videos as mattes", "videos", _load_with_matte, nasty=False),
     Reader("pictures", "pictures", load_layers),
     Reader("folders of pictures", "sequences", load_layers),
     Reader("official datasets", "official folders", _read_official_dataset),
@@ -203,7 +205,7 @@ READERS = (
     Reader("checkpoints", "checkpoint", _run_parts),
     Reader("official safetensors", "official safetensors", read_any),
     Reader("official pickles", "official pickle", read_any),
-    Reader("conversions", "official pickle", _convert),
+    Reader("conversions", "official pickle", _convert, nasty=False),
     Reader("official folders", "official folder", _read_official),
     Reader("text encoder folders", "text encoder folder", _load_text_encoder),
     Reader("text encoder files", "text encoder file", _load_text_encoder),
@@ -218,6 +220,6 @@ READERS = (
     Reader("file names", "names", _name_files),
     Reader("layer names", "names", _name_layer),
     Reader("clip names", "names", _name_clip),
-    Reader("set prefixes", "names", _name_set),
+    Reader("set prefixes", "prefixes", _name_set),
     Reader("collected clips", "names", _name_collected_clip),
 )

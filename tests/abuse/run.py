@@ -31,27 +31,31 @@ from abuse.nasty import nasty_files  # noqa: E402
 from abuse.readers import READERS, Reader  # noqa: E402
 from abuse.seeds import make_seeds  # noqa: E402
 
-_SHOWN = 20  # kinds of faults
+_LINES = 6  # of a fault's traceback
 
 
 def main(arguments: list[str] | None = None) -> int:
     options = _parse(arguments)
     readers = [reader for reader in READERS if not options.reader or reader.name in options.reader]
-    preload()
+    _preload()
     with tempfile.TemporaryDirectory(prefix="layerflow_abuse_") as folder:
         reports = _run(readers, options, Path(folder))
     if options.report:
         options.report.write_text(json.dumps(reports, default=asdict))
     _print_table(reports)
-    return _print_faults(reports, options)
+    return 1 if _print_faults(reports, options.seed) else 0
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     names = [reader.name for reader in READERS]
-    parser.add_argument("--inputs", type=int, default=1000, help="damaged inputs of all readers together")
+    parser.add_argument(
+        "--inputs", type=int, default=1000, help="damaged inputs of all readers together"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of all random choices")
-    parser.add_argument("--reader", action="append", choices=names, help="this one only; may be repeated")
+    parser.add_argument(
+        "--reader", action="append", choices=names, help="this one only; may be repeated"
+    )
     parser.add_argument("--number", type=int, help="this input only")
     parser.add_argument("--keep", type=Path, help="folder for the inputs that failed")
     parser.add_argument("--report", type=Path, help="JSON file for all reports")
@@ -59,7 +63,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def preload() -> None:
+def _preload() -> None:
     """Load once, before children are made, what they would all load."""
     import av  # noqa: F401
     import diffusers.models  # noqa: F401
@@ -74,13 +78,16 @@ def preload() -> None:
     torch.set_num_threads(1)  # threads do not come along into a forked child
 
 
-def _run(readers: list[Reader], options: argparse.Namespace, folder: Path) -> dict[str, list[Report]]:
-    seeds = in_child(make_seeds, folder / "seeds")
+def _run(
+    readers: list[Reader], options: argparse.Namespace, folder: Path
+) -> dict[str, list[Report]]:
+    seeds = _in_child(make_seeds, folder / "seeds")
     video = next(seed for seed in seeds["videos"] if seed.name == "a.mp4")
-    nasty = nasty_files(video.files["a.mp4"])
+    nasty = nasty_files(video.files[video.entry])
     reports = {}
     for reader in readers:
-        inputs = Inputs(reader.name, seeds[reader.seeds], nasty, options.seed)
+        hostile = nasty if reader.nasty else ()
+        inputs = Inputs(reader.name, seeds[reader.seeds], hostile, options.seed)
         numbers = _numbers(inputs, options, len(readers))
         box = folder / reader.name
         found = list(run_inputs(reader, inputs, numbers, box, options.workers))
@@ -90,7 +97,7 @@ def _run(readers: list[Reader], options: argparse.Namespace, folder: Path) -> di
     return reports
 
 
-def in_child(make, *arguments):
+def _in_child(make, *arguments):
     """Libraries that start threads do it there."""
     context = multiprocessing.get_context("fork")
     with context.Pool(1) as pool:
@@ -100,7 +107,7 @@ def in_child(make, *arguments):
 def _numbers(inputs: Inputs, options: argparse.Namespace, readers: int) -> Iterable[int]:
     if options.number is not None:
         return [options.number]
-    return range(len(inputs.placed) + -(-options.inputs // readers))
+    return range(inputs.fixed + -(-options.inputs // readers))
 
 
 def _keep(reader: str, inputs: Inputs, reports: list[Report], folder: Path) -> None:
@@ -112,27 +119,32 @@ def _keep(reader: str, inputs: Inputs, reports: list[Report], folder: Path) -> N
 
 
 def _print_table(reports: Mapping[str, list[Report]]) -> None:
-    columns = [13 if name == "half files" else 10 for name in OUTCOMES]
-    print("reader".ljust(24) + "".join(name.rjust(width) for name, width in zip(OUTCOMES, columns)))
-    for reader, found in (*reports.items(), ("all", [r for rows in reports.values() for r in rows])):
+    whole = [report for found in reports.values() for report in found]
+    _print_row("reader", OUTCOMES)
+    for name, found in (*reports.items(), ("all", whole)):
         counts = Counter(report.outcome for report in found)
-        print(reader.ljust(24) + "".join(str(counts[name] or ".").rjust(width) for name, width in zip(OUTCOMES, columns)))
+        _print_row(name, [str(counts[outcome] or ".") for outcome in OUTCOMES])
 
 
-def _print_faults(reports: Mapping[str, list[Report]], options: argparse.Namespace) -> int:
-    """Each kind once, the most frequent first; returns the exit status."""
+def _print_row(name: str, cells: Iterable[str]) -> None:
+    print(name.ljust(22) + "".join(cell.rjust(11) for cell in cells))
+
+
+def _print_faults(reports: Mapping[str, list[Report]], seed: int) -> int:
+    """Each kind once, the most frequent first; returns how many kinds there are."""
     kinds = defaultdict(list)
     for reader, found in reports.items():
         for report in found:
             if report.outcome in BAD:
                 kinds[report.outcome, report.place].append((reader, report))
-    for (outcome, place), cases in sorted(kinds.items(), key=lambda item: -len(item[1])):
+    for (outcome, place), cases in sorted(kinds.items(), key=lambda kind: -len(kind[1])):
         reader, report = cases[0]
         readers = ", ".join(sorted({name for name, _ in cases}))
         print(f"\n{len(cases)} x {outcome}: {place} ({readers})")
-        print(f"  again: {sys.argv[0]} --seed {options.seed} --reader '{reader}' --number {report.number}")
-        print("\n".join(f"  {line}" for line in report.detail.strip().splitlines()[-6:]))
-    return 1 if kinds else 0
+        print(f"  again: --seed {seed} --reader {reader!r} --number {report.number}")
+        for line in report.detail.strip().splitlines()[-_LINES:]:
+            print(f"  {line}")
+    return len(kinds)
 
 
 if __name__ == "__main__":

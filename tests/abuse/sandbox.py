@@ -65,7 +65,9 @@ class Sandbox:
         if self._seen:
             return "elsewhere", self._seen[0]
         after = self._state()
-        changed = [name for name in after | self._before if after.get(name) != self._before.get(name)]
+        changed = [
+            name for name in after | self._before if after.get(name) != self._before.get(name)
+        ]
         if changed:
             return "elsewhere", f"changed {changed[0]}"
         for path in self.output.rglob("*"):

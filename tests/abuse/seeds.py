@@ -151,7 +151,11 @@ def _sequences(folder: Path) -> Iterable[Seed]:
 
 def _clips(folder: Path) -> Iterable[Seed]:
     layers = _layers()
-    clips = {"foreground": layers.foreground, "alpha": layers.alpha, "background": layers.background}
+    clips = {
+        "foreground": layers.foreground,
+        "alpha": layers.alpha,
+        "background": layers.background,
+    }
     write_clip(folder, LayerClip("dog", clips, PROMPTS, Fraction(24000, 1001)))
     yield Seed("record", read_seed(folder).files, "", ("dog_00001/clip.json",))
     yield read_seed(folder)
@@ -199,8 +203,16 @@ def _trainings(folder: Path) -> Iterable[Seed]:
 
 
 def _names(folder: Path) -> Iterable[Seed]:
-    for number, name in enumerate(("dog", "dog.1", "clips/dog", "%date:yyyy-MM-dd%/dog")):
-        (folder / f"{number}.name").write_text(name)
+    return _texts(folder, "dog", "dog.1", "a dog")
+
+
+def _prefixes(folder: Path) -> Iterable[Seed]:
+    return _texts(folder, "dog", "clips/dog", "%date:yyyy-MM-dd%/dog")
+
+
+def _texts(folder: Path, *texts: str) -> Iterable[Seed]:
+    for number, text in enumerate(texts):
+        (folder / f"{number}.name").write_text(text)
     return _single_files(folder)
 
 
@@ -227,6 +239,7 @@ GROUPS: Mapping[str, Callable[[Path], Iterable[Seed]]] = {
     "official folders": _official_folders,
     "trainings": _trainings,
     "names": _names,
+    "prefixes": _prefixes,
     "pins": _pins,
     **{name: _weights(*row) for name, row in WEIGHTS.items()},
 }

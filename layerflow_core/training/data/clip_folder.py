@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -106,7 +107,7 @@ class ClipFolder:
 
     def __init__(self, folder: Path, needed: Sequence[str] = RGBA) -> None:
         self.folder, self.needed = folder, tuple(needed)
-        if not folder.is_dir():
+        if not os.path.isdir(folder):
             raise DatasetError(f"{folder} is not there, expected a dataset folder")
         self.clips = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
         if not self.clips:
@@ -204,7 +205,7 @@ def write_clip(dataset: Path, clip: LayerClip, needed: Sequence[str] = RGBA) -> 
 
 def _next_number(dataset: Path, name: str) -> int:
     """One more than the largest number there is; later ones are tried when another process takes it."""
-    if not dataset.is_dir():
+    if not os.path.isdir(dataset):
         return 1
     pattern = re.compile(re.escape(name) + r"_(\d{1,9})", re.IGNORECASE)
     matches = (pattern.fullmatch(path.name) for path in dataset.iterdir())

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Annotated
 
 from annotated_types import Len
@@ -117,8 +117,8 @@ class OfficialFolder:
         return fingerprint_files(self.root, self.root.rglob("*"), facts)
 
     def _check(self, name: str, video: _Video, where: str) -> None:
-        if name in ("", ".", "..") or set(name) & set('/\\\0'):
-            raise DatasetError(f"{where}: expected the name of a folder, without path separators")
+        if not _is_folder_name(name):
+            raise DatasetError(f"{where}: expected the name of a folder, without path separators and drives")
         for layer, text in video.prompts.items():
             if not text.strip():
                 raise DatasetError(f"{where}: {_PROMPT_FIELDS[layer]} is missing or empty, expected the {layer}'s description")
@@ -141,6 +141,11 @@ class OfficialFolder:
             return read_pictures([by_stem[name] for name in names]).colour
         except VideoFileError as error:
             raise DatasetError(str(error)) from error
+
+
+def _is_folder_name(name: str) -> bool:
+    """Whether it leads nowhere but into the folder it is joined to, on any system."""
+    return name not in ("", ".", "..") and PureWindowsPath(name).name == name
 
 
 def _frame_names(video: _Video) -> list[str]:

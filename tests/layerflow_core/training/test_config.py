@@ -51,6 +51,16 @@ def test_a_file_becomes_types_with_paths_from_its_own_folder(read, tmp_path):
         ("steps = 12", 'steps = 12\nprecision = "int8"', "plan.precision = 'int8'"),
         ("steps = 12", 'steps = 12\ndecay = "linear"', "plan.decay = 'linear'"),
         ("steps = 12", "steps = 12\nema = 1.0", "plan.ema = 1.0"),
+        ("steps = 12", "steps = 9223372036854775808", "plan.steps"),
+        ("steps = 12", "steps = 12\nrate = nan", "plan.rate"),
+        ("steps = 12", "steps = 12\nrate = inf", "plan.rate"),
+        ("steps = 12", "steps = 12\nweight_decay = 1e300", "plan.weight_decay"),
+        ("steps = 12", "steps = 12\nseed = -1", "plan.seed"),
+        ("0.99]", "nan]", "plan.betas"),
+        ('"every"', '"every"\nrank = -1', "stage.rank"),
+        ('"clips"', '"clips"\nscale = [nan, 1.0]', "data.coarse.scale"),
+        ('"clips"', '"clips"\nvariants = 1e30', "data.coarse.variants"),
+        ("steps = 12", "steps = 12\nx = " + "[" * 10_000, "cannot be read as TOML"),
         ("[plan]", "[plan", "cannot be read as TOML"),
         ('output = "runs/base"', "", "output"),
     ],
@@ -65,3 +75,11 @@ def test_the_content_stage_needs_a_motion_lora(read):
     with pytest.raises(TrainingError, match="train stage 'motion' first"):
         read(text)
     assert read(text.replace("[stage]", 'motion_lora = "m.safetensors"\n[stage]')).model.motion_lora.name == "m.safetensors"
+
+
+def test_only_text_in_a_regular_file_is_read(tmp_path):
+    (tmp_path / "latin.toml").write_bytes(b'output = "\xe9"')
+    (tmp_path / "folder.toml").mkdir()
+    for name, message in (("latin", "not text in UTF-8"), ("folder", "not a regular file"), ("none", "cannot be read")):
+        with pytest.raises(TrainingError, match=message):
+            read_config(tmp_path / f"{name}.toml")

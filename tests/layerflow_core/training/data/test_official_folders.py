@@ -51,3 +51,44 @@ def test_missing_folders_and_kinds_are_named(official):
     record.write_text(json.dumps({"videos": {"cat": ENTRY}}))
     with pytest.raises(DatasetError, match="video cat: .* is not there"):
         OfficialFolder(root, record, kind)
+
+
+@pytest.mark.parametrize("name", ["..", "../dog", "/", "dog/../../dog", "..\\\\dog", "C:", "C:dog"])
+def test_a_video_leads_nowhere_but_into_the_dataset(official, name):
+    root, record, kind = official
+    record.write_text(json.dumps({"videos": {name: ENTRY}}))
+    with pytest.raises(DatasetError, match="expected the name of a folder"):
+        OfficialFolder(root, record, kind)
+
+
+def test_a_frame_leads_nowhere_but_into_its_folder(official):
+    root, record, kind = official
+    write_picture(root / "secret.png", torch.ones(3, 8, 10))
+    objects = {"1": {"frames": [str(root / "secret.png"), "../../secret"]}}
+    record.write_text(json.dumps({"videos": {"dog": {**ENTRY, "objects": objects}}}))
+    with pytest.raises(DatasetError, match="frame secret is missing"):
+        OfficialFolder(root, record, kind)[0]
+
+
+WRONG_RECORDS = {
+    "a list": "[]",
+    "no videos": "{}",
+    "videos as text": '{"videos": "dog"}',
+    "a video of null": '{"videos": {"dog": null}}',
+    "a prompt of null": '{"videos": {"dog": {"objects": {}, "fg_prompt": null}}}',
+    "objects as a list": '{"videos": {"dog": {"objects": []}}}',
+    "frames as numbers": '{"videos": {"dog": {"objects": {"1": {"frames": [{}]}}}}}',
+    "nested deeply": "[" * 100_000,
+    "a long number": '{"videos": ' + "9" * 100_000 + "}",
+    "a name with NUL": '{"videos": {"a\\u0000b": {"objects": {"1": {"frames": ["1"]}}}}}',
+    "a lone surrogate": '{"videos": {"\\ud800": {}}}',
+    "a name of 300 letters": json.dumps({"videos": {"x" * 300: ENTRY}}),
+}
+
+
+@pytest.mark.parametrize("text", WRONG_RECORDS.values(), ids=WRONG_RECORDS)
+def test_a_record_of_another_shape_is_a_typed_error(official, text):
+    root, record, kind = official
+    record.write_text(text)
+    with pytest.raises(DatasetError, match=r"meta\.json"):
+        OfficialFolder(root, record, kind)
