@@ -178,7 +178,7 @@ def fetch(options: argparse.Namespace) -> None:
 def verify(options: argparse.Namespace) -> None:
     from .verification import verify_folder
 
-    for verdict in verify_folder(options.folder, options.out):
+    for verdict in verify_folder(options.folder, options.out, options.device):
         print(verdict, flush=True)
 
 
@@ -362,6 +362,7 @@ COMMANDS: Mapping[str, Command] = {
     )),
     "verify": Command("compare with recorded outputs of the official code", verify, (
         _argument("folder", type=Path), _argument("--out", type=Path, help="write own results here"),
+        _argument("--device", default="cpu", help="where the networks compute, such as cuda"),
     )),
 }  # fmt: skip
 

@@ -30,6 +30,7 @@ from .sampling.schedule import MOST_STEPS, Schedule
 from .video.frames import cover
 
 Tensors = dict[str, Tensor]
+_CPU = torch.device("cpu")
 _Size = Annotated[int, Interval(ge=1, le=4096)]
 
 
@@ -124,8 +125,11 @@ class Verdict:
         return f"{self.fixture:14s} " + "  ".join(f"{group} {error:.1e}" for group, error in self.errors.items())
 
 
-def verify_folder(folder: Path, out: Path | None = None) -> Iterator[Verdict]:
+def verify_folder(folder: Path, out: Path | None = None, device: str = "cpu") -> Iterator[Verdict]:
     """Run every fixture of a folder; write own results under the fixture's keys to ``out/X.safetensors``.
+
+    Args:
+        device: where networks compute; what a fixture records of other things is computed on the CPU.
 
     Raises:
         CheckpointError: the folder holds no fixture, or one is damaged.
@@ -136,15 +140,15 @@ def verify_folder(folder: Path, out: Path | None = None) -> Iterator[Verdict]:
     if not descriptions:
         raise CheckpointError(f"{folder} holds no fixtures, expected X.json beside X.safetensors")
     for path in descriptions:
-        results, recorded = run_fixture(path)
+        results, recorded = run_fixture(path, torch.device(device))
         if out:
             out.mkdir(parents=True, exist_ok=True)
             save_file({k: v.contiguous() for k, v in results.items()}, str(out / f"{path.stem}.safetensors"))
         yield Verdict(path.stem, _errors(results, recorded))
 
 
-def run_fixture(path: Path) -> tuple[Tensors, Tensors]:
-    """(own results, recorded tensors) of one fixture by its json."""
+def run_fixture(path: Path, device: torch.device = _CPU) -> tuple[Tensors, Tensors]:
+    """(own results, recorded tensors) of one fixture by its json; its network computes on ``device``."""
     data = read_json(path, CheckpointError)
     tensors, _ = read_tensors(path.with_suffix(".safetensors"))
     recorded = _Recorded(tensors)
@@ -154,7 +158,7 @@ def run_fixture(path: Path) -> tuple[Tensors, Tensors]:
     record, run = _KINDS[kind]
     description = as_record(record, data, str(path), CheckpointError)
     with torch.inference_mode():
-        return run(path, description, recorded), recorded
+        return run(path, description, recorded, device), recorded
 
 
 def load_fixture_model(path: Path, description: VariantFixture) -> LayerFlowModel:
@@ -166,13 +170,20 @@ def load_fixture_model(path: Path, description: VariantFixture) -> LayerFlowMode
     return LayerFlowModel(config, build_network(config, from_official(file.read(file.specs), config)), source=path)
 
 
-def _run_variant(path: Path, description: VariantFixture, recorded: Tensors) -> Tensors:
+def _run_variant(path: Path, description: VariantFixture, recorded: Tensors, device: torch.device) -> Tensors:
     model = load_fixture_model(path.with_name(f"{path.stem}.ckpt.safetensors"), description)
     layout = model.config.layout
     if list(layout.given_frames) != description.sequence.condition_frames:
         raise LayoutError(f"{path}: condition frames {description.sequence.condition_frames} met, layout {layout.name!r} has {list(layout.given_frames)}")
     context = recorded["in.context"].flatten(0, 1)[None]
-    predict = predictor(model, layout, context, layout.given_of(recorded["in.z_full"]))
+    model.network.to(device)
+    given = layout.given_of(recorded["in.z_full"])
+    computed = predictor(model, layout, context, None if given is None else given.to(device))
+
+    def predict(x: Tensor, timestep: int, guided: bool = True) -> tuple[Tensor | None, Tensor]:
+        v_uncond, v_cond = computed(x.to(device), timestep, guided)
+        return (None if v_uncond is None else v_uncond.cpu()), v_cond.cpu()
+
     return _run_probes(model, predict, description, recorded) | _run_trajectory(model, predict, description, recorded)
 
 
@@ -207,7 +218,7 @@ def _run_trajectory(model: LayerFlowModel, predict: Callable, description: Varia
     return results | {"traj.full_latents": layout.join(final, layout.given_of(recorded["in.z_full"]))}
 
 
-def _run_sampler(path: Path, description: SamplerFixture, recorded: Tensors) -> Tensors:
+def _run_sampler(path: Path, description: SamplerFixture, recorded: Tensors, device: torch.device) -> Tensors:
     results: Tensors = {}
 
     def affine(x: Tensor, t: int, c: Affine) -> Tensor:
@@ -226,7 +237,7 @@ def _run_sampler(path: Path, description: SamplerFixture, recorded: Tensors) -> 
     return results
 
 
-def _run_preprocess(path: Path, description: PreprocessFixture, recorded: Tensors) -> Tensors:
+def _run_preprocess(path: Path, description: PreprocessFixture, recorded: Tensors, device: torch.device) -> Tensors:
     height, width = description.target_height, description.target_width
     results = {}
     for case in description.cases:
@@ -238,7 +249,7 @@ def _run_preprocess(path: Path, description: PreprocessFixture, recorded: Tensor
     return results
 
 
-_KINDS: Mapping[str, tuple[type, Callable[[Path, Any, Tensors], Tensors]]] = {
+_KINDS: Mapping[str, tuple[type, Callable[[Path, Any, Tensors, torch.device], Tensors]]] = {
     "variant": (VariantFixture, _run_variant),
     "sampler": (SamplerFixture, _run_sampler),
     "preprocess": (PreprocessFixture, _run_preprocess),

@@ -46,7 +46,8 @@ class VaeMode:
 WHOLE = VaeMode("whole stack")
 STREAMED = VaeMode("streamed", 2)
 TILED = VaeMode("streamed in tiles", 2, 2)
-VAE_MODES = (WHOLE, STREAMED, TILED)
+FINELY_TILED = VaeMode("streamed in small tiles", 2, 3)
+VAE_MODES = (WHOLE, STREAMED, TILED, FINELY_TILED)
 
 
 def build_vae(config: Mapping[str, Any]) -> AutoencoderKLCogVideoX:
