@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..devices import fast_autocast
+from ..errors import DatasetError
+from ..plain_data import Text, parse_record
 from .clips import COARSE, EXACT, QUALITIES
 from .vae_training import VAE, build_vae, model_clips
 from .workers import final_weights
@@ -77,7 +79,10 @@ class LatentSet:
         from ..model.tensor_file import read_tensors
 
         tensors, metadata = read_tensors(path)
-        return cls(tensors["latents"], json.loads(metadata["prompts"]), tensors["mean"], tensors["std"])
+        prompts = parse_record(
+            list[list[Text]], metadata.get("prompts", ""), f"{path}: prompts", DatasetError
+        )
+        return cls(tensors["latents"], prompts, tensors["mean"], tensors["std"])
 
 
 @torch.inference_mode()

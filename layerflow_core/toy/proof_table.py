@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from ..atomic import replacing
 from ..errors import TrainingError
 from ..model.checkpoint import digest
+from ..plain_data import read_json
 from .evaluation import Plan, evaluate, write_figures
 from .proof import TRAININGS, result_of
 
@@ -131,7 +131,7 @@ def _measured(folder: Path, row: Row, plan: Plan) -> dict:
     if not path.exists():
         path.parent.mkdir(exist_ok=True)
         write_figures(evaluate(plan), path)
-    return json.loads(path.read_text())
+    return read_json(path, TrainingError)
 
 
 def make_table(runs: Mapping[str, Sequence[Mapping]]) -> Table:

@@ -14,8 +14,11 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import torch
+from annotated_types import Len
+from safetensors import SafetensorError
 from torch import Tensor
 
 from ...errors import DatasetError
@@ -23,6 +26,7 @@ from ...layout import Layout
 from ...model.loading import LayerFlowModel
 from ...model.tensor_file import open_tensors, write_tensors
 from ...model.text import indexed
+from ...plain_data import Name, parse_record
 from ...rgba import to_model
 from ...video.frames import cover
 from .clip_folder import LayerClip
@@ -30,6 +34,7 @@ from .composer import ClipSource
 
 SHARD = 32  # clips a file
 _VERSION = 1
+_TextKeys = Annotated[list[list[Name]], Len(0, SHARD)]
 
 
 def pick_moving(available: int, wanted: int, rng: random.Random) -> list[int]:
@@ -79,14 +84,23 @@ class LatentCache:
             raise IndexError(index)
         file, texts = self._shard(index // SHARD)
         within = index % SHARD
-        mean, std = (file.get_slice(name)[within : within + 1][0] for name in ("mean", "std"))
-        return CachedClip(mean, std, torch.stack([file.get_tensor(f"text.{key}") for key in texts[within]]))
+        try:
+            mean = file.get_slice("mean")[within : within + 1][0]
+            std = file.get_slice("std")[within : within + 1][0]
+            context = [file.get_tensor(f"text.{key}") for key in texts[within]]
+        except (SafetensorError, IndexError) as error:
+            path = self.folder / _shard_name(index // SHARD)
+            raise DatasetError(f"{path} is damaged ({error}): delete it, and it is made again") from error
+        return CachedClip(mean, std, torch.stack(context))
 
     def _shard(self, number: int) -> tuple:
         """The open file, and the text keys of its clips."""
         if number not in self._shards:
-            file = open_tensors(self.folder / _shard_name(number))
-            self._shards[number] = file, json.loads(file.metadata()["texts"])
+            path = self.folder / _shard_name(number)
+            file = open_tensors(path)
+            metadata = file.metadata() or {}
+            keys = parse_record(_TextKeys, metadata.get("texts", ""), f"{path}: texts", DatasetError)
+            self._shards[number] = file, keys
         return self._shards[number]
 
 

@@ -2,13 +2,15 @@ import random
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from layerflow_core.errors import DatasetError
+from layerflow_core.model.tensor_file import read_tensors
 from layerflow_core.rgba import to_model
 from layerflow_core.sampling.noise import POSTERIOR, NoiseSource
 from layerflow_core.toy.world import draw_scene, render
 from layerflow_core.training.data import cache as cache_module
-from layerflow_core.training.data.cache import build_cache, pick_frozen, pick_moving
+from layerflow_core.training.data.cache import LatentCache, build_cache, pick_frozen, pick_moving
 from layerflow_core.training.data.clip_folder import LayerClip
 
 
@@ -82,3 +84,13 @@ def test_a_clip_without_a_layer_stops_the_cache_and_is_named(tmp_path, embedded)
     with pytest.raises(DatasetError, match="unknown treatment"):
         build_cache(Scenes(1), "slow", embedded, tmp_path)
     assert not list(tmp_path.rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize("texts", [None, "[[", "[[7]]", '[["nowhere"]]', "[]"])
+def test_a_damaged_shard_is_named(tmp_path, embedded, texts):
+    clips = build_cache(Scenes(1), "frozen", embedded, tmp_path)
+    (shard,) = clips.folder.iterdir()
+    tensors, _ = read_tensors(shard)
+    save_file(tensors, shard, None if texts is None else {"texts": texts})
+    with pytest.raises(DatasetError, match="00000.safetensors"):
+        LatentCache(clips.folder, 1)[0]
