@@ -65,6 +65,7 @@ def read_exr_pixels(path: Path) -> tuple[dict[str, Tensor], Fraction]:
         channels = sum(len(header.get("channels", ())) for header in headers)
         for header in headers:
             _check_header(header, channels, path)
+        aspect = headers[0].get("pixelAspectRatio", 1.0) if headers else 1.0  # a closed file's headers are empty
     layers: dict[str, Tensor] = {}
     with _open(path) as file:
         if len(file.parts) < len(headers):  # OpenEXR drops a part that it cannot decode
@@ -73,7 +74,6 @@ def read_exr_pixels(path: Path) -> tuple[dict[str, Tensor], Fraction]:
             name = part.name() if index and callable(part.name) else ""
             for layer, pixels in _read_part(part, name, path).items():
                 layers.setdefault(layer, pixels)
-    aspect = headers[0].get("pixelAspectRatio", 1.0) if headers else 1.0
     return layers, pixel_aspect(_fraction(aspect))
 
 
