@@ -101,10 +101,11 @@ def solid(yuv: tuple[int, int, int], height: int, width: int, pixel_format: str 
     """An ``av.VideoFrame`` of one colour, as the encoder stores it."""
     import av
 
-    dtype = np.uint8 if "10" not in pixel_format else np.uint16
-    planes = np.empty((3, height, width), dtype)
-    planes[:] = np.array(yuv, dtype)[:, None, None]
-    return av.VideoFrame.from_ndarray(planes, format=pixel_format)
+    frame = av.VideoFrame(width, height, pixel_format)
+    dtype = np.dtype("<u2" if "10" in pixel_format else "u1")
+    for plane, value in zip(frame.planes, yuv):
+        plane.update(np.full(plane.buffer_size // dtype.itemsize, value, dtype).tobytes())
+    return frame
 
 
 def decoded(path: Path) -> Tensor:
