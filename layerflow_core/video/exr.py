@@ -65,7 +65,8 @@ def read_exr_pixels(path: Path) -> tuple[dict[str, Tensor], Fraction]:
         channels = sum(len(header.get("channels", ())) for header in headers)
         for header in headers:
             _check_header(header, channels, path)
-        aspect = headers[0].get("pixelAspectRatio", 1.0) if headers else 1.0  # a closed file's headers are empty
+        # Taken here: OpenEXR empties the headers when the file is closed.
+        aspect = _aspect_of(headers)
     layers: dict[str, Tensor] = {}
     with _open(path) as file:
         if len(file.parts) < len(headers):  # OpenEXR drops a part that it cannot decode
@@ -74,7 +75,7 @@ def read_exr_pixels(path: Path) -> tuple[dict[str, Tensor], Fraction]:
             name = part.name() if index and callable(part.name) else ""
             for layer, pixels in _read_part(part, name, path).items():
                 layers.setdefault(layer, pixels)
-    return layers, pixel_aspect(_fraction(aspect))
+    return layers, aspect
 
 
 def first_layer(layers: dict[str, Tensor], path: Path) -> Tensor:
@@ -96,6 +97,12 @@ def _open(path: Path, header_only: bool = False) -> Iterator:
             yield file
     except known as error:  # RuntimeError for all that the C++ library throws
         raise VideoFileError(f"{path} cannot be read as OpenEXR: {error}; is it complete?") from error
+
+
+def _aspect_of(headers: list[dict]) -> Fraction:
+    """Of the first part; a pixel's width through its height."""
+    told = headers[0].get("pixelAspectRatio", 1.0) if headers else 1.0
+    return pixel_aspect(_fraction(told))
 
 
 def _fraction(number: float) -> Fraction | None:

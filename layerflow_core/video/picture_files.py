@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import struct
+import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,38 @@ FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP")
 """Pillow's names of the formats that are opened."""
 
 _WORKING_CHANNELS = 7  # of floats: the result's 4, and Pillow's and numpy's copies in 8 bits and in between
+
+
+class _WholeFilesOnly:
+    """While any picture is open, Pillow refuses what was cut, also where another program told it to fill up with grey.
+
+    That is one switch of Pillow's for the whole process, which is set back when the last picture is closed.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open = 0
+        self._before = False
+
+    def __enter__(self) -> None:
+        from PIL import ImageFile
+
+        with self._lock:
+            if not self._open:
+                self._before = ImageFile.LOAD_TRUNCATED_IMAGES
+                ImageFile.LOAD_TRUNCATED_IMAGES = False
+            self._open += 1
+
+    def __exit__(self, *_) -> None:
+        from PIL import ImageFile
+
+        with self._lock:
+            self._open -= 1
+            if not self._open:
+                ImageFile.LOAD_TRUNCATED_IMAGES = self._before
+
+
+_whole_files_only = _WholeFilesOnly()
 
 
 @contextmanager
@@ -40,7 +73,7 @@ def open_picture(path: Path, pick: Pick = ALL, data: bytes | None = None) -> Ite
 
     check_regular(path)
     source = path if data is None else io.BytesIO(data)
-    with pillow_errors(path), Image.open(source, formats=FORMATS) as picture:
+    with pillow_errors(path), _whole_files_only, Image.open(source, formats=FORMATS) as picture:
         width, height = picture.size
         check_room(1, _WORKING_CHANNELS, height, width, str(path))
         check_room(1, len(picture.getbands()), *pick.size_of(height, width), f"{path}, resized")

@@ -170,18 +170,20 @@ def deep_tiff(array: np.ndarray, tags: dict[int, int] | None = None) -> bytes:
         tags: more of them, of one short each.
     """
     height, width, channels = array.shape
-    entries = {256: width, 257: height, 259: 1, 262: 2, 273: 8, 277: channels, 278: height}
+    entries = {256: width, 257: height, 259: 1, 262: 2, 277: channels, 278: height}
     entries |= {279: array.nbytes, 284: 1, **(tags or {})}
-    after = 8 + array.nbytes
+    directory_size = 2 + 12 * (len(entries) + 2) + 4
+    bits_at = 8 + directory_size
     bits = struct.pack(f"<{channels}H", *[16] * channels)
-    directory = after + len(bits)
-    lines = [struct.pack("<HHII", 258, 3, channels, after)]
+    entries[273] = bits_at + len(bits)
+    lines = [struct.pack("<HHII", 258, 3, channels, bits_at)]
     for tag, value in entries.items():
         kind = 4 if value > 65535 else 3
         lines.append(struct.pack("<HHII", tag, kind, 1, value))
     lines.sort(key=lambda line: struct.unpack_from("<H", line)[0])
-    ifd = struct.pack("<H", len(lines)) + b"".join(lines) + bytes(4)
-    return b"II*\0" + struct.pack("<I", directory) + array.astype("<u2").tobytes() + bits + ifd
+    directory = struct.pack("<H", len(lines)) + b"".join(lines) + bytes(4)
+    head = b"II*\0" + struct.pack("<I", 8)
+    return head + directory + bits + array.astype("<u2").tobytes()
 
 
 def read(path: Path, **pick) -> Footage:
