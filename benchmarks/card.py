@@ -145,7 +145,7 @@ def compare_embedded(model: LayerFlowModel) -> None:
         found = make_layers(load_model(EMBEDDED, dtype), run, Host(devices=PlainDevices("cuda")))
         pairs = ((found.alpha, expected.alpha), (found.background, expected.background))
         print_row(name, f"{max(float((a - b).abs().mean()) for a, b in pairs):.1e}")
-    for verdict in verify_folder(GOLDEN, device="cuda"):
+    for verdict in verify_folder(GOLDEN, device=CARD):
         print(verdict, flush=True)
 
 

@@ -56,6 +56,21 @@ def replacing(
         _remove(partial)
 
 
+def check_folder(folder: Path, error_type: type[LayerFlowError] = VideoFileError) -> None:
+    """See that a folder can be written to, or made; to be asked before the long work whose result goes there.
+
+    Raises:
+        error_type: a file is in its way, or there is no permission.
+    """
+    above = folder.absolute()
+    while not os.path.lexists(above) and above != above.parent:
+        above = above.parent
+    if not os.path.isdir(above):
+        raise error_type(f"got {above}, which is no folder, expected one to write into")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise error_type(f"{folder} cannot be written: no permission to write into {above}")
+
+
 @dataclass
 class NewFolder:
     """A folder in the making.

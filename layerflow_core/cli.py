@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -17,10 +18,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from .atomic import check_folder
 from .composite import LENGTHS, RESIZES, Placement, composite_over
-from .devices import PlainDevices
+from .devices import PlainDevices, open_device
 from .download import SOURCES, download
-from .errors import LayerFlowError, SamplingError, VideoFileError
+from .errors import CheckpointError, LayerFlowError, SamplingError, VideoFileError
 from .footage import TIMINGS, as_given, fit_given
 from .footage import decompose as take_apart
 from .latent_store import LatentStore
@@ -71,7 +73,8 @@ def _load(options: argparse.Namespace):
     from .model.inference import Computing, computing_with, ready
     from .model.loading import assemble
 
-    device = local_device(torch.device(options.device if options.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")))
+    check_folder(options.out)
+    device = local_device(open_device(options.device))
     team = join_team(device, options.context)
     dtype = torch.float32 if device.type == "cpu" and not options.fp8 else torch.bfloat16
     model = ready(assemble(read_any(options.model), dtype, options.model, _base(options)), options.fp8)
@@ -145,6 +148,7 @@ def composite(options: argparse.Namespace) -> None:
     from .video.files import read_video
 
     check_suffix(options.out)
+    check_folder(options.out.parent)
     foreground, background = read_video(options.foreground), read_video(options.background)
     alpha = matte_of(read_video(options.alpha)) if options.alpha else foreground.alpha
     if alpha is None:
@@ -158,6 +162,7 @@ def convert(options: argparse.Namespace) -> None:
     from .model.conversion import DTYPES, Conversion, convert_official
 
     size = tuple(options.latent_size) if options.latent_size else None
+    check_folder(options.target.parent, CheckpointError)
     how = Conversion(options.variant, DTYPES[options.dtype], options.merge, options.motion, size, base=_base(options))
     print(f"{options.target}  sha256 {convert_official(options.source, options.target, how)}")
 
@@ -178,7 +183,7 @@ def fetch(options: argparse.Namespace) -> None:
 def verify(options: argparse.Namespace) -> None:
     from .verification import verify_folder
 
-    for verdict in verify_folder(options.folder, options.out, options.device):
+    for verdict in verify_folder(options.folder, options.out, open_device(options.device)):
         print(verdict, flush=True)
 
 
@@ -405,6 +410,9 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("layerflow: stopped", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # whoever read the output has enough of it, as in `layerflow ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     finally:
         leave_team()
     return 0

@@ -125,7 +125,7 @@ class Verdict:
         return f"{self.fixture:14s} " + "  ".join(f"{group} {error:.1e}" for group, error in self.errors.items())
 
 
-def verify_folder(folder: Path, out: Path | None = None, device: str = "cpu") -> Iterator[Verdict]:
+def verify_folder(folder: Path, out: Path | None = None, device: torch.device = _CPU) -> Iterator[Verdict]:
     """Run every fixture of a folder; write own results under the fixture's keys to ``out/X.safetensors``.
 
     Args:
@@ -140,7 +140,7 @@ def verify_folder(folder: Path, out: Path | None = None, device: str = "cpu") ->
     if not descriptions:
         raise CheckpointError(f"{folder} holds no fixtures, expected X.json beside X.safetensors")
     for path in descriptions:
-        results, recorded = run_fixture(path, torch.device(device))
+        results, recorded = run_fixture(path, device)
         if out:
             out.mkdir(parents=True, exist_ok=True)
             save_file({k: v.contiguous() for k, v in results.items()}, str(out / f"{path.stem}.safetensors"))

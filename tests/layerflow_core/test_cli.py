@@ -1,5 +1,8 @@
 import hashlib
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import av
 import numpy as np
@@ -7,7 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
+from layerflow_core import cli
 from layerflow_core.cli import main
+from layerflow_core.errors import Cancelled
 from layerflow_core.layer_files.loading import load_layers
 from layerflow_core.toy.world import draw_scene, render
 from layerflow_core.video.encodings import write_h264, write_prores
@@ -16,6 +21,8 @@ from layerflow_core.video.files import read_video
 FAST = ["--steps", "2", "--device", "cpu"]
 WORDS = ["--foreground", "a red solid star", "--background", "a night sky"]
 TRUE = render(draw_scene(3))
+PACK = Path(__file__).parents[2]
+GOLDEN = PACK / "tests" / "data" / "golden"
 
 
 def test_generate_writes_a_folder_that_says_what_it_is(tmp_path, capsys):
@@ -137,6 +144,17 @@ def test_a_shorter_run_leaves_no_frames_of_a_longer_one(tmp_path):
     (["verify", "none"], "no fixtures"),
     (["convert", "none.pt", "out.safetensors"], "is not there"),
     (["composite", "a.mov", "b.mp4"], "is not there"),
+    (["generate", *WORDS, "--device", "gpu"], "got the device 'gpu', expected one that is here"),
+    (["generate", *WORDS, "--device", "cuda:99"], "got the device 'cuda:99'"),
+    (["generate", *WORDS, "--device", "meta"], "it computes nothing"),
+    (["verify", "none", "--device", "\0"], "got the device"),
+    (["generate", *WORDS, "--out", "/dev/null"], "which is no folder, expected one to write into"),
+    (["generate", *WORDS, "--out", "/dev/null/a/b"], "/dev/null, which is no folder"),
+    (["composite", "a.mov", "b.mp4", "--out", "/dev/null/a.mp4"], "which is no folder"),
+    (["convert", "none.pt", "/dev/null/out.safetensors"], "which is no folder"),
+    (["decompose", "none.mp4", *WORDS, "--every", "0"], "every of 1 and more"),
+    (["decompose", "none.mp4", *WORDS, "--start", "-1"], "expected numbers of 0 and more"),
+    (["condition", "none.mp4", "--layer", "background", *WORDS, "--fps", "nan"], "got the frame rate nan"),
 ])  # fmt: skip
 def test_bad_input_is_one_line_and_status_1(tmp_path, monkeypatch, capsys, arguments, message):
     monkeypatch.chdir(tmp_path)
@@ -147,8 +165,66 @@ def test_bad_input_is_one_line_and_status_1(tmp_path, monkeypatch, capsys, argum
 
 
 def test_verify_prints_a_line_per_fixture(tmp_path, capsys):
-    from pathlib import Path
+    assert main(["verify", str(GOLDEN), "--out", str(tmp_path)]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == sorted(p.stem for p in GOLDEN.glob("*.json"))
 
-    golden = Path(__file__).parents[1] / "data" / "golden"
-    assert main(["verify", str(golden), "--out", str(tmp_path)]) == 0
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == sorted(p.stem for p in golden.glob("*.json"))
+
+PICKS = {
+    "frames": (["--start", "2", "--every", "2", "--count", "4"], TRUE.blended[2:9:2]),
+    "a size": (["--width", "48", "--count", "2"], torch.nn.functional.interpolate(TRUE.blended[:2], (32, 48), mode="area")),
+    "a rate": (["--fps", "4"], TRUE.blended[::2]),
+}
+
+
+@pytest.mark.parametrize("name", PICKS)
+@pytest.mark.parametrize("command", [["decompose"], ["condition", "--layer", "background"]], ids=["decompose", "condition"])
+def test_options_of_reading(tmp_path, monkeypatch, command, name):
+    """What the model is given; nothing is sampled."""
+    options, expected = PICKS[name]
+    write_h264(tmp_path / "in.mp4", TRUE.blended, 8)
+    given = []
+
+    def stop(*arguments, **_):
+        given.extend(value for value in arguments if isinstance(value, torch.Tensor))
+        raise Cancelled("seen")
+
+    monkeypatch.setattr(cli, "take_apart", stop)
+    monkeypatch.setattr(cli, "as_given", stop)
+    assert main([*command, str(tmp_path / "in.mp4"), *WORDS, *options, "--out", str(tmp_path / "out"), *FAST]) == 1
+    assert given[0].shape == expected.shape
+    assert (given[0] - expected).abs().mean() < 0.03
+
+
+def test_a_multiplied_clip_is_made_straight_and_a_damaged_one_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(cli, "as_given", lambda layout, name, colour, alpha: seen.append((colour, alpha)) or {})
+    monkeypatch.setattr(cli, "fit_given", lambda *arguments: (_ for _ in ()).throw(Cancelled("seen")))
+    seen = []
+    write_prores(tmp_path / "in.mov", TRUE.foreground * TRUE.alpha, TRUE.alpha, 8)
+    data = (tmp_path / "in.mov").read_bytes()
+    command = ["condition", str(tmp_path / "in.mov"), "--layer", "foreground", *WORDS, "--out", str(tmp_path / "out"), *FAST]
+    assert main([*command, "--premultiplied"]) == 1
+    ((colour, alpha),) = seen
+    inside = (alpha > 0.5).expand(-1, 3, -1, -1)
+    assert (colour - TRUE.foreground)[inside].abs().mean() < 0.01
+    (tmp_path / "in.mov").write_bytes(data[: int(len(data) * 0.6)])
+    assert main(command) == 1 and len(seen) == 1
+    main([*command, "--keep-what-is-there"])
+
+
+def test_one_matte_stands_for_all_frames(tmp_path):
+    write_h264(tmp_path / "fg.mp4", TRUE.foreground, 8)
+    write_h264(tmp_path / "bg.mp4", TRUE.background, 8)
+    Image.fromarray(np.full((64, 96), 255, np.uint8)).save(tmp_path / "matte.png")
+    files = [str(tmp_path / name) for name in ("fg.mp4", "bg.mp4")]
+    assert main(["composite", *files, "--alpha", str(tmp_path / "matte.png"), "--out", str(tmp_path / "x.mp4")]) == 0
+    assert (read_video(tmp_path / "x.mp4").colour - TRUE.foreground).abs().mean() < 0.03
+
+
+def test_a_reader_that_has_enough_is_no_error():
+    command = [sys.executable, "-m", "layerflow_core.cli", "verify", str(GOLDEN)]
+    with subprocess.Popen(command, cwd=PACK, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        told = process.stderr.read()
+    assert "Traceback" not in told
+    assert process.returncode == 1
