@@ -18,8 +18,8 @@ _FORBIDDEN = re.compile(
 )  # in file names of Windows, in sequences' patterns and in URLs
 _UNPRINTABLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}  # Unicode categories
 _DEVICES = re.compile(
-    r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE
-)  # names that Windows keeps
+    r"(con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[\d\u00b9\u00b2\u00b3])\s*(\..*)?", re.IGNORECASE
+)  # names that Windows keeps, with any ending, also after spaces
 _FALLBACK = "unnamed"
 _SHOWN = 120  # letters of a refused name in a message
 

@@ -19,6 +19,8 @@ from ..errors import CheckpointError
 MOST_OPERATIONS = 2_000_000
 """A checkpoint of 2,000 tensors has about 80,000."""
 
+_LONGEST_NAME = 1000  # letters of a module or of a class in it
+
 
 @dataclass(frozen=True, eq=False)
 class Global:
@@ -150,6 +152,8 @@ class _Machine:
         name, module = self.pop(), self.pop()
         if not isinstance(name, str) or not isinstance(module, str):
             raise _Damaged("a name that is no text")
+        if len(module) + len(name) > _LONGEST_NAME:  # a few bytes can recall long texts many times
+            raise _Damaged("a name that is too long")
         self._stack.append(Global(f"{module}.{name}"))
 
     def call(self) -> None:

@@ -159,6 +159,8 @@ def check_prompts(prompts: Mapping[str, str], layout: Layout) -> None:
     for name, prompt in prompts.items():
         if not isinstance(prompt, str):
             raise PromptError(f"the prompt for {name!r} is {type(prompt).__name__}, expected text")
+        if any("\ud800" <= letter <= "\udfff" for letter in prompt):
+            raise PromptError(f"the prompt for {name!r} has half a character (a lone surrogate), expected text; type it anew")
         if prompt.strip() and name not in layout.names:
             raise PromptError(f"a prompt for layer {name!r} met, layout {layout.name!r} has {', '.join(layout.names)}")
     if not any(prompts.get(name, "").strip() for name in layout.texts):

@@ -1,7 +1,9 @@
 """What is not the file it should be is called by its name, wherever a model file is opened."""
 
+import bz2
 import gzip
 import json
+import lzma
 import os
 import pickle
 import zipfile
@@ -46,6 +48,16 @@ WRONG = {
     "a Git LFS pointer": (POINTER, "Git LFS pointer.*git lfs pull"),
     "a web page": (b"<!DOCTYPE html><html><head><title>Hugging Face</title>", "a web page.*direct download link"),
     "a page with a mark": (b"\n  <HTML lang='en'>", "a web page"),
+    "a page behind a byte order mark": (b"\xef\xbb\xbf<!DOCTYPE html><html>", "a web page"),
+    "a page in UTF-16": ("<!DOCTYPE html><html>".encode("utf-16"), "a web page"),
+    "a page that begins with a comment": (b"<!-- 403 --><html>", "a web page"),
+    "a page that begins with a script": (b"<script>window.location='/login'</script>", "a web page"),
+    "XML without its declaration": (b"<Error><Code>AccessDenied</Code></Error>", "a web page"),
+    "a server's text in UTF-8": ("Acc\u00e8s refus\u00e9 ".encode() * 100, "bytes of text that begin with 'Acc.xe8s refus.xe9"),
+    "bzip2": (bz2.compress(b"x" * 1000), "a bzip2 archive.*unpack"),
+    "xz": (lzma.compress(b"x" * 1000), "an xz archive.*unpack"),
+    "zstd": (b"\x28\xb5\x2f\xfd" + bytes(100), "a zstd archive.*unpack"),
+    "tar": (b"model.safetensors".ljust(257, b"\0") + b"ustar\x0000" + bytes(300), "a tar archive.*unpack"),
     "XML": (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "a web page"),
     "an empty file": (b"", "an empty file.*get the file again"),
     "a server's JSON": (b'{"error":"Repository not found"}', "bytes of text that begin with.*Repository not found"),

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -267,6 +268,18 @@ def test_bombs_are_refused_at_once(bomb, tmp_path):
     with pytest.raises(CheckpointError):
         PickleFile(archive(tmp_path / "a.pt", BOMBS[bomb]))
     assert time.monotonic() - start < 10
+
+
+def test_a_long_text_is_not_multiplied_as_a_name():
+    """Four bytes that recall a text twice would make a name of twice its length."""
+    text = b"a" * 1_000_000
+    data = b"\x80\x04\x8d" + struct.pack("<Q", len(text)) + text + b"\x94" + b"h\x00h\x00\x93" * 20 + b"."
+    tracemalloc.start()
+    with pytest.raises(CheckpointError, match="damaged"):
+        read_pickle(data, "a.pt")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5 * len(text)
 
 
 def test_a_zip_bomb_is_not_unpacked(tmp_path):

@@ -52,6 +52,8 @@ def test_prompt_for_a_layer_that_is_not_there(embedded):
         embedded.text.encode_layers({"foreground": "a", "shadow": "b"}, ROW)
     with pytest.raises(PromptError, match="int"):
         embedded.text.encode_layers({"foreground": 3}, ROW)
+    with pytest.raises(PromptError, match="surrogate"):
+        embedded.text.encode_layers({"foreground": "a \ud83d dog"}, ROW)
 
 
 def test_damaged_tokenizer(embedded):

@@ -30,6 +30,23 @@ def test_every_unknown_word_is_found_once_and_as_it_was_written(of_words):
     assert unknown_words(of_words, "a Dog and a red dog, and a Dog") == ["Dog", "and", "dog"]
 
 
+@pytest.mark.parametrize("text, words", [
+    ("\U0001f436 circle", ["\U0001f436"]),
+    ("\u2764\ufe0f red", ["\u2764"]),
+    ("re\u0301d circle", ["r\u00e9d"]),
+    ("\u0915\u0941\u0924\u094d\u0924\u093e red", ["\u0915\u0941\u0924\u094d\u0924\u093e"]),
+    ("\u201cred\u201d \u2014 circle!", []),
+])  # fmt: skip
+def test_other_scripts_and_emoji(text, words, of_words):
+    assert unknown_words(of_words, text) == words
+
+
+def test_an_endless_word_is_named_by_its_beginning(of_words):
+    sentence = describe_unknown(of_words, {"foreground": "x" * 5000})
+    assert f'"{"x" * 40}..."' in sentence
+    assert len(sentence) < 1000
+
+
 def test_words_beyond_the_cut_are_found(of_words):
     assert unknown_words(of_words, "a " * 40 + "kitten") == ["kitten"]
 
@@ -51,7 +68,7 @@ def test_many_unknown_words_are_counted(of_words):
 
 
 def test_pieces_spell_ordinary_words_and_only_other_scripts_are_unknown(of_pieces):
-    assert unknown_words(of_pieces, "A golden retriever, na\u00efve {and} ~quick~ \U0001f436") == []
+    assert unknown_words(of_pieces, "A golden retriever, na\u00efve {and} ~quick~") == []
     assert unknown_words(of_pieces, "the небо above") == ["небо"]
     assert describe_unknown(of_pieces, {"foreground": "небо"}) == 'does not know "небо"'
     assert known_words(of_pieces) == []
