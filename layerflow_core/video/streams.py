@@ -12,7 +12,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ..errors import VideoFileError
-from ..rates import FASTEST, SLOWEST
+from ..rates import FASTEST, SLOWEST, exact_rate
 from .allocation import check_room
 from .colour_tags import tags_of
 from .completeness import find_cut
@@ -86,7 +86,7 @@ class _StreamReader:
     def _named_rate(self) -> Fraction | None:
         for rate in (self._stream.average_rate, self._stream.guessed_rate):
             if rate and SLOWEST <= rate <= FASTEST:
-                return Fraction(rate)
+                return exact_rate(rate)  # Matroska's is made of nanoseconds: 19001/317 for 60000/1001
         return None
 
     def _expect(self, rate: Fraction | None) -> int | None:

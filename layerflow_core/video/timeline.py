@@ -18,6 +18,7 @@ from .pick import Pick
 _log = logging.getLogger(__name__)
 
 _COARSEST_TICK = 0.0022  # Matroska's times are rounded to ms, so two of them may lie this much off
+_SLACK = Fraction(_COARSEST_TICK) / 2
 _TOLERANCE = 0.1  # of the usual interval
 
 
@@ -78,16 +79,25 @@ class Timeline:
                     return
             held = (time, frame, duration)
         if held is not None:
-            yield from self._shown(held[1], held[0] - origin, held[0] - origin + held[2])
+            time, frame, duration = held
+            # Writers that do not know how long the last frame lasts give it a tick, in which it is shown all the same.
+            slack = min(_SLACK, duration / 2)
+            yield from self._shown(frame, time - origin, time - origin + duration, slack)
 
-    def _shown(self, frame: Any, begin: Fraction, end: Fraction) -> Iterator[tuple[Any, int]]:
-        times = len(self._pick.numbers(self._number_at(begin), self._number_at(end)))
+    def _shown(
+        self,
+        frame: Any,
+        begin: Fraction,
+        end: Fraction,
+        slack: Fraction = _SLACK,
+    ) -> Iterator[tuple[Any, int]]:
+        times = len(self._pick.numbers(self._number_at(begin), self._number_at(end, slack)))
         if times:
             yield frame, times
 
-    def _number_at(self, time: Fraction) -> int:
+    def _number_at(self, time: Fraction, slack: Fraction = _SLACK) -> int:
         """The first frame of the new rate at or after a time; times a little late are on time."""
-        exact = (time - Fraction(_COARSEST_TICK) / 2) * self._pick.fps
+        exact = (time - slack) * self._pick.fps
         return max(0, -int(-exact // 1))
 
     def _is_beyond(self, time: Fraction) -> bool:
