@@ -7,7 +7,8 @@ Each prompt is encoded alone, with its layer index in front, without attention m
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -83,7 +84,8 @@ class TextEncoder:
 
     def token_ids(self, text: str) -> Tensor:
         """[tokens] int64."""
-        return torch.tensor(self.tokenizer.encode(text).ids)
+        with _tokenizer_errors():
+            return torch.tensor(self.tokenizer.encode(text).ids)
 
     def count_tokens(self, text: str) -> int:
         """Tokens of the whole text, end mark included; what is beyond ``tokens`` is cut."""
@@ -134,18 +136,26 @@ def read_tokenizer_data(data: bytes) -> Tokenizer:
     from tokenizers import Tokenizer
 
     parse_json(data, "the checkpoint's tokenizer", CheckpointError)
-    try:
+    with _tokenizer_errors():
         return Tokenizer.from_buffer(data)
+
+
+@contextmanager
+def _tokenizer_errors() -> Iterator[None]:
+    """What a damaged tokenizer raises, when it is read or later, becomes a CheckpointError."""
+    try:
+        yield
     except BaseException as error:  # plain Exceptions, and a PanicException that is no Exception; none is a cancel
         if isinstance(error, (KeyboardInterrupt, SystemExit)):
             raise
         reason = str(error)[:200]
-        raise CheckpointError(f"the checkpoint's tokenizer cannot be read: {reason}; take T5's own") from error
+        raise CheckpointError(f"the checkpoint's tokenizer cannot be used: {reason}; take T5's own") from error
 
 
 def count_tokens(tokenizer: Tokenizer, text: str) -> int:
     """Tokens of a text, its end mark included, whether or not the tokenizer cuts and pads."""
-    encoding = tokenizer.encode(text)
+    with _tokenizer_errors():
+        encoding = tokenizer.encode(text)
     return 1 + sum(sum(part.attention_mask) - 1 for part in (encoding, *encoding.overflowing))
 
 

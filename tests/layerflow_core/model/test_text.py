@@ -1,3 +1,5 @@
+import json
+
 import pytest
 import torch
 
@@ -75,3 +77,12 @@ def test_what_is_too_long_is_counted_before_it_is_cut(embedded, caplog):
     with caplog.at_level("WARNING", "layerflow"):
         make_layers(embedded, Run({"foreground": long}, {}, SamplerSettings(1, "constant", 1.0)))
     assert f"foreground has {counts['foreground']} tokens" in caplog.text
+
+
+def test_a_tokenizer_that_panics_when_it_is_used(embedded):
+    """Its end mark is a token that it does not have: found by the abuse harness."""
+    content = json.loads(embedded.text.tokenizer.to_str())
+    content["post_processor"]["single"][1]["SpecialToken"]["id"] = "__class__"
+    data = json.dumps(content).encode()
+    with pytest.raises(CheckpointError, match="tokenizer cannot be used: .*; take T5's own"):
+        TextEncoder.from_data(data, embedded.text.t5, 16).encode("a dog")
