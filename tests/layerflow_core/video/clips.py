@@ -97,14 +97,16 @@ def write_video(
     return path
 
 
-def solid(yuv: tuple[int, int, int], height: int, width: int, pixel_format: str = "yuv444p"):
+def solid(yuv: tuple[int, ...], height: int, width: int, pixel_format: str = "yuv444p"):
     """An ``av.VideoFrame`` of one colour, as the encoder stores it."""
     import av
 
-    dtype = np.uint8 if "10" not in pixel_format else np.uint16
-    planes = np.empty((3, height, width), dtype)
-    planes[:] = np.array(yuv, dtype)[:, None, None]
-    return av.VideoFrame.from_ndarray(planes, format=pixel_format)
+    frame = av.VideoFrame(width, height, pixel_format)
+    dtype = np.uint8 if frame.format.components[0].bits == 8 else np.uint16
+    for plane, value in zip(frame.planes, yuv):
+        count = plane.buffer_size // np.dtype(dtype).itemsize
+        plane.update(np.full(count, value, dtype).tobytes())
+    return frame
 
 
 def decoded(path: Path) -> Tensor:
