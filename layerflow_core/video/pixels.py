@@ -44,7 +44,17 @@ def to_arrays(frames: Iterable[Tensor], top: int, name: str, channels: int | Non
         raise FrameError(f"{name}: no frames met, expected one or more")
 
 
-def from_array(array: np.ndarray) -> Tensor:
-    """[H, W, C] whole numbers or floats to [C, H, W] float32 in 0..1."""
+def from_array(array: np.ndarray, whites: tuple[int, int] | None = None) -> Tensor:
+    """[H, W, C] whole numbers or floats to [C, H, W] float32 in 0..1.
+
+    Args:
+        whites: numbers that stand for 1 in colour and in alpha, where that is not the largest of their type.
+    """
     top = np.iinfo(array.dtype).max if np.issubdtype(array.dtype, np.integer) else 1
-    return torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1), dtype=np.float32) / np.float32(top))
+    planes = np.ascontiguousarray(array.transpose(2, 0, 1), dtype=np.float32)
+    if whites is None or whites == (top, top):
+        return torch.from_numpy(planes / np.float32(top))
+    colour, alpha = whites
+    planes[:3] /= np.float32(colour)
+    planes[3:] /= np.float32(alpha)
+    return torch.from_numpy(np.minimum(planes, 1, out=planes))

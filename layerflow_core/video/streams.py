@@ -9,6 +9,7 @@ import logging
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 from torch import Tensor
 
 from ..errors import VideoFileError
@@ -114,7 +115,7 @@ class _StreamReader:
         """[C, H, W] as it is to be shown."""
         if self._conversion is None:
             self._begin(frame)
-        picture = from_array(self._conversion.convert(frame).to_ndarray())
+        picture = read_pixels(self._conversion, frame)
         picture = self._orientation.apply(picture)
         return self._pick.sized(picture, self._orientation.aspect(self._aspect))
 
@@ -163,6 +164,13 @@ def array_format(pixel_format) -> str:
     return "rgba" if has_alpha else "rgb24"
 
 
+def read_pixels(conversion: Conversion, frame) -> Tensor:
+    """[C, H, W] of a decoded frame."""
+    array = conversion.convert(frame).to_ndarray()
+    is_deep = array.dtype == np.uint16
+    return from_array(array, conversion.whites if is_deep else None)
+
+
 def read_deep_still(path: Path, form: str) -> Tensor:
     """A picture of 16 bits, [C, H, W], as it lies in the file.
 
@@ -176,5 +184,5 @@ def read_deep_still(path: Path, form: str) -> Tensor:
         stream = first_video(container, path)
         check_room(1, 6, stream.codec_context.height, stream.codec_context.width, str(path))
         for frame in container.decode(stream):
-            return from_array(Conversion(array_format(frame.format)).convert(frame).to_ndarray())
+            return read_pixels(Conversion(array_format(frame.format)), frame)
     raise VideoFileError(f"{path} cannot be read as a picture: nothing in it can be decoded; is it complete?")

@@ -97,14 +97,15 @@ def write_video(
     return path
 
 
-def solid(yuv: tuple[int, int, int], height: int, width: int, pixel_format: str = "yuv444p"):
+def solid(yuv: tuple[int, ...], height: int, width: int, pixel_format: str = "yuv444p"):
     """An ``av.VideoFrame`` of one colour, as the encoder stores it."""
     import av
 
     frame = av.VideoFrame(width, height, pixel_format)
-    dtype = np.dtype("<u2" if "10" in pixel_format else "u1")
+    dtype = np.uint8 if frame.format.components[0].bits == 8 else np.uint16
     for plane, value in zip(frame.planes, yuv):
-        plane.update(np.full(plane.buffer_size // dtype.itemsize, value, dtype).tobytes())
+        count = plane.buffer_size // np.dtype(dtype).itemsize
+        plane.update(np.full(count, value, dtype).tobytes())
     return frame
 
 
