@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 import types
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,22 @@ def embedded():
     from layerflow_core.toy.embedded import EMBEDDED
 
     return load_model(EMBEDDED)
+
+
+@pytest.fixture(scope="session")
+def quick_model(embedded):
+    """The embedded model with a small VAE of random weights, for runs whose picture does not matter.
+
+    Four fifths of the embedded model's time in a run of a few steps are its VAE's decoding.
+    """
+    from layerflow_core.model.vae import LayerVAE, build_vae
+
+    small = {**embedded.config.vae, "block_out_channels": [4, 4, 4], "norm_num_groups": 2}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        vae = build_vae(small).requires_grad_(False)
+    config = replace(embedded.config, vae=small, reconstruction_limit=None)
+    return replace(embedded, config=config, vae=LayerVAE(vae), peaks={})
 
 
 @pytest.fixture(scope="session")
