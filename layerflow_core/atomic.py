@@ -105,14 +105,27 @@ def new_folder(
 
 def _create(partial: Path, make: Callable[[Path], None]) -> None:
     """Make a partial file or folder and what is above it, also while another process removes empty folders there."""
-    for _ in range(_TRIES):
+    for number in range(_TRIES):
         partial.parent.mkdir(parents=True, exist_ok=True)
         try:
             make(partial)
         except FileNotFoundError:
-            continue
-        return
-    raise FileNotFoundError(f"{partial.parent} goes as often as it is made")
+            if number == _TRIES - 1:
+                raise
+        else:
+            return
+
+
+def check_writable(folder: Path, error_type: type[LayerFlowError] = VideoFileError) -> None:
+    """Raises error_type unless files can be made in a folder, or the folder itself: so a long run fails at its start."""
+    there = next((place for place in (folder, *folder.parents) if os.path.lexists(place)), folder)
+    probe = _partial_path(there / "probe")
+    try:
+        _create(probe, Path.touch)
+    except (OSError, ValueError) as error:
+        raise error_type(f"{folder} cannot be written: {error}") from error
+    finally:
+        _remove(probe)
 
 
 def numbered(folder: Path, name: str, first: int = 1) -> Iterator[Path]:
