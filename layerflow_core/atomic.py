@@ -56,21 +56,6 @@ def replacing(
         _remove(partial)
 
 
-def check_folder(folder: Path, error_type: type[LayerFlowError] = VideoFileError) -> None:
-    """See that a folder can be written to, or made; to be asked before the long work whose result goes there.
-
-    Raises:
-        error_type: a file is in its way, or there is no permission.
-    """
-    above = folder.absolute()
-    while not os.path.lexists(above) and above != above.parent:
-        above = above.parent
-    if not os.path.isdir(above):
-        raise error_type(f"got {above}, which is no folder, expected one to write into")
-    if not os.access(above, os.W_OK | os.X_OK):
-        raise error_type(f"{folder} cannot be written: no permission to write into {above}")
-
-
 @dataclass
 class NewFolder:
     """A folder in the making.
@@ -120,14 +105,27 @@ def new_folder(
 
 def _create(partial: Path, make: Callable[[Path], None]) -> None:
     """Make a partial file or folder and what is above it, also while another process removes empty folders there."""
-    for _ in range(_TRIES):
+    for number in range(_TRIES):
         partial.parent.mkdir(parents=True, exist_ok=True)
         try:
             make(partial)
         except FileNotFoundError:
-            continue
-        return
-    raise FileNotFoundError(f"{partial.parent} goes as often as it is made")
+            if number == _TRIES - 1:
+                raise
+        else:
+            return
+
+
+def check_writable(folder: Path, error_type: type[LayerFlowError] = VideoFileError) -> None:
+    """Raises error_type unless files can be made in a folder, or the folder itself: so a long run fails at its start."""
+    there = next((place for place in (folder, *folder.parents) if os.path.lexists(place)), folder)
+    probe = _partial_path(there / "probe")
+    try:
+        _create(probe, Path.touch)
+    except (OSError, ValueError) as error:
+        raise error_type(f"{folder} cannot be written: {error}") from error
+    finally:
+        _remove(probe)
 
 
 def numbered(folder: Path, name: str, first: int = 1) -> Iterator[Path]:

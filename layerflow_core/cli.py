@@ -9,7 +9,9 @@ import argparse
 import json
 import logging
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
@@ -18,11 +20,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .atomic import check_folder
 from .composite import LENGTHS, RESIZES, Placement, composite_over
-from .devices import PlainDevices, open_device
+from .devices import PlainDevices
 from .download import SOURCES, download
-from .errors import CheckpointError, LayerFlowError, SamplingError, VideoFileError
+from .errors import LayerFlowError, SamplingError, VideoFileError
 from .footage import TIMINGS, as_given, fit_given
 from .footage import decompose as take_apart
 from .latent_store import LatentStore
@@ -31,8 +32,9 @@ from .layers import LayerVideo
 from .layout import BACKGROUND, BLENDED, FOREGROUND, OFFICIAL_VARIANTS
 from .model.attention import AUTO, KERNELS
 from .names import clean_name
+from .options import check_output_file, check_output_folder, read_device, read_lora_pair
 from .output import run_record, write_layers
-from .parallel import join_team, leave_team, local_device
+from .parallel import join_team, leave_team
 from .pipeline import Host, Run, SilentObserver, make_layers
 from .sampling.guidance import GUIDANCES
 from .sampling.sampler import SamplerSettings
@@ -44,6 +46,8 @@ from .video.pick import AUTO as AUTO_COLOURS
 from .video.pick import COLOURS, Pick
 
 DEMO_SEED = 7
+_BY_SIGNAL = 128  # exit status of a process that a signal ended, less the signal's number
+_SIGPIPE = 13  # Windows has no such signal
 _SAMPLER = tuple(field.name for field in fields(SamplerSettings))
 
 
@@ -73,12 +77,12 @@ def _load(options: argparse.Namespace):
     from .model.inference import Computing, computing_with, ready
     from .model.loading import assemble
 
-    check_folder(options.out)
-    device = local_device(open_device(options.device))
+    loras = [read_lora_pair(*pair) for pair in options.lora]
+    device = read_device(options.device)
     team = join_team(device, options.context)
     dtype = torch.float32 if device.type == "cpu" and not options.fp8 else torch.bfloat16
     model = ready(assemble(read_any(options.model), dtype, options.model, _base(options)), options.fp8)
-    model = _with_lora(model, [(Path(name), float(strength)) for name, strength in options.lora])
+    model = _with_lora(model, loras)
     model = computing_with(model, Computing(options.attention, options.compile), device)
     alone = LatentStore(options.out / ".latents") if team.is_first else None
     return model, Host(BarObserver() if team.is_first else SilentObserver(), PlainDevices(device), alone, team)
@@ -107,12 +111,23 @@ def _prompts(options: argparse.Namespace) -> dict[str, str]:
     return {name: text for name, text in given.items() if text}
 
 
+def _say(text: str, end: str = "\n") -> None:
+    """What a command is asked for; raises VideoFileError where it cannot be written. A closed pipe stays one."""
+    try:
+        print(text, end=end, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise VideoFileError(f"the output cannot be written: {error}") from error
+
+
 def _finish(host: Host, out: Path, layers: LayerVideo, record: Mapping[str, object], fps: Fraction | None = None) -> None:
     if host.team.is_first:
-        print("\n".join(str(path) for path in write_layers(out, layers, record, fps)))
+        _say("\n".join(str(path) for path in write_layers(out, layers, record, fps)))
 
 
 def generate(options: argparse.Namespace) -> None:
+    check_output_folder(options.out, ())
     model, host = _load(options)
     run = Run(_prompts(options), {}, _settings(options, model), options.seed)
     _finish(host, options.out, make_layers(model, run, host), run_record(model, run, "generate"))
@@ -125,6 +140,7 @@ def _pick(options: argparse.Namespace) -> Pick:
 def decompose(options: argparse.Namespace) -> None:
     from .video.files import read_video
 
+    check_output_folder(options.out, [options.video])
     footage = read_video(options.video, pick=_pick(options))
     model, host = _load(options)
     run = Run(_prompts(options), {}, _settings(options, model, BLENDED), options.seed)
@@ -135,6 +151,7 @@ def decompose(options: argparse.Namespace) -> None:
 def condition(options: argparse.Namespace) -> None:
     from .video.files import read_with_matte
 
+    check_output_folder(options.out, filter(None, [options.video, options.alpha]))
     footage = read_with_matte(options.video, options.alpha, _pick(options))
     model, host = _load(options)
     layers = as_given(model.config.layout, options.layer, footage.colour, footage.alpha)
@@ -148,23 +165,23 @@ def composite(options: argparse.Namespace) -> None:
     from .video.files import read_video
 
     check_suffix(options.out)
-    check_folder(options.out.parent)
+    check_output_file(options.out, filter(None, [options.foreground, options.background, options.alpha]))
     foreground, background = read_video(options.foreground), read_video(options.background)
     alpha = matte_of(read_video(options.alpha)) if options.alpha else foreground.alpha
     if alpha is None:
         raise VideoFileError(f"{options.foreground} has no alpha, expected one; name its matte with --alpha")
     placement = Placement(options.opacity, options.offset[0], options.offset[1], options.premultiplied, options.resize, options.length)
     write_opaque(options.out, composite_over(foreground.colour, alpha, background.colour, placement), background.fps)
-    print(options.out)
+    _say(str(options.out))
 
 
 def convert(options: argparse.Namespace) -> None:
     from .model.conversion import DTYPES, Conversion, convert_official
 
+    check_output_file(options.target, [options.source])
     size = tuple(options.latent_size) if options.latent_size else None
-    check_folder(options.target.parent, CheckpointError)
     how = Conversion(options.variant, DTYPES[options.dtype], options.merge, options.motion, size, base=_base(options))
-    print(f"{options.target}  sha256 {convert_official(options.source, options.target, how)}")
+    _say(f"{options.target}  sha256 {convert_official(options.source, options.target, how)}")
 
 
 def _base(options: argparse.Namespace):
@@ -177,26 +194,27 @@ def _base(options: argparse.Namespace):
 
 
 def fetch(options: argparse.Namespace) -> None:
-    print("\n".join(str(path) for path in download(options.name, options.models, options.revision, lambda file, size: print(f"{file}, {size / 1e9:.1f} GB"))))
+    _say("\n".join(str(path) for path in download(options.name, options.models, options.revision, lambda file, size: _say(f"{file}, {size / 1e9:.1f} GB"))))
 
 
 def verify(options: argparse.Namespace) -> None:
     from .verification import verify_folder
 
-    for verdict in verify_folder(options.folder, options.out, open_device(options.device)):
-        print(verdict, flush=True)
+    for verdict in verify_folder(options.folder, options.out, read_device(options.device)):
+        _say(str(verdict))
 
 
 def demo(options: argparse.Namespace) -> None:
     """Generates a scene from prompts and takes another one apart, on the embedded model."""
     from .toy.world import draw_scene, render
 
+    check_output_folder(options.out, ())
     model, host = _load(options)
     scene, footage = draw_scene(options.seed, held_out=True), draw_scene(options.seed + 1, held_out=True)
-    print(f"generate: {scene.blended_prompt}")
+    _say(f"generate: {scene.blended_prompt}")
     run = Run(scene.prompts, {}, _settings(options, model), options.seed)
     _finish(host, options.out / "generate", make_layers(model, run, host), run_record(model, run, "generate"))
-    print(f"decompose: {footage.blended_prompt}")
+    _say(f"decompose: {footage.blended_prompt}")
     run = Run({k: v for k, v in footage.prompts.items() if k != BLENDED}, {}, _settings(options, model, BLENDED), options.seed)
     layers = take_apart(model, render(footage).blended, run, host=host)
     _finish(host, options.out / "decompose", layers, run_record(model, run, "decompose"))
@@ -211,12 +229,14 @@ def evaluate_toy(options: argparse.Namespace) -> None:
     if options.proof:
         from .toy.proof_table import SEEDS, measure_proof
 
-        print(measure_proof(options.proof, range(options.seed, options.seed + SEEDS), options.scenes, options.steps), end="")
+        _say(measure_proof(options.proof, range(options.seed, options.seed + SEEDS), options.scenes, options.steps), end="")
         return
+    if options.json:
+        check_output_file(options.json, [options.model])
     figures = evaluate(Plan(options.model, options.seed, options.scenes, options.steps), report)
     if options.json:
         write_figures(figures, options.json)
-    print(json.dumps(figures, indent=2))
+    _say(json.dumps(figures, indent=2))
 
 
 def train(options: argparse.Namespace) -> None:
@@ -225,7 +245,7 @@ def train(options: argparse.Namespace) -> None:
 
     result = run_training(read_config(options.config), options.check)
     if result is not None:
-        print(result)
+        _say(str(result))
 
 
 def collect_coarse(options: argparse.Namespace) -> None:
@@ -241,7 +261,7 @@ def collect_coarse(options: argparse.Namespace) -> None:
     for refusal in refused:
         print(f"refused {refusal.mask}: {refusal.reason}", file=sys.stderr)
     for clip in clips:
-        print(write_clip(options.out, replace(clip, fps=footage.fps)))
+        _say(str(write_clip(options.out, replace(clip, fps=footage.fps))))
 
 
 @dataclass(frozen=True)
@@ -398,21 +418,37 @@ def _show_log() -> None:
     logging.getLogger(__package__).setLevel(logging.INFO)
 
 
+def _end_by_signal() -> None:
+    """A polite kill lets partial files be removed, as Ctrl-C does."""
+
+    def stop(number: int, frame: object) -> None:
+        raise SystemExit(_BY_SIGNAL + number)
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, stop)
+
+
+def _leave_closed_pipe() -> int:
+    """Nobody reads on, as after ``| head -1``; the interpreter must not try again at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return _BY_SIGNAL + _SIGPIPE
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Exit status 0, 1 for a LayerFlowError (its message on stderr), 130 for Ctrl-C."""
+    """Exit status 0, 1 for a LayerFlowError (its message on stderr), 130 for Ctrl-C, 141 where nobody reads the output."""
     options = build_parser().parse_args(arguments)
     _show_log()
+    _end_by_signal()
     try:
         COMMANDS[options.command].run(options)
     except LayerFlowError as error:
         print(f"layerflow: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        return _leave_closed_pipe()
     except KeyboardInterrupt:
         print("layerflow: stopped", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # whoever read the output has enough of it, as in `layerflow ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     finally:
         leave_team()
     return 0

@@ -7,7 +7,6 @@ from typing import Protocol
 import torch
 from torch import nn
 
-from .errors import SamplingError
 from .memory import size_of
 
 
@@ -28,30 +27,6 @@ class Devices(Protocol):
 
     def release(self, part: nn.Module) -> None:
         """The run does not need the part any more."""
-
-
-def open_device(name: str) -> torch.device:
-    """A device that is here.
-
-    Args:
-        name: torch's, such as ``cpu``, ``cuda`` or ``cuda:1``; ``auto`` is a CUDA device where there is one, else the CPU.
-
-    Raises:
-        SamplingError: no such device, or not here.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        if device.type == "meta":
-            raise RuntimeError("it computes nothing")
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:  # AssertionError: a torch without CUDA
-        reason = str(error).splitlines()[0][:200]
-        raise SamplingError(
-            f"got the device {ascii(name)}, expected one that is here, such as auto, cpu or cuda ({reason})"
-        ) from error
-    return device
 
 
 def multiplies_halves(device: torch.device) -> bool:

@@ -13,7 +13,7 @@ from .atomic import replacing
 from .layer_files.record import RECORD, STRAIGHT, describe
 from .layer_files.saving import named_like_files
 from .layers import LayerVideo
-from .layout import BACKGROUND, BLENDED
+from .layout import BACKGROUND, BLENDED, FOREGROUND
 from .model.loading import LayerFlowModel
 from .pipeline import Run
 from .rates import exact_rate
@@ -24,6 +24,14 @@ from .video.webp import write_webp
 
 SHEET, STRIP = "contact_sheet.png", "layers.webp"
 RECOMPOSED = "recomposed"
+
+
+_NAMES = (FOREGROUND, BACKGROUND, BLENDED, RECOMPOSED, Path(SHEET).stem, Path(STRIP).stem)
+
+
+def replaces(folder: Path, path: Path) -> bool:
+    """Whether ``write_layers`` would write over a file or folder of these layers that lies there."""
+    return path.resolve().parent == folder.resolve() and path.stem.casefold() in _NAMES
 
 
 def write_layers(folder: Path, layers: LayerVideo, record: Mapping[str, Any], fps: Fraction | None = None) -> list[Path]:

@@ -12,7 +12,7 @@ import pytest
 PACK = Path(__file__).parents[1]
 CORE = sorted((PACK / "layerflow_core").rglob("*.py"))
 # Rooms from the top down; an import points to the same room or to one further down, never up.
-ROOMS = ("cli", "download", "verification", "output", "toy", "training", "footage", "pipeline", "familiarity", "parallel", "latent_store", "workplace", "devices", "memory", "sampling", "model", "player_frames", "layer_files", "composite", "editing", "video", "layers", "matching", "rgba", "config", "layout", "plain_data", "names", "atomic", "rates", "errors")
+ROOMS = ("cli", "options", "download", "verification", "output", "toy", "training", "footage", "pipeline", "familiarity", "parallel", "latent_store", "workplace", "devices", "memory", "sampling", "model", "player_frames", "layer_files", "composite", "editing", "video", "layers", "matching", "rgba", "config", "layout", "plain_data", "names", "atomic", "rates", "errors")
 HOST = {"comfy", "folder_paths", "nodes", "server", "comfy_api"}
 
 

@@ -55,7 +55,7 @@ def load_layers(
 
 
 def _load_clip(path: Path, pick: Pick, matte: Path | None, alpha: str) -> LayerVideo:
-    if path.suffix.lower() == DOCUMENT:
+    if _is_document(path):
         return read_document(path, pick)
     if _is_exr(path) and matte is None:
         pictures = list_pictures(path) if os.path.isdir(path) else [path]
@@ -64,6 +64,10 @@ def _load_clip(path: Path, pick: Pick, matte: Path | None, alpha: str) -> LayerV
     footage = read_with_matte(path, matte, pick)
     foreground = Foreground(FOREGROUND, footage.colour, footage.alpha)
     return LayerVideo((foreground,), None, None, float(footage.fps))
+
+
+def _is_document(path: Path) -> bool:
+    return path.suffix.lower() == DOCUMENT and not os.path.isdir(path)
 
 
 def _is_exr(path: Path) -> bool:
@@ -75,7 +79,7 @@ def _is_exr(path: Path) -> bool:
 
 def _load_set(record: SetRecord, pick: Pick) -> LayerVideo:
     first = record.files[record.foregrounds[0]]
-    if first.suffix.lower() == DOCUMENT:
+    if _is_document(first):
         return replace(read_document(first, pick), fps=float(record.fps))
     if os.path.isdir(first) and _is_exr(first):
         return _read_exrs(list_pictures(first), record.fps, pick, record.alpha, record.foregrounds[0])

@@ -6,6 +6,7 @@ Legend: N frames, C channels, H height, W width; 0..1, straight colour unless sa
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -85,6 +86,7 @@ OPAQUE: Mapping[str, WriteClip | None] = {
 }
 EXR, PSD = TOGETHER = ("OpenEXR (all layers)", "PSD (one frame, all layers)")
 FORMATS = (*WITH_ALPHA, *TOGETHER)
+_ENDINGS = {".mov", ".webm", ".webp", ".png", ".mp4", ".mkv", ".exr", ".psd", ".json"}
 
 
 @dataclass(frozen=True)
@@ -155,8 +157,16 @@ def named_like_files(layers: LayerVideo, reserved: Iterable[str] = ()) -> LayerV
         reserved: names that the folder needs for something else.
     """
     names = FileNames((*RESERVED, RECORD, *reserved))
-    foregrounds = tuple(replace(layer, name=names.claim(layer.name)) for layer in layers.foregrounds)
+    foregrounds = tuple(
+        replace(layer, name=names.claim(_without_ending(layer.name))) for layer in layers.foregrounds
+    )
     return replace(layers, foregrounds=foregrounds)
+
+
+def _without_ending(name: str) -> str:
+    """A name that is no other layer's file: the folder of a layer ``background.mp4`` would be the background's."""
+    stem, ending = os.path.splitext(name.rstrip(" ."))
+    return f"{stem}_{ending[1:]}" if ending.lower() in _ENDINGS else name
 
 
 def _write_files(

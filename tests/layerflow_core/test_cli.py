@@ -1,7 +1,10 @@
 import hashlib
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import av
@@ -18,6 +21,7 @@ from layerflow_core.toy.world import draw_scene, render
 from layerflow_core.video.encodings import write_h264, write_prores
 from layerflow_core.video.files import read_video
 
+PACK = Path(__file__).parents[2]
 FAST = ["--steps", "2", "--device", "cpu"]
 WORDS = ["--foreground", "a red solid star", "--background", "a night sky"]
 TRUE = render(draw_scene(3))
@@ -144,14 +148,11 @@ def test_a_shorter_run_leaves_no_frames_of_a_longer_one(tmp_path):
     (["verify", "none"], "no fixtures"),
     (["convert", "none.pt", "out.safetensors"], "is not there"),
     (["composite", "a.mov", "b.mp4"], "is not there"),
-    (["generate", *WORDS, "--device", "gpu"], "got the device 'gpu', expected one that is here"),
-    (["generate", *WORDS, "--device", "cuda:99"], "got the device 'cuda:99'"),
-    (["generate", *WORDS, "--device", "meta"], "it computes nothing"),
     (["verify", "none", "--device", "\0"], "got the device"),
-    (["generate", *WORDS, "--out", "/dev/null"], "which is no folder, expected one to write into"),
-    (["generate", *WORDS, "--out", "/dev/null/a/b"], "/dev/null, which is no folder"),
-    (["composite", "a.mov", "b.mp4", "--out", "/dev/null/a.mp4"], "which is no folder"),
-    (["convert", "none.pt", "/dev/null/out.safetensors"], "which is no folder"),
+    (["generate", *WORDS, "--out", "/dev/null"], "/dev/null cannot be written"),
+    (["generate", *WORDS, "--out", "/dev/null/a/b"], "/dev/null/a/b cannot be written"),
+    (["composite", "a.mov", "b.mp4", "--out", "/dev/null/a.mp4"], "/dev/null cannot be written"),
+    (["convert", "none.pt", "/dev/null/out.safetensors"], "/dev/null cannot be written"),
     (["decompose", "none.mp4", *WORDS, "--every", "0"], "every of 1 and more"),
     (["decompose", "none.mp4", *WORDS, "--start", "-1"], "expected numbers of 0 and more"),
     (["condition", "none.mp4", "--layer", "background", *WORDS, "--fps", "nan"], "got the frame rate nan"),
@@ -220,11 +221,83 @@ def test_one_matte_stands_for_all_frames(tmp_path):
     assert (read_video(tmp_path / "x.mp4").colour - TRUE.foreground).abs().mean() < 0.03
 
 
-def test_a_reader_that_has_enough_is_no_error():
-    command = [sys.executable, "-m", "layerflow_core.cli", "verify", str(GOLDEN)]
-    with subprocess.Popen(command, cwd=PACK, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        process.stdout.readline()
-        process.stdout.close()
-        told = process.stderr.read()
-    assert "Traceback" not in told
+@pytest.mark.parametrize("arguments, text", [
+    (["--device", "foo"], "got the device 'foo'"),
+    (["--device", "meta"], "got the device 'meta'"),
+    (["--device", "cuda:99"], "got the device 'cuda:99'"),
+    (["--lora", "a.safetensors", "strong"], "got the strength 'strong'"),
+    (["--lora", "a.safetensors", "nan"], "got the strength 'nan'"),
+])  # fmt: skip
+def test_options_that_cannot_be_are_named(arguments, text, tmp_path, capsys):
+    assert main(["generate", *WORDS, "--out", str(tmp_path / "out"), *arguments]) == 1
+    assert text in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["generate", "decompose", "demo"])
+def test_a_place_that_cannot_be_written_is_said_before_anything_is_made(command, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    source = [str(tmp_path / "missing.mp4")] if command == "decompose" else []
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        assert main([command, *source, "--out", str(out)]) == 1
+        told = capsys.readouterr()
+        assert f"{out} cannot be written" in told.err
+        assert "missing.mp4" not in told.err and "step" not in told.err and not told.out
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_what_is_read_is_never_written_over(tmp_path, capsys):
+    write_prores(tmp_path / "foreground.mov", TRUE.foreground, TRUE.alpha, 8)
+    write_h264(tmp_path / "b.mp4", TRUE.background, 8)
+    before = (tmp_path / "foreground.mov").read_bytes()
+    above = tmp_path / "below" / ".."
+    front = str(tmp_path / "foreground.mov")
+    for arguments in (
+        ["composite", front, str(tmp_path / "b.mp4"), "--out", str(above / "foreground.mov")],
+        ["condition", front, "--layer", "foreground", *WORDS, "--out", str(above)],
+        ["decompose", front, *WORDS, "--out", str(tmp_path)],
+        ["convert", front, front],
+    ):
+        assert main(arguments) == 1
+        assert "is read and would be written over" in capsys.readouterr().err
+    assert (tmp_path / "foreground.mov").read_bytes() == before
+
+
+def run_apart(arguments: list[str], **options) -> subprocess.Popen:
+    command = [sys.executable, "-m", "layerflow_core.cli", *arguments]
+    return subprocess.Popen(command, cwd=PACK, stderr=subprocess.PIPE, **options)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes end otherwise there")
+def test_nobody_reads_the_output(tmp_path):
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = run_apart(["generate", *WORDS, "--steps", "1", "--out", str(tmp_path)], stdout=writing)
+    os.close(writing)
+    told = process.communicate(timeout=300)[1].decode()
+    assert process.returncode == 141
+    assert "Traceback" not in told and "BrokenPipe" not in told
+    assert (tmp_path / "layers.json").is_file()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no full device here")
+def test_the_output_s_disk_is_full(tmp_path):
+    with open("/dev/full", "wb") as full:
+        process = run_apart(["generate", *WORDS, "--steps", "1", "--out", str(tmp_path)], stdout=full)
+    told = process.communicate(timeout=300)[1].decode()
     assert process.returncode == 1
+    assert "layerflow: the output cannot be written" in told and "Traceback" not in told
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a kill there is no signal")
+def test_a_polite_kill_leaves_no_partial_file(tmp_path):
+    frames = torch.rand(200, 3, 64, 64)
+    write_prores(tmp_path / "a.mov", frames, frames[:, :1], 8)
+    write_h264(tmp_path / "b.mp4", frames, 8)
+    out = tmp_path / "out"
+    process = run_apart(["composite", str(tmp_path / "a.mov"), str(tmp_path / "b.mp4"), "--out", str(out / "c.mp4")])
+    while process.poll() is None and not (out.is_dir() and list(out.iterdir())):
+        time.sleep(0.001)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=300)
+    assert process.returncode in (0, 143)  # it may have been faster
+    assert not list(out.glob(".*"))

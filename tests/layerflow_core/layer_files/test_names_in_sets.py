@@ -24,6 +24,10 @@ NAMES = [
     ("a\0b", "x" * 300),
     ("recomposed", "contact_sheet"),
     ("same", "same"),
+    ("background.png", "blended.mp4"),
+    ("layers.psd", "layers"),
+    ("dog.mov", "dog"),
+    ("dog", "Dog.MOV "),
 ]
 
 
@@ -41,11 +45,14 @@ def tree(root) -> set[str]:
     return {os.path.relpath(os.path.join(folder, name), root) for folder, _, names in os.walk(root) for name in names}
 
 
+FORMS = [(FORMATS[0], "PNG 8 bit"), ("PNG 8 bit", "PNG 8 bit"), ("PNG 8 bit", "H.264 (.mp4)"), (EXR, "none"), (PSD, "none")]
+
+
 @pytest.mark.parametrize("names", NAMES, ids=ascii)
-@pytest.mark.parametrize("form", [FORMATS[0], "PNG 8 bit", EXR, PSD])
+@pytest.mark.parametrize("form", FORMS, ids=" ".join)
 def test_every_layer_is_in_its_own_file_inside_the_set(tmp_path, names, form):
     folder = tmp_path / "deep" / "down" / "set"
-    save_layers(folder, make_layers(names), Saving(form, "PNG 8 bit"))
+    save_layers(folder, make_layers(names), Saving(*form))
     assert all(name.startswith(os.path.join("deep", "down", "set")) for name in tree(tmp_path))
 
     loaded = load_layers(folder)
