@@ -29,6 +29,8 @@ from .pixels import from_array
 from .timeline import Timeline
 
 _log = logging.getLogger(__name__)
+_RATE_TOLERANCE = 0.05  # times in ms are as coarse as that at 60 frames a second
+_OPAQUE_UNLESS_SEEN = {"gif", "apng"}  # codecs whose pictures always come with alpha
 
 
 def read_stream(path: Path, default_rate: Fraction, pick: Pick, form: str | None = None) -> Footage:
@@ -73,13 +75,14 @@ class _StreamReader:
     def read(self, default_rate: Fraction) -> Footage:
         rate = self._named_rate()
         timeline = Timeline(self._pick, rate or default_rate)
-        buffer = FrameBuffer(str(self._path), self._expect(rate))
+        has_formal_alpha = self._stream.codec_context.name in _OPAQUE_UNLESS_SEEN
+        buffer = FrameBuffer(str(self._path), self._expect(rate), drops_full_alpha=has_formal_alpha)
         for frame, times in timeline.kept(self._decoder.frames()):
             picture = self._picture(frame)
             for _ in range(times):
                 buffer.add(picture)
         colour, alpha = buffer.finish()
-        rate = rate or timeline.measured_rate() or default_rate
+        rate = self._seen_rate(rate, timeline) or default_rate
         if not self._damage.was_met:
             timeline.warn_if_uneven(self._path, rate)
         return Footage(colour, alpha, self._pick.rate(rate), rate)
@@ -89,6 +92,19 @@ class _StreamReader:
             if rate and SLOWEST <= rate <= FASTEST:
                 return exact_rate(rate)  # Matroska's is made of nanoseconds: 19001/317 for 60000/1001
         return None
+
+    def _seen_rate(self, named: Fraction | None, timeline: Timeline) -> Fraction | None:
+        """The rate at which frames came, where that is another one than the file's average.
+
+        An average is misled by a last frame that lasts a tick, or for ever.
+        """
+        measured = timeline.measured_rate()
+        if named is None or measured is None or timeline.extremes is not None:
+            return named or measured
+        for rate in (named, self._stream.guessed_rate):
+            if rate and abs(measured / rate - 1) <= _RATE_TOLERANCE:
+                return exact_rate(rate)
+        return exact_rate(measured)
 
     def _expect(self, rate: Fraction | None) -> int | None:
         """Frames that will be kept, None if nobody knows; refuses what will not fit before any is decoded."""
