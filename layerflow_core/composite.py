@@ -5,6 +5,7 @@ Legend: N frames, H height, W width; 0..1, alpha 1 = opaque.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -82,8 +83,10 @@ def composite_over(foreground: Tensor, alpha: Tensor, background: Tensor, placem
 def add_residual(composite: Tensor, residual: Tensor, scale: float = 1.0) -> Tensor:
     """A composite [N, 3, H, W] with what its layers do not explain, [N, 3, H, W] of -1..1.
 
-    Either may be a still; raises FrameError where they do not fit.
+    Either may be a still; raises FrameError where they do not fit, or for a scale that is no finite number.
     """
+    if not math.isfinite(scale):
+        raise FrameError(f"residual of scale {scale} met, expected a finite number")
     count = max(len(composite), len(residual))
     composite = hold(composite, count)
     residual = hold(residual, count)

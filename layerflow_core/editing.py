@@ -155,6 +155,7 @@ class Retiming:
         return shown[: self.freeze] + [shown[self.freeze]] * (count - self.freeze)
 
 
+_FARTHEST = 1000  # pixels
 SPILLS = {"none": None, "green": 1, "blue": 2}
 
 
@@ -183,8 +184,12 @@ class Refinement:
     def __post_init__(self) -> None:
         if not 0 <= self.low < self.high <= 1:
             raise FrameError(f"alpha from {self.low} to {self.high} met, expected 0 <= low < high <= 1")
-        if self.feather < 0 or self.fringe < 0 or self.spill not in SPILLS:
-            raise FrameError(f"{self} met, expected feather and fringe of 0 and more, spill one of {', '.join(SPILLS)}")
+        fits = abs(self.choke) <= _FARTHEST and 0 <= self.feather <= _FARTHEST and 0 <= self.fringe <= _FARTHEST
+        if not fits or self.spill not in SPILLS:
+            raise FrameError(
+                f"{self} met, expected choke of {-_FARTHEST} to {_FARTHEST}, feather and fringe of 0 and more, "
+                f"{_FARTHEST} at most, spill one of {', '.join(SPILLS)}"
+            )
 
 
 def refine(colour: Tensor, alpha: Tensor, how: Refinement) -> tuple[Tensor, Tensor]:

@@ -45,7 +45,7 @@ def clean_name(name: str, fallback: str = _FALLBACK) -> str:
 
 
 def check_name(name: str, what: str, error_type: type[E]) -> str:
-    """A name that somebody typed, as it is.
+    """A name that somebody typed, as it is but for letters of two parts, as macOS types some.
 
     Args:
         what: it names, for the message.
@@ -54,8 +54,8 @@ def check_name(name: str, what: str, error_type: type[E]) -> str:
         error_type: no file could have this name everywhere.
     """
     cleaned = clean_name(name)
-    if name == cleaned:
-        return name
+    if unicodedata.normalize("NFC", name) == cleaned:
+        return cleaned
     shown = ascii(name)[:_SHOWN]
     raise error_type(
         f"{what}: got {shown}, expected a name of {LONGEST_NAME} bytes at most without path separators, "

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from .atomic import replacing
+from .errors import VideoFileError
 from .layer_files.record import RECORD, STRAIGHT, describe
 from .layer_files.saving import named_like_files
 from .layers import LayerVideo
 from .layout import BACKGROUND, BLENDED, FOREGROUND
 from .model.loading import LayerFlowModel
 from .pipeline import Run
-from .rates import exact_rate
+from .rates import read_rate
 from .video.contact_sheet import draw_sheet, draw_strip
 from .video.encodings import write_h264, write_prores
 from .video.pictures import write_picture, write_png_sequence
@@ -46,7 +47,7 @@ def write_layers(folder: Path, layers: LayerVideo, record: Mapping[str, Any], fp
         VideoFileError: the folder cannot be written.
     """
     layers = named_like_files(layers, reserved=(RECOMPOSED, Path(SHEET).stem, Path(STRIP).stem))
-    rate = fps if fps is not None else exact_rate(layers.fps)
+    rate = read_rate(layers.fps if fps is None else fps, "fps", VideoFileError)
     files, more = {}, {"contact sheet": SHEET, "moving strip": STRIP}
     for layer in layers.foregrounds:
         write_prores(folder / f"{layer.name}.mov", layer.colour, layer.opacity, rate)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..layerflow_core.errors import DatasetError
 from ..layerflow_core.layout import ALPHA, BACKGROUND, BLENDED, FOREGROUND
 from ..layerflow_core.names import check_name
-from ..layerflow_core.rates import exact_rate
+from ..layerflow_core.rates import read_rate
 from ..layerflow_core.training.data.clip_folder import LayerClip, write_clip
 from .host import CATEGORY
 from .images import ALPHA_MEANINGS, to_alpha, to_frames
@@ -52,5 +52,5 @@ class CollectLayerClip:
         prompts = {FOREGROUND: foreground_prompt, BACKGROUND: background_prompt, BLENDED: blended_prompt}
         folder = output_folder() / check_name(replace_dates(dataset), "dataset", DatasetError)
         name = check_name(replace_dates(name), "clip name", DatasetError)
-        clip = write_clip(folder, LayerClip(name, layers, prompts, exact_rate(fps)))
+        clip = write_clip(folder, LayerClip(name, layers, prompts, read_rate(fps, "fps", DatasetError)))
         return {"ui": {"text": [str(clip)]}, "result": (str(clip),)}

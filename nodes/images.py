@@ -33,22 +33,32 @@ def to_frames(image: Tensor, name: str = "images") -> tuple[Tensor, Tensor | Non
     """IMAGE to colour [N, 3, H, W] and, where it has a fourth channel, alpha [N, 1, H, W].
 
     Raises:
-        FrameError: no IMAGE batch.
+        FrameError: no IMAGE batch, an empty one, or pixels that are no numbers.
     """
     if image.ndim != 4 or image.shape[-1] not in (3, 4):
         raise FrameError(f"{name}: {list(image.shape)} met, expected an IMAGE batch of [N, H, W, 3 or 4]")
+    _check_pixels(image, name)
     frames = image.float().permute(0, 3, 1, 2)
     return frames[:, :3].contiguous(), frames[:, 3:].contiguous() if frames.shape[1] == 4 else None
+
+
+def _check_pixels(batch: Tensor, name: str) -> None:
+    if not batch.numel():
+        raise FrameError(f"{name}: got an empty batch {list(batch.shape)}, expected one frame of one pixel or more")
+    extremes = torch.stack(batch.aminmax())  # NaN goes through, and no copy of the batch is made
+    if not torch.isfinite(extremes.float()).all():
+        raise FrameError(f"{name}: NaN or infinite pixels met, expected 0..1; check the nodes before this one")
 
 
 def to_alpha(mask: Tensor, meaning: str = ALPHA_MEANINGS[0]) -> Tensor:
     """MASK to alpha [N, 1, H, W], 1 = opaque.
 
     Raises:
-        FrameError: no MASK batch.
+        FrameError: no MASK batch, an empty one, or values that are no numbers.
     """
     if mask.ndim != 3:
         raise FrameError(f"alpha: {list(mask.shape)} met, expected a MASK batch of [N, H, W]")
+    _check_pixels(mask, "alpha")
     alpha = mask.float()[:, None]
     return 1 - alpha if meaning == ALPHA_MEANINGS[1] else alpha
 

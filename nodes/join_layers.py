@@ -11,6 +11,7 @@ from ..layerflow_core.layers import Foreground, LayerVideo
 from ..layerflow_core.layout import BACKGROUND, BLENDED, FOREGROUND
 from ..layerflow_core.matching import match_matte
 from ..layerflow_core.names import check_name
+from ..layerflow_core.rates import read_rate
 from .host import CATEGORY
 from .images import ALPHA_MEANINGS, LAYERS, LAYERS_TOOLTIP, to_alpha, to_frames
 
@@ -46,7 +47,7 @@ class JoinLayers:
         if alpha is not None:
             colour, matte = match_matte(colour, to_alpha(alpha, alpha_is), FOREGROUND)
         layer = Foreground(_name_layer(name, below), colour, matte)
-        layers = below or LayerVideo((), None, None, rate or fps)
+        layers = below or LayerVideo((), None, None, float(read_rate(rate or fps, "fps", FrameError)))
         layers = replace(layers, foregrounds=(*layers.foregrounds, layer), residual=None)
         for kind, image in ((BACKGROUND, background), (BLENDED, blended)):
             if image is not None:

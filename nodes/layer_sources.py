@@ -41,7 +41,7 @@ def find_source(name: str) -> Path:
     if match is not None:
         parts = PurePosixPath(match["path"].replace("\\", "/")).parts
         path = _roots()[match["root"]].joinpath(*parts)
-        is_inside = not any(part == ".." or ":" in part or "\0" in part for part in parts) and parts[0] != "/"
+        is_inside = bool(parts) and not any(part == ".." or ":" in part or "\0" in part for part in parts) and parts[0] != "/"
         if is_inside and (os.path.isfile(path) or os.path.isdir(path)):
             return path
     raise VideoFileError(
@@ -58,7 +58,7 @@ def fingerprint(name: str) -> str:
             path = path.parent
         states = sorted(_states(path))
     except (VideoFileError, OSError):
-        return name
+        return ascii(name)
     return hashlib.sha256(ascii([str(path), states]).encode()).hexdigest()
 
 

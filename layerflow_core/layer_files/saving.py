@@ -21,7 +21,7 @@ from ..errors import FrameError, VideoFileError
 from ..layers import Foreground, LayerVideo
 from ..layout import BACKGROUND, BLENDED
 from ..names import FileNames
-from ..rates import exact_rate
+from ..rates import exact_rate, read_rate
 from ..rgba import premultiply
 from ..video.encodings import (
     H264,
@@ -140,7 +140,7 @@ def save_layers(
     """
     check_layers(layers)
     layers = named_like_files(layers)
-    rate = exact_rate(layers.fps if fps is None else fps)
+    rate = exact_rate(read_rate(layers.fps if fps is None else fps, "fps", VideoFileError))
     notes = dict(notes or {})
     with new_folder(folder, others) as new:
         files = _write_files(new.partial, layers, how, rate, notes)

@@ -5,6 +5,7 @@ Content teaches the layers and is always on; motion belongs to training on still
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -74,6 +75,8 @@ def set_strengths(backbone: nn.Module, strengths: dict[str, float]) -> None:
         CheckpointError: a strength other than 0 is asked of an adapter that the checkpoint does not have.
     """
     present = adapter_names(backbone)
+    if wrong := [name for name, strength in strengths.items() if not math.isfinite(strength)]:
+        raise CheckpointError(f"strength {strengths[wrong[0]]} for LoRA {wrong} met, expected a finite number")
     if missing := [name for name, strength in strengths.items() if strength and name not in present and name != CONTENT]:
         raise CheckpointError(f"strength for LoRA {missing} met, this checkpoint has {list(present) or 'none'}")
     wanted = {name: strengths.get(name, DEFAULT_STRENGTHS[name]) for name in present}

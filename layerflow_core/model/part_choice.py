@@ -79,7 +79,8 @@ TEXT_ENCODER = PartKind(
     wanted=re.compile(r"(?<![a-z])t5[-_. ]?(v1[-_.]?1[-_.]?)?xxl", re.IGNORECASE),
     foreign=re.compile(
         r"flan|umt5|mt5|byt5|long[-_.]?t5|code[-_.]?t5|aurora|(?<![a-z0-9])ul2|t5[-_.]?v?1[-_.]?0|"
-        r"(?<![a-z0-9])t0|gguf|pile[-_.]?t5|abliterat|uncensor",
+        r"(?<![a-z0-9])t0|gguf|pile[-_.]?t5|abliterat|uncensor|"
+        r"heretic|unchained|derestrict|jailbreak|nsfw|distil|fine[-_.]?tun",
         re.IGNORECASE,
     ),
     help="put t5xxl_fp16.safetensors or an fp8 one (huggingface.co/comfyanonymous/flux_text_encoders) "

@@ -24,7 +24,8 @@ from .tensor_file import SafetensorsFile
 
 _METADATA = "lora_adapter_metadata"  # diffusers', JSON
 _SHOWN = 5
-_Alpha = Annotated[float, Interval(ge=-1e6, le=1e6)]
+_LARGEST_ALPHA = 1e6
+_Alpha = Annotated[float, Interval(ge=-_LARGEST_ALPHA, le=_LARGEST_ALPHA)]
 _log = logging.getLogger(__name__)
 
 
@@ -118,6 +119,7 @@ def read_deltas(path: Path, backbone: nn.Module) -> tuple[dict[str, Delta], list
 
 
 def _make_delta(name: str, tensors: Mapping[str, Tensor], metadata: LoraMetadata, path: Path) -> Delta:
+    _check_finite(name, tensors, path)
     down = _as_matrix(tensors[DOWN])
     up = _as_matrix(tensors[UP])
     fits = down is not None and up is not None and down.shape[0] == up.shape[1] > 0
@@ -128,6 +130,13 @@ def _make_delta(name: str, tensors: Mapping[str, Tensor], metadata: LoraMetadata
     divisor = math.sqrt(rank) if metadata.use_rslora else rank
     scale = _find_alpha(name, tensors, metadata, rank, path) / divisor
     return Delta(down, up, scale, _read_magnitude(name, tensors, up.shape[0], path))
+
+
+def _check_finite(name: str, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """One infinity or NaN in a file would make every picture black."""
+    wrong = [role for role, tensor in tensors.items() if not torch.isfinite(tensor.float()).all()]
+    if wrong:
+        raise CheckpointError(f"{path}: {wrong[0]} of {name} holds values that are no finite numbers: the file is damaged")
 
 
 def _as_matrix(tensor: Tensor) -> Tensor | None:
@@ -150,8 +159,11 @@ def _find_alpha(name: str, tensors: Mapping[str, Tensor], metadata: LoraMetadata
 
 def _read_number(tensor: Tensor, what: str) -> float:
     value = float(tensor) if tensor.numel() == 1 else math.nan
-    if not math.isfinite(value):
-        raise CheckpointError(f"{what} has the shape {list(tensor.shape)}, expected one finite number: the file is damaged")
+    if not abs(value) <= _LARGEST_ALPHA:  # nan, too
+        raise CheckpointError(
+            f"{what} is {value:g} in the shape {list(tensor.shape)}, expected one number of {_LARGEST_ALPHA:g} at most: "
+            "the file is damaged"
+        )
     return value
 
 

@@ -161,6 +161,7 @@ def test_no_file_carries_the_graph_where_metadata_is_off(call, layers, host, mon
         ("a/%date%", "a/%Y%m%d"),
         ("a\\b", "a/b_"),
         ("a//b ", "a/b_"),
+        ("e\u0301/x", "\u00e9/x_"),
     ],
 )
 def test_dates_of_a_prefix_are_replaced_without_a_browser_too(call, layers, prefix, start):

@@ -79,8 +79,11 @@ def test_every_listed_name_is_found(sources, roots):
         "a\0b [input]",
         "x" * 5000 + " [input]",
         " [input]",
+        ". [output]",
+        "./ [input]",
         "",
         None,
+        5,
     ],
     ids=lambda name: ascii(name)[:30],
 )
@@ -89,7 +92,7 @@ def test_a_name_that_leads_elsewhere_is_a_typed_error(sources, roots, name):
     with pytest.raises(Exception, match="is not there, expected") as caught:
         sources.find_source(name)
     assert type(caught.value).__name__ == "VideoFileError"
-    sources.fingerprint(name)
+    assert isinstance(sources.fingerprint(name), str)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")

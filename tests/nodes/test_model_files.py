@@ -82,7 +82,7 @@ OTHERS = {
 
 
 def test_auto_takes_t5_v1_1_xxl_by_name_and_shape(files, models, caplog):
-    for name in ("flan_t5_xxl_TE-only_FP16", "umt5_xxl_fp8", "google-flan/t5xxl", "t5xxl_flan_fp16", "model", "t5xxl_fp8_e4m3fn", "t5xxl_fp16"):
+    for name in ("flan_t5_xxl_TE-only_FP16", "umt5_xxl_fp8", "google-flan/t5xxl", "t5xxl_flan_fp16", "T5-v1_1-XXL-heretic-fp16", "a/t5xxl_unchained_fp16", "t5xxl-distilled-fp16", "model", "t5xxl_fp8_e4m3fn", "t5xxl_fp16"):
         write_sparse(models / "text_encoders" / f"{name}.safetensors", t5_shapes())
     touch(models / "text_encoders" / "clip_l.safetensors", models / "text_encoders" / "t5xxl_damaged.safetensors")
     with caplog.at_level("INFO"):

@@ -29,6 +29,13 @@ DIALECTS = {
     "ComfyUI's original": ("model.diffusion_model.{path}.lora_A.weight", "model.diffusion_model.{path}.lora_B.weight"),
     "distributed": ("module.transformer.{path}.lora_A.weight", "module.transformer.{path}.lora_B.weight"),
     "without weight": ("transformer.{path}.lora_A", "transformer.{path}.lora_B"),
+    "LyCORIS": ("lycoris_{under}.lora_down.weight", "lycoris_{under}.lora_up.weight"),
+    "compiled": ("transformer._orig_mod.{path}.lora_A.weight", "transformer._orig_mod.{path}.lora_B.weight"),
+    "FSDP": ("_fsdp_wrapped_module.{path}.lora_A.weight", "_fsdp_wrapped_module.{path}.lora_B.weight"),
+    "a pipeline's part": ("pipe.transformer.{path}.lora_A.weight", "pipe.transformer.{path}.lora_B.weight"),
+    "an adapter with a hyphen": ("{path}.lora_A.my-style.weight", "{path}.lora_B.my-style.weight"),
+    "old linear layers": ("{path}.lora_linear_layer.down.weight", "{path}.lora_linear_layer.up.weight"),
+    "lora behind an underscore": ("transformer.{path}_lora.down.weight", "transformer.{path}_lora.up.weight"),
     "with dots": ("transformer.{path}.lora.down.weight", "transformer.{path}.lora.up.weight"),
 }
 
@@ -181,8 +188,10 @@ def test_what_is_not_used_is_named(model, pairs, tmp_path, caplog):
 
 
 @pytest.mark.parametrize("more, text", [
-    ({"lora_unet_proj_out.alpha": torch.ones(2)}, "expected one finite number"),
-    ({"lora_unet_proj_out.alpha": torch.tensor(math.nan)}, "expected one finite number"),
+    ({"lora_unet_proj_out.alpha": torch.ones(2)}, "expected one number"),
+    ({"lora_unet_proj_out.alpha": torch.tensor(1e38)}, "expected one number"),
+    ({"lora_unet_proj_out.alpha": torch.tensor(math.nan)}, "alpha of proj_out holds values that are no finite numbers"),
+    ({"lora_unet_norm_final.lora_down.weight": torch.full((2, 2), math.inf), "lora_unet_norm_final.lora_up.weight": torch.ones(2, 2)}, "down of norm_final holds"),
     ({"lora_unet_proj_out.dora_scale": torch.ones(3)}, "magnitudes of proj_out"),
     ({"transformer.proj_out.lora_A.weight": torch.ones(2, 2)}, "mean the same"),
     ({"lora_unet_norm_final.lora_down.weight": torch.ones(2, 2), "lora_unet_norm_final.lora_up.weight": torch.ones(2, 3)}, "expected .rank, columns"),
