@@ -12,7 +12,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from pathlib import Path
@@ -418,14 +419,21 @@ def _show_log() -> None:
     logging.getLogger(__package__).setLevel(logging.INFO)
 
 
-def _end_by_signal() -> None:
-    """A polite kill lets partial files be removed, as Ctrl-C does."""
+@contextmanager
+def _ending_by_signal() -> Iterator[None]:
+    """Inside this context a polite kill lets partial files be removed, as Ctrl-C does."""
 
     def stop(number: int, frame: object) -> None:
         raise SystemExit(_BY_SIGNAL + number)
 
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, stop)
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _leave_closed_pipe() -> int:
@@ -438,9 +446,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Exit status 0, 1 for a LayerFlowError (its message on stderr), 130 for Ctrl-C, 141 where nobody reads the output."""
     options = build_parser().parse_args(arguments)
     _show_log()
-    _end_by_signal()
     try:
-        COMMANDS[options.command].run(options)
+        with _ending_by_signal():
+            COMMANDS[options.command].run(options)
     except LayerFlowError as error:
         print(f"layerflow: {error}", file=sys.stderr)
         return 1

@@ -301,3 +301,9 @@ def test_a_polite_kill_leaves_no_partial_file(tmp_path):
     process.communicate(timeout=300)
     assert process.returncode in (0, 143)  # it may have been faster
     assert not list(out.glob(".*"))
+
+
+def test_handlers_of_signals_are_left_as_they_were(capsys):
+    before = signal.getsignal(signal.SIGTERM)
+    assert main(["verify", "nowhere"]) == 1
+    assert signal.getsignal(signal.SIGTERM) is before
