@@ -141,7 +141,11 @@ def compare_embedded(model: LayerFlowModel) -> None:
     print_head("embedded model on the card against the CPU", "largest mean difference of a layer")
     run = Run(PROMPTS, {}, SamplerSettings(8), seed=3)
     expected = make_layers(load_model(EMBEDDED), run)
-    for name, dtype in (("float32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)):
+    for name, dtype in (
+        ("float32", torch.float32),
+        ("bf16", torch.bfloat16),
+        ("fp16", torch.float16),
+    ):
         found = make_layers(load_model(EMBEDDED, dtype), run, Host(devices=PlainDevices("cuda")))
         pairs = ((found.alpha, expected.alpha), (found.background, expected.background))
         print_row(name, f"{max(float((a - b).abs().mean()) for a, b in pairs):.1e}")
@@ -170,7 +174,9 @@ def _measure_network(model: LayerFlowModel, plan, name: str) -> None:
     beside = network_peak(model, 1 + plan.branches_together, CARD)
     counted = size_at_work(network, blocks, plan) + beside
     with measured() as measure:
-        with Workplace("transformer", network, network.backbone, PlainDevices("cuda"), [plan]) as place:
+        with Workplace(
+            "transformer", network, network.backbone, PlainDevices("cuda"), [plan]
+        ) as place:
             call = step_of(model)
             seconds = fastest(lambda: place.run(lambda plan: call(plan.branches_together)))
     print_row(f"{name}, {plan.name}", gib(counted), gib(measure.peak), f"{seconds:.2f}")
@@ -198,7 +204,9 @@ def compare_kernels(model: LayerFlowModel) -> None:
     model.network.to("cpu")
 
 
-def _compare_kernel(model: LayerFlowModel, how: Computing, expected: Tensor | None) -> Tensor | None:
+def _compare_kernel(
+    model: LayerFlowModel, how: Computing, expected: Tensor | None
+) -> Tensor | None:
     name = f"{how.kernel} kernel, compiled" if how.compiled else how.kernel
     try:
         call = step_of(computing_with(model, how, CARD))
@@ -213,10 +221,14 @@ def _compare_kernel(model: LayerFlowModel, how: Computing, expected: Tensor | No
 
 
 def measure_vae(model: LayerFlowModel) -> None:
-    print_head("VAE, decoding", "counted, GiB", "measured, GiB", "seconds", "difference to the whole stack")
+    print_head(
+        "VAE, decoding", "counted, GiB", "measured, GiB", "seconds", "difference to the whole stack"
+    )
     layout = model.config.layout
     size = model.config.network
-    latents = torch.randn(1, layout.frames, size.latent_channels, size.latent_height, size.latent_width)
+    latents = torch.randn(
+        1, layout.frames, size.latent_channels, size.latent_height, size.latent_width
+    )
     vae = model.require_vae().vae
     expected = None
     for mode in VAE_MODES:
@@ -226,10 +238,18 @@ def measure_vae(model: LayerFlowModel) -> None:
             print_row(mode.name, gib(counted), "out of memory", "-", "-")
             continue
         expected = decoded if expected is None else expected
-        print_row(mode.name, gib(counted), gib(measure.peak), f"{measure.seconds:.1f}", difference(decoded, expected))
+        print_row(
+            mode.name,
+            gib(counted),
+            gib(measure.peak),
+            f"{measure.seconds:.1f}",
+            difference(decoded, expected),
+        )
 
 
-def _decode(model: LayerFlowModel, layout: Layout, latents: Tensor, mode) -> tuple[Tensor | None, Measure]:
+def _decode(
+    model: LayerFlowModel, layout: Layout, latents: Tensor, mode
+) -> tuple[Tensor | None, Measure]:
     vae = model.require_vae()
     with measured() as measure:
         try:
@@ -248,14 +268,18 @@ def measure_text(model: LayerFlowModel) -> None:
     text = model.require_text()
     for plan in TEXT_PLANS:
         counted = size_at_work(text.t5, list(text.t5.encoder.block), plan) + TEXT_PEAK
-        measure = _measure_text(TextEncoder(text.tokenizer, text.t5, text.tokens), plan, model.config.layout)
+        measure = _measure_text(
+            TextEncoder(text.tokenizer, text.t5, text.tokens), plan, model.config.layout
+        )
         print_row(plan.name, gib(counted), gib(measure.peak), f"{measure.seconds:.1f}")
 
 
 def _measure_text(text: TextEncoder, plan: PartPlan, layout: Layout) -> Measure:
     """With the time that its weights take to the card."""
     with measured() as measure:
-        with Workplace("text encoder", text.t5, text.t5.encoder, PlainDevices("cuda"), [plan]) as place:
+        with Workplace(
+            "text encoder", text.t5, text.t5.encoder, PlainDevices("cuda"), [plan]
+        ) as place:
             place.run(lambda _: text.encode_layers(PROMPTS, layout))
     return measure
 
@@ -266,7 +290,9 @@ class SmallerCard(PlainDevices):
     def __init__(self, size: int) -> None:
         super().__init__("cuda")
         self._size = size
-        torch.cuda.set_per_process_memory_fraction(size / torch.cuda.get_device_properties(0).total_memory)
+        torch.cuda.set_per_process_memory_fraction(
+            size / torch.cuda.get_device_properties(0).total_memory
+        )
 
     def free(self, part: nn.Module) -> int:
         return self._size - torch.cuda.memory_allocated()
@@ -318,7 +344,10 @@ CASES: dict[str, Callable[[LayerFlowModel], None]] = {
 def main() -> None:
     names = sys.argv[1:] or list(CASES)
     properties = torch.cuda.get_device_properties(0)
-    print(f"{properties.name}, {properties.total_memory / GIB:.0f} GiB, torch {torch.__version__}", flush=True)
+    print(
+        f"{properties.name}, {properties.total_memory / GIB:.0f} GiB, torch {torch.__version__}",
+        flush=True,
+    )
     model = build_model()
     for name in names:
         started = time.perf_counter()

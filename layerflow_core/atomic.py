@@ -117,7 +117,9 @@ def _create(partial: Path, make: Callable[[Path], None]) -> None:
 
 
 def check_writable(folder: Path, error_type: type[LayerFlowError] = VideoFileError) -> None:
-    """Raises error_type unless files can be made in a folder, or the folder itself: so a long run fails at its start."""
+    """Raises error_type unless files can be made in a folder, or the folder itself: so a long run
+    fails at its start.
+    """
     there = next((place for place in (folder, *folder.parents) if os.path.lexists(place)), folder)
     probe = _partial_path(there / "probe")
     try:

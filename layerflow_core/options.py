@@ -42,14 +42,18 @@ def read_lora_pair(name: str, strength: str) -> tuple[Path, float]:
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise SamplingError(f"--lora {name}: got the strength {ascii(strength)}, expected a number such as 1.0")
+        raise SamplingError(
+            f"--lora {name}: got the strength {ascii(strength)}, expected a number such as 1.0"
+        )
     return Path(name), number
 
 
 def check_output_file(target: Path, inputs: Iterable[Path]) -> None:
     """Raises VideoFileError if a file cannot be written there, or if it is one of those that are read."""
     if target.resolve() in [path.resolve() for path in inputs]:
-        raise VideoFileError(f"{target} is read and would be written over; choose another name for --out")
+        raise VideoFileError(
+            f"{target} is read and would be written over; choose another name for --out"
+        )
     check_writable(target.parent, VideoFileError)
 
 
@@ -57,5 +61,7 @@ def check_output_folder(folder: Path, inputs: Iterable[Path]) -> None:
     """Raises VideoFileError if layers cannot be written there, or would replace what is read."""
     for path in inputs:
         if replaces(folder, path):
-            raise VideoFileError(f"{path} is read and would be written over; choose another folder for --out")
+            raise VideoFileError(
+                f"{path} is read and would be written over; choose another folder for --out"
+            )
     check_writable(folder, VideoFileError)

@@ -35,7 +35,9 @@ def replaces(folder: Path, path: Path) -> bool:
     return path.resolve().parent == folder.resolve() and path.stem.casefold() in _NAMES
 
 
-def write_layers(folder: Path, layers: LayerVideo, record: Mapping[str, Any], fps: Fraction | None = None) -> list[Path]:
+def write_layers(
+    folder: Path, layers: LayerVideo, record: Mapping[str, Any], fps: Fraction | None = None
+) -> list[Path]:
     """Write every layer; files of the same names are replaced, each at once. ``layers.json`` comes last.
 
     Per foreground a ProRes 4444 ``.mov`` and a folder of PNGs, both straight alpha; the opaque layers as H.264.
@@ -52,9 +54,16 @@ def write_layers(folder: Path, layers: LayerVideo, record: Mapping[str, Any], fp
     for layer in layers.foregrounds:
         write_prores(folder / f"{layer.name}.mov", layer.colour, layer.opacity, rate)
         _write_frames(folder / layer.name, layer)
-        files[layer.name], more[f"{layer.name} frames"] = f"{layer.name}.mov", f"{layer.name}/%05d.png"
+        files[layer.name], more[f"{layer.name} frames"] = (
+            f"{layer.name}.mov",
+            f"{layer.name}/%05d.png",
+        )
     recomposed = None if layers.background is None else layers.recompose()
-    for name, clip, listed in ((BACKGROUND, layers.background, files), (BLENDED, layers.blended, files), (RECOMPOSED, recomposed, more)):
+    for name, clip, listed in (
+        (BACKGROUND, layers.background, files),
+        (BLENDED, layers.blended, files),
+        (RECOMPOSED, recomposed, more),
+    ):
         if clip is not None:
             write_h264(folder / f"{name}.mp4", clip, rate)
             listed[name] = f"{name}.mp4"

@@ -122,10 +122,14 @@ class Verdict:
     errors: Mapping[str, float]
 
     def __str__(self) -> str:
-        return f"{self.fixture:14s} " + "  ".join(f"{group} {error:.1e}" for group, error in self.errors.items())
+        return f"{self.fixture:14s} " + "  ".join(
+            f"{group} {error:.1e}" for group, error in self.errors.items()
+        )
 
 
-def verify_folder(folder: Path, out: Path | None = None, device: torch.device = _CPU) -> Iterator[Verdict]:
+def verify_folder(
+    folder: Path, out: Path | None = None, device: torch.device = _CPU
+) -> Iterator[Verdict]:
     """Run every fixture of a folder; write own results under the fixture's keys to ``out/X.safetensors``.
 
     Args:
@@ -143,7 +147,10 @@ def verify_folder(folder: Path, out: Path | None = None, device: torch.device = 
         results, recorded = run_fixture(path, device)
         if out:
             out.mkdir(parents=True, exist_ok=True)
-            save_file({k: v.contiguous() for k, v in results.items()}, str(out / f"{path.stem}.safetensors"))
+            save_file(
+                {k: v.contiguous() for k, v in results.items()},
+                str(out / f"{path.stem}.safetensors"),
+            )
         yield Verdict(path.stem, _errors(results, recorded))
 
 
@@ -154,7 +161,9 @@ def run_fixture(path: Path, device: torch.device = _CPU) -> tuple[Tensors, Tenso
     recorded = _Recorded(tensors)
     kind = data.get("kind", "variant") if isinstance(data, dict) else None
     if not isinstance(kind, str) or kind not in _KINDS:
-        raise CheckpointError(f"{path} is a fixture of kind {kind!r}, expected one of {', '.join(_KINDS)}")
+        raise CheckpointError(
+            f"{path} is a fixture of kind {kind!r}, expected one of {', '.join(_KINDS)}"
+        )
     record, run = _KINDS[kind]
     description = as_record(record, data, str(path), CheckpointError)
     with torch.inference_mode():
@@ -166,15 +175,27 @@ def load_fixture_model(path: Path, description: VariantFixture) -> LayerFlowMode
     if CONFIG_KEY in SafetensorsFile(path).metadata:
         return load_model(path)
     file, network = open_official(path), description.network
-    config = read_config(file.specs, description.variant, (network.latent_height, network.latent_width), network.tokens_per_text)
-    return LayerFlowModel(config, build_network(config, from_official(file.read(file.specs), config)), source=path)
+    config = read_config(
+        file.specs,
+        description.variant,
+        (network.latent_height, network.latent_width),
+        network.tokens_per_text,
+    )
+    return LayerFlowModel(
+        config, build_network(config, from_official(file.read(file.specs), config)), source=path
+    )
 
 
-def _run_variant(path: Path, description: VariantFixture, recorded: Tensors, device: torch.device) -> Tensors:
+def _run_variant(
+    path: Path, description: VariantFixture, recorded: Tensors, device: torch.device
+) -> Tensors:
     model = load_fixture_model(path.with_name(f"{path.stem}.ckpt.safetensors"), description)
     layout = model.config.layout
     if list(layout.given_frames) != description.sequence.condition_frames:
-        raise LayoutError(f"{path}: condition frames {description.sequence.condition_frames} met, layout {layout.name!r} has {list(layout.given_frames)}")
+        raise LayoutError(
+            f"{path}: condition frames {description.sequence.condition_frames} met, layout "
+            f"{layout.name!r} has {list(layout.given_frames)}"
+        )
     context = recorded["in.context"].flatten(0, 1)[None]
     model.network.to(device)
     given = layout.given_of(recorded["in.z_full"])
@@ -184,28 +205,43 @@ def _run_variant(path: Path, description: VariantFixture, recorded: Tensors, dev
         v_uncond, v_cond = computed(x.to(device), timestep, guided)
         return (None if v_uncond is None else v_uncond.cpu()), v_cond.cpu()
 
-    return _run_probes(model, predict, description, recorded) | _run_trajectory(model, predict, description, recorded)
+    return _run_probes(model, predict, description, recorded) | _run_trajectory(
+        model, predict, description, recorded
+    )
 
 
-def _run_probes(model: LayerFlowModel, predict: Callable, description: VariantFixture, recorded: Tensors) -> Tensors:
+def _run_probes(
+    model: LayerFlowModel, predict: Callable, description: VariantFixture, recorded: Tensors
+) -> Tensors:
     results, table = {}, Schedule(model.config.schedule).denoiser_table
     for probe in description.probes:
         t = probe.timestep
         x, name = recorded[f"probe.{t}.x"], f"probe.{t}"
         v_uncond, v_cond = predict(x, t)
         q = float(table[t])
-        own = {"v_uncond": v_uncond, "v_cond": v_cond, "x0_uncond": denoise(v_uncond, x, q), "x0_cond": denoise(v_cond, x, q)}
+        own = {
+            "v_uncond": v_uncond,
+            "v_cond": v_cond,
+            "x0_uncond": denoise(v_uncond, x, q),
+            "x0_cond": denoise(v_cond, x, q),
+        }
         if f"{name}.v_cond_motion1" in recorded:
             model.set_strengths(motion=1.0)
             own["v_cond_motion1"] = predict(x, t)[1]
             model.set_strengths()
-        results |= {f"{name}.{key}": value for key, value in own.items() if f"{name}.{key}" in recorded}
+        results |= {
+            f"{name}.{key}": value for key, value in own.items() if f"{name}.{key}" in recorded
+        }
     return results
 
 
-def _run_trajectory(model: LayerFlowModel, predict: Callable, description: VariantFixture, recorded: Tensors) -> Tensors:
+def _run_trajectory(
+    model: LayerFlowModel, predict: Callable, description: VariantFixture, recorded: Tensors
+) -> Tensors:
     results: Tensors = {}
-    settings = SamplerSettings(description.sampling.num_steps, "dynamic", description.sampling.guidance_scale)
+    settings = SamplerSettings(
+        description.sampling.num_steps, "dynamic", description.sampling.guidance_scale
+    )
     final = sample(
         predict,
         recorded["traj.init_noise"],
@@ -215,16 +251,25 @@ def _run_trajectory(model: LayerFlowModel, predict: Callable, description: Varia
         lambda step, x, x0: results.update({f"traj.{step.index}.latents": x.clone()}),
     )
     layout = model.config.layout
-    return results | {"traj.full_latents": layout.join(final, layout.given_of(recorded["in.z_full"]))}
+    return results | {
+        "traj.full_latents": layout.join(final, layout.given_of(recorded["in.z_full"]))
+    }
 
 
-def _run_sampler(path: Path, description: SamplerFixture, recorded: Tensors, device: torch.device) -> Tensors:
+def _run_sampler(
+    path: Path, description: SamplerFixture, recorded: Tensors, device: torch.device
+) -> Tensors:
     results: Tensors = {}
 
     def affine(x: Tensor, t: int, c: Affine) -> Tensor:
         frame = torch.arange(x.shape[1]).view(1, -1, 1, 1, 1)
         channel = torch.arange(x.shape[2]).view(1, 1, -1, 1, 1)
-        return (c.gain + c.gain_channel * channel) * x + c.bias + c.bias_time * t / 1000 + c.bias_frame * frame
+        return (
+            (c.gain + c.gain_channel * channel) * x
+            + c.bias
+            + c.bias_time * t / 1000
+            + c.bias_frame * frame
+        )
 
     sample(
         lambda x, t, guided: (affine(x, t, description.uncond), affine(x, t, description.cond)),
@@ -232,19 +277,27 @@ def _run_sampler(path: Path, description: SamplerFixture, recorded: Tensors, dev
         lambda i: recorded[f"{i}.noise"],
         Schedule(),
         SamplerSettings(description.num_steps, "dynamic", description.guidance_scale),
-        lambda step, x, x0: results.update({f"{step.index}.latents": x.clone(), f"{step.index}.x0": x0.clone()}),
+        lambda step, x, x0: results.update(
+            {f"{step.index}.latents": x.clone(), f"{step.index}.x0": x0.clone()}
+        ),
     )
     return results
 
 
-def _run_preprocess(path: Path, description: PreprocessFixture, recorded: Tensors, device: torch.device) -> Tensors:
+def _run_preprocess(
+    path: Path, description: PreprocessFixture, recorded: Tensors, device: torch.device
+) -> Tensors:
     height, width = description.target_height, description.target_width
     results = {}
     for case in description.cases:
         i = case.i
         rgb = recorded[f"{i}.rgb"].permute(0, 3, 1, 2).float() / 255
         mask = recorded[f"{i}.mask"][:, None].float() / 255
-        clips = {"fg": over_grey(rgb, mask), "bl": rgb * 2 - 1, "alpha": (mask * 2 - 1).expand(-1, 3, -1, -1)}
+        clips = {
+            "fg": over_grey(rgb, mask),
+            "bl": rgb * 2 - 1,
+            "alpha": (mask * 2 - 1).expand(-1, 3, -1, -1),
+        }
         results |= {f"{i}.{name}": cover(clip, height, width) for name, clip in clips.items()}
     return results
 
@@ -261,5 +314,7 @@ def _errors(results: Tensors, recorded: Tensors) -> dict[str, float]:
     for key, value in results.items():
         if key in recorded:
             group = key.rsplit(".", 1)[-1]
-            errors[group] = max(errors.get(group, 0.0), float((value.float() - recorded[key].float()).abs().max()))
+            errors[group] = max(
+                errors.get(group, 0.0), float((value.float() - recorded[key].float()).abs().max())
+            )
     return errors

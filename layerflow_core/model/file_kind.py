@@ -72,7 +72,10 @@ _STARTS = (
 TAR = FileKind("a tar archive", "unpack it first")
 _TAR_MARK = slice(257, 262)  # where it says "ustar"
 _PAGE = re.compile(r"\s*<[a-z!?]", re.IGNORECASE)
-_ENCODINGS = ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))  # the rest is UTF-8, with or without a mark
+_ENCODINGS = (
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+)  # the rest is UTF-8, with or without a mark
 
 
 def find_kind(path: Path) -> FileKind:
@@ -165,7 +168,9 @@ def check_kind(path: Path, expected: FileKind) -> None:
 def wrong_kind(path: Path, kind: FileKind, *expected: FileKind) -> CheckpointError:
     """The error for a file of another kind than one of those expected."""
     wanted = " or ".join(each.name for each in expected)
-    return CheckpointError(f"{path} cannot be read: it is {kind.name}, expected {wanted}; {kind.advice}")
+    return CheckpointError(
+        f"{path} cannot be read: it is {kind.name}, expected {wanted}; {kind.advice}"
+    )
 
 
 def wrong_text(path: Path, kind: FileKind, expected: str, reason: str) -> CheckpointError:

@@ -326,10 +326,27 @@ _HARMLESS_PACKAGES = ("deepspeed.", "lightning.", "omegaconf.", "pytorch_lightni
 _TENSOR_MAKERS = ("torch._utils._rebuild_", "torch._tensor._rebuild_")
 
 _PUSHES = {
-    "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT",
-    "STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8",
-    "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8",
-}  # fmt: skip
+    "INT",
+    "BININT",
+    "BININT1",
+    "BININT2",
+    "LONG",
+    "LONG1",
+    "LONG4",
+    "FLOAT",
+    "BINFLOAT",
+    "STRING",
+    "BINSTRING",
+    "SHORT_BINSTRING",
+    "UNICODE",
+    "BINUNICODE",
+    "SHORT_BINUNICODE",
+    "BINUNICODE8",
+    "BINBYTES",
+    "SHORT_BINBYTES",
+    "BINBYTES8",
+    "BYTEARRAY8",
+}
 _Operation = Callable[[_Machine, Any], None]
 _OPERATIONS: dict[str, _Operation] = {
     "PROTO": lambda machine, _: None,
@@ -352,7 +369,9 @@ _OPERATIONS: dict[str, _Operation] = {
     "FROZENSET": lambda machine, _: machine.push(_opaque_set(machine.pop_to_mark())),
     "TUPLE1": lambda machine, _: machine.push((machine.pop(),)),
     "TUPLE2": lambda machine, _: machine.push(_reversed(machine.pop(), machine.pop())),
-    "TUPLE3": lambda machine, _: machine.push(_reversed(machine.pop(), machine.pop(), machine.pop())),
+    "TUPLE3": lambda machine, _: machine.push(
+        _reversed(machine.pop(), machine.pop(), machine.pop())
+    ),
     "APPEND": lambda machine, _: machine.append([machine.pop()]),
     "APPENDS": lambda machine, _: machine.append(machine.pop_to_mark()),
     "ADDITEMS": lambda machine, _: machine.append(machine.pop_to_mark()),

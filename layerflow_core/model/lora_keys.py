@@ -23,7 +23,9 @@ _PREFIX = re.compile(
     r"(?:model\.diffusion_model\.|diffusion_model\.|transformer\.|lora_transformer\.|unet\.)?"
 )
 # What torch.compile, FSDP and activation checkpointing put between a module's names.
-_WRAPPERS = re.compile(r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+_WRAPPERS = re.compile(
+    r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."
+)
 _UNDERSCORED = re.compile(r"^(?:lora_(?:unet|transformer|dit)|lycoris)_+(?=\w)")
 # A pattern of what follows the module's name -> the tensor's role.
 _ENDINGS = (
@@ -83,7 +85,9 @@ def read_keys(keys: Iterable[str], backbone: nn.Module, path: Path) -> LoraKeys:
         name, role = meaning
         module = _find_module(name, by_underscores, path)
         if found.modules.setdefault(module, {}).setdefault(role, key) != key:
-            raise CheckpointError(f"{path} has {key} and {found.modules[module][role]}, which mean the same")
+            raise CheckpointError(
+                f"{path} has {key} and {found.modules[module][role]}, which mean the same"
+            )
     return found
 
 
@@ -95,7 +99,9 @@ def strip_prefix(name: str) -> str:
 def _refuse_other_kinds(key: str, path: Path) -> None:
     for kind, pattern in _OTHER_KINDS:
         if pattern.search(key):
-            raise CheckpointError(f"{path} holds {kind} ({ascii(key)[1:-1]}), expected plain LoRA or DoRA: two matrices for each weight")
+            raise CheckpointError(
+                f"{path} holds {kind} ({ascii(key)[1:-1]}), expected plain LoRA or DoRA: two matrices for each weight"
+            )
 
 
 def _parse(key: str) -> tuple[str, str] | None:
@@ -117,7 +123,9 @@ def _find_module(name: str, by_underscores: dict[str, list[str]], path: Path) ->
     bare = _UNDERSCORED.sub("", name)
     candidates = by_underscores.get(bare, [])
     if len(candidates) > 1:
-        raise CheckpointError(f"{path} names {ascii(name)[1:-1]}, which could be {' or '.join(candidates)}")
+        raise CheckpointError(
+            f"{path} names {ascii(name)[1:-1]}, which could be {' or '.join(candidates)}"
+        )
     return candidates[0] if candidates else bare
 
 

@@ -48,7 +48,9 @@ def untie(tensors: dict[str, Tensor], expected: set[str]) -> dict[str, Tensor]:
     if shared is None:
         return tensors
     both = {"shared.weight": shared, _TIED: shared}
-    return {k: v for k, v in tensors.items() if k not in both} | {k: v for k, v in both.items() if k in expected}
+    return {k: v for k, v in tensors.items() if k not in both} | {
+        k: v for k, v in both.items() if k in expected
+    }
 
 
 class TextEncoder:
@@ -73,7 +75,8 @@ class TextEncoder:
         largest = max(tokenizer.get_vocab().values(), default=0)
         if largest >= t5.config.vocab_size:
             raise CheckpointError(
-                f"got a tokenizer with token {largest}, expected {t5.config.vocab_size} tokens as the text encoder has: "
+                f"got a tokenizer with token {largest}, expected {t5.config.vocab_size} tokens "
+                "as the text encoder has: "
                 "take T5's own tokenizer"
             )
         return cls(tokenizer, t5, tokens)
@@ -93,7 +96,11 @@ class TextEncoder:
 
     def too_long(self, prompts: Mapping[str, str], layout: Layout) -> dict[str, int]:
         """By layer, how many tokens a prompt has that will be cut."""
-        counts = {name: self.count_tokens(indexed(index, prompts[name])) for index, name in enumerate(layout.texts) if prompts.get(name, "").strip()}
+        counts = {
+            name: self.count_tokens(indexed(index, prompts[name]))
+            for index, name in enumerate(layout.texts)
+            if prompts.get(name, "").strip()
+        }
         return {name: count for name, count in counts.items() if count > self.tokens}
 
     @torch.inference_mode()
@@ -111,7 +118,11 @@ class TextEncoder:
 
     def knows(self, prompts: Mapping[str, str], layout: Layout) -> bool:
         """Whether all encodings are in the cache, so that the encoder need not go to its device."""
-        texts = (indexed(index, prompts.get(name, "")) for index, name in enumerate(layout.texts) if prompts.get(name, "").strip())
+        texts = (
+            indexed(index, prompts.get(name, ""))
+            for index, name in enumerate(layout.texts)
+            if prompts.get(name, "").strip()
+        )
         return all(text in self._cache for text in texts)
 
     def encode_layers(self, prompts: Mapping[str, str], layout: Layout) -> Tensor:
@@ -145,11 +156,15 @@ def _tokenizer_errors() -> Iterator[None]:
     """What a damaged tokenizer raises, when it is read or later, becomes a CheckpointError."""
     try:
         yield
-    except BaseException as error:  # plain Exceptions, and a PanicException that is no Exception; none is a cancel
+    except (
+        BaseException
+    ) as error:  # plain Exceptions, and a PanicException that is no Exception; none is a cancel
         if isinstance(error, (KeyboardInterrupt, SystemExit)):
             raise
         reason = str(error)[:200]
-        raise CheckpointError(f"the checkpoint's tokenizer cannot be used: {reason}; take T5's own") from error
+        raise CheckpointError(
+            f"the checkpoint's tokenizer cannot be used: {reason}; take T5's own"
+        ) from error
 
 
 def count_tokens(tokenizer: Tokenizer, text: str) -> int:
@@ -170,8 +185,15 @@ def check_prompts(prompts: Mapping[str, str], layout: Layout) -> None:
         if not isinstance(prompt, str):
             raise PromptError(f"the prompt for {name!r} is {type(prompt).__name__}, expected text")
         if any("\ud800" <= letter <= "\udfff" for letter in prompt):
-            raise PromptError(f"the prompt for {name!r} has half a character (a lone surrogate), expected text; type it anew")
+            raise PromptError(
+                f"the prompt for {name!r} has half a character (a lone surrogate), expected text; type it anew"
+            )
         if prompt.strip() and name not in layout.names:
-            raise PromptError(f"a prompt for layer {name!r} met, layout {layout.name!r} has {', '.join(layout.names)}")
+            raise PromptError(
+                f"a prompt for layer {name!r} met, layout {layout.name!r} has {', '.join(layout.names)}"
+            )
     if not any(prompts.get(name, "").strip() for name in layout.texts):
-        raise PromptError(f"no prompts met, expected text for at least one of {', '.join(layout.texts)}: describe what each layer shows")
+        raise PromptError(
+            f"no prompts met, expected text for at least one of {', '.join(layout.texts)}: "
+            "describe what each layer shows"
+        )

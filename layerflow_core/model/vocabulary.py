@@ -48,7 +48,9 @@ def _words(text: str) -> Iterator[range]:
     """Where words and emoji stand; the marks that many scripts write vowels with belong to their words."""
     for kind, group in groupby(enumerate(text), lambda entry: _kind_of(entry[1])):
         places = [number for number, _ in group]
-        if kind and not all(unicodedata.category(text[place]).startswith(_MARKS) for place in places):
+        if kind and not all(
+            unicodedata.category(text[place]).startswith(_MARKS) for place in places
+        ):
             yield range(places[0], places[-1] + 1)
 
 
@@ -94,7 +96,9 @@ def _alternatives(tokenizer: Tokenizer, words: list[str]) -> str:
         return ""
     near: dict[str, None] = {}
     for word in words[:_NAMED]:
-        near.update(dict.fromkeys(difflib.get_close_matches(word[:_LONGEST].lower(), known, _NEAREST)))
+        near.update(
+            dict.fromkeys(difflib.get_close_matches(word[:_LONGEST].lower(), known, _NEAREST))
+        )
     nearest = f"; nearest known words: {', '.join(near)}" if near else ""
     return f"{nearest}; it knows {', '.join(known)}"
 

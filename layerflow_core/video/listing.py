@@ -71,9 +71,16 @@ def list_pictures(folder: Path) -> list[Path]:
     others = set(named) - set(paths)
     if others:
         first = min(path.name for path in others)
-        _log.warning("%s: left out %d entries that are not regular files, such as %s", folder, len(others), first)
+        _log.warning(
+            "%s: left out %d entries that are not regular files, such as %s",
+            folder,
+            len(others),
+            first,
+        )
     if not paths:
-        raise VideoFileError(f"{folder} holds no pictures, expected frames as {', '.join(sorted(PICTURES))}")
+        raise VideoFileError(
+            f"{folder} holds no pictures, expected frames as {', '.join(sorted(PICTURES))}"
+        )
     return sort_pictures(paths)
 
 

@@ -19,7 +19,9 @@ class Recorder(SilentObserver):
         self.steps.append((done, total))
 
 
-@pytest.mark.parametrize("frames, height, width", [(2, 64, 96), (16, 37, 51), (21, 64, 96), (20, 90, 61)])
+@pytest.mark.parametrize(
+    "frames, height, width", [(2, 64, 96), (16, 37, 51), (21, 64, 96), (20, 90, 61)]
+)
 def test_any_size_and_length_comes_back_as_it_went_in(quick_model, quick, frames, height, width):
     torch.manual_seed(0)
     video = torch.rand(frames, 3, height, width)
@@ -32,7 +34,9 @@ def test_any_size_and_length_comes_back_as_it_went_in(quick_model, quick, frames
 
 def test_windows_are_counted_as_one_run(quick_model, quick):
     seen = Recorder()
-    decompose(quick_model, torch.rand(20, 3, 64, 96), Run(SCENE.prompts, {}, quick, 0), host=Host(seen))
+    decompose(
+        quick_model, torch.rand(20, 3, 64, 96), Run(SCENE.prompts, {}, quick, 0), host=Host(seen)
+    )
     assert seen.steps == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
@@ -43,12 +47,15 @@ def test_first_window_does_not_depend_on_what_follows(quick_model, quick):
     assert torch.allclose(longer.alpha[:8], alone.alpha[:8], atol=1e-5)
 
 
-@pytest.mark.parametrize("video, message", [
-    (torch.rand(0, 3, 64, 96), "0 frames"),
-    (torch.rand(1, 3, 64, 96), "1 frames"),
-    (torch.full((16, 3, 64, 96), float("nan")), "NaN"),
-    (torch.rand(16, 1, 64, 96), "expected frames"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "video, message",
+    [
+        (torch.rand(0, 3, 64, 96), "0 frames"),
+        (torch.rand(1, 3, 64, 96), "1 frames"),
+        (torch.full((16, 3, 64, 96), float("nan")), "NaN"),
+        (torch.rand(16, 1, 64, 96), "expected frames"),
+    ],
+)
 def test_bad_footage(quick_model, quick, video, message):
     with pytest.raises(FrameError, match=message):
         decompose(quick_model, video, Run(SCENE.prompts, {}, quick, 0))
@@ -78,7 +85,9 @@ def test_a_foreground_is_given_as_the_layout_wants_it():
     assert set(rgb) == {"foreground"} and torch.allclose(rgb["foreground"], grey, atol=1e-6)
     rgba = as_given(find_layout("fg2bg_rgba"), "foreground", TRUE.foreground, TRUE.alpha)
     assert rgba["foreground"] is TRUE.foreground and rgba["alpha"] is TRUE.alpha
-    assert set(as_given(find_layout("bg2fg_rgba"), "background", TRUE.background, None)) == {"background"}
+    assert set(as_given(find_layout("bg2fg_rgba"), "background", TRUE.background, None)) == {
+        "background"
+    }
     with pytest.raises(FrameError, match="no alpha"):
         as_given(find_layout("fg2bg_rgba"), "foreground", TRUE.foreground, None)
     with pytest.raises(FrameError, match="equal frames"):

@@ -30,14 +30,20 @@ class Counter(SilentObserver):
 
 
 def key_of(model, run):
-    return name_run(model, model.config.layout, run.prompts, run.given, run.settings, run.seed, run.window)
+    return name_run(
+        model, model.config.layout, run.prompts, run.given, run.settings, run.seed, run.window
+    )
 
 
 def test_a_failed_decode_costs_no_sampling(quick_model, tmp_path, monkeypatch):
     host = Host(Counter(), latents=LatentStore(tmp_path / "latents"))
     expected = make_layers(quick_model, RUN)
     with monkeypatch.context() as broken, pytest.raises(OutOfMemoryError):
-        broken.setattr(LayerVAE, "decode", lambda *_: (_ for _ in ()).throw(torch.cuda.OutOfMemoryError("CUDA out of memory")))
+        broken.setattr(
+            LayerVAE,
+            "decode",
+            lambda *_: (_ for _ in ()).throw(torch.cuda.OutOfMemoryError("CUDA out of memory")),
+        )
         make_layers(quick_model, RUN, host)
     assert host.observer.steps == 1 and len(list((tmp_path / "latents").iterdir())) == 1
     again = make_layers(quick_model, RUN, host)
@@ -51,12 +57,26 @@ def test_a_failed_decode_costs_no_sampling(quick_model, tmp_path, monkeypatch):
 def test_every_difference_is_another_run(quick_model):
     blended = RUN.given["blended"].clone()
     blended[0, 0, 0, 0] += 0.01
-    others = [replace(RUN, **change) for change in ({"seed": 5}, {"window": 1}, {"prompts": {}}, {"given": {}}, {"given": {"blended": blended}},
-                                                   {"settings": SamplerSettings(2, "constant", 1.0)})]  # fmt: skip
+    others = [
+        replace(RUN, **change)
+        for change in (
+            {"seed": 5},
+            {"window": 1},
+            {"prompts": {}},
+            {"given": {}},
+            {"given": {"blended": blended}},
+            {"settings": SamplerSettings(2, "constant", 1.0)},
+        )
+    ]
     keys = {key_of(quick_model, run) for run in (RUN, *others)}
-    keys |= {key_of(with_network(quick_model, quick_model.network, 0.5), RUN), key_of(replace(quick_model, strengths={"content": 0.5}), RUN)}
+    keys |= {
+        key_of(with_network(quick_model, quick_model.network, 0.5), RUN),
+        key_of(replace(quick_model, strengths={"content": 0.5}), RUN),
+    }
     assert len(keys) == 9
-    assert key_of(quick_model, replace(RUN, given={"blended": RUN.given["blended"].clone()})) in keys
+    assert (
+        key_of(quick_model, replace(RUN, given={"blended": RUN.given["blended"].clone()})) in keys
+    )
 
 
 def test_a_model_from_memory_has_no_name(quick_model):
@@ -81,7 +101,9 @@ def test_found_latents_outlive_their_file(tmp_path):
     store.keep("run", latents)
     found = store.find("run")
     (path,) = tmp_path.iterdir()
-    path.write_bytes(b"")  # as another process that keeps the same run; a mapped file would be a bus error now
+    path.write_bytes(
+        b""
+    )  # as another process that keeps the same run; a mapped file would be a bus error now
     assert torch.equal(found, latents)
 
 
@@ -96,7 +118,9 @@ def test_runs_that_nobody_repeats_do_not_pile_up(tmp_path):
 
 
 @pytest.mark.parametrize("failure", ["no folder", "disk full"])
-def test_a_run_whose_latents_cannot_be_kept_is_decoded_all_the_same(quick_model, tmp_path, monkeypatch, caplog, failure):
+def test_a_run_whose_latents_cannot_be_kept_is_decoded_all_the_same(
+    quick_model, tmp_path, monkeypatch, caplog, failure
+):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -128,6 +152,8 @@ for number in range(150):
 
 def test_processes_that_keep_one_run_do_not_meet(tmp_path):
     command = [sys.executable, "-c", _RACE, str(tmp_path / "latents")]
-    processes = [subprocess.Popen(command, cwd=PACK, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    processes = [
+        subprocess.Popen(command, cwd=PACK, stderr=subprocess.PIPE, text=True) for _ in range(2)
+    ]
     errors = [process.communicate(timeout=120)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], errors

@@ -35,7 +35,9 @@ def test_one_picture_and_one_mask_stand_for_all(colours, masks):
 
 @pytest.mark.parametrize("masks", [2, 15, 17])
 def test_other_lengths_are_refused_with_both(masks):
-    with pytest.raises(FrameError, match=rf"16 frames of 64 x 48.*{masks} frames of 64 x 48.*may stand for all"):
+    with pytest.raises(
+        FrameError, match=rf"16 frames of 64 x 48.*{masks} frames of 64 x 48.*may stand for all"
+    ):
         match_matte(CLIP, torch.rand(masks, 1, 48, 64))
 
 

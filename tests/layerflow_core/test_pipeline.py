@@ -22,12 +22,17 @@ GIVEN = {
     "decompose": {"blended": TRUE.blended},
     "foreground to background": {"foreground": TRUE.foreground, "alpha": TRUE.alpha},
     "background to foreground": {"background": TRUE.background.contiguous()},
-    "clean plate to foreground and back": {"background": TRUE.background.contiguous(), "blended": TRUE.blended},
+    "clean plate to foreground and back": {
+        "background": TRUE.background.contiguous(),
+        "blended": TRUE.blended,
+    },
 }
 
 
 def fingerprint(layers) -> str:
-    return hashlib.sha256(b"".join(clip.numpy().tobytes() for clip in layers.clips().values())).hexdigest()
+    return hashlib.sha256(
+        b"".join(clip.numpy().tobytes() for clip in layers.clips().values())
+    ).hexdigest()
 
 
 class Recorder(SilentObserver):
@@ -52,8 +57,15 @@ def test_every_task(quick_model, quick, task):
         channels = 1 if name.endswith("alpha") else 3
         assert clip.shape == (16, channels, 64, 96) and clip.dtype == torch.float32
         assert 0 <= clip.min() and clip.max() <= 1
-    named = {"foreground": layers.foreground, "alpha": layers.alpha, "background": layers.background, "blended": layers.blended}
-    assert all(torch.equal(named[name], pixels) for name, pixels in given.items()), "a given layer was changed"
+    named = {
+        "foreground": layers.foreground,
+        "alpha": layers.alpha,
+        "background": layers.background,
+        "blended": layers.blended,
+    }
+    assert all(torch.equal(named[name], pixels) for name, pixels in given.items()), (
+        "a given layer was changed"
+    )
     assert layers.fps == 8
 
 
@@ -82,7 +94,9 @@ layers = make_layers(load_model(EMBEDDED), run)
 print(hashlib.sha256(b"".join(c.numpy().tobytes() for c in layers.clips().values())).hexdigest())
 """
     here = fingerprint(make_layers(embedded, Run(SCENE.prompts, GIVEN["decompose"], SDE, 5)))
-    there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()[-1]
+    there = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()[-1]
     assert here == there
 
 
@@ -124,10 +138,18 @@ def test_every_part_is_released_also_when_cancelled(quick_model):
 
     ledger = Ledger()
     with pytest.raises(Cancelled):
-        make_layers(quick_model, Run({"foreground": "a text that nobody encoded yet"}, {}, SDE, 0), Host(Recorder(stop_after=1), ledger))
+        make_layers(
+            quick_model,
+            Run({"foreground": "a text that nobody encoded yet"}, {}, SDE, 0),
+            Host(Recorder(stop_after=1), ledger),
+        )
     assert ledger.out == [] and quick_model.network in ledger.used
     make_layers(quick_model, Run(SCENE.prompts, {}, SamplerSettings(1), 0), Host(devices=ledger))
-    assert ledger.out == [] and {id(p) for p in ledger.used} == {id(quick_model.text.t5), id(quick_model.vae.vae), id(quick_model.network)}
+    assert ledger.out == [] and {id(p) for p in ledger.used} == {
+        id(quick_model.text.t5),
+        id(quick_model.vae.vae),
+        id(quick_model.network),
+    }
 
 
 def test_given_latents_are_those_of_the_true_stack(embedded):
@@ -137,20 +159,42 @@ def test_given_latents_are_those_of_the_true_stack(embedded):
     assert alone.shape == (1, 4, 8, 16, 24)
 
 
-@pytest.mark.parametrize("change, error, message", [
-    ({"prompts": {}}, PromptError, "no prompts"),
-    ({"prompts": {"sky": "blue"}}, PromptError, "sky"),
-    ({"given": {"blended": torch.rand(16, 3, 32, 96)}}, FrameError, r"\(16, 32, 96\).*\(16, 64, 96\)"),
-    ({"given": {"blended": torch.rand(15, 3, 64, 96)}}, FrameError, r"\(15, 64, 96\)"),
-    ({"given": {"blended": torch.rand(1, 3, 64, 96)}}, FrameError, "1 frames"),
-    ({"given": {"blended": torch.rand(0, 3, 64, 96)}}, FrameError, "0 frames"),
-    ({"given": {"blended": torch.full((16, 3, 64, 96), float("nan"))}}, FrameError, "NaN"),
-    ({"given": {"foreground": TRUE.foreground}}, FrameError, "without 'alpha'"),
-    ({"given": {"foreground": TRUE.foreground, "alpha": TRUE.alpha[:8]}}, FrameError, r"\(8, 64, 96\)"),
-    ({"given": {"shadow": TRUE.blended}}, LayoutError, "shadow"),
-    ({"given": {"foreground": TRUE.foreground, "alpha": TRUE.alpha, "background": TRUE.background, "blended": TRUE.blended}}, LayoutError, "generate"),
-    ({"seed": -1}, SamplingError, "seed"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change, error, message",
+    [
+        ({"prompts": {}}, PromptError, "no prompts"),
+        ({"prompts": {"sky": "blue"}}, PromptError, "sky"),
+        (
+            {"given": {"blended": torch.rand(16, 3, 32, 96)}},
+            FrameError,
+            r"\(16, 32, 96\).*\(16, 64, 96\)",
+        ),
+        ({"given": {"blended": torch.rand(15, 3, 64, 96)}}, FrameError, r"\(15, 64, 96\)"),
+        ({"given": {"blended": torch.rand(1, 3, 64, 96)}}, FrameError, "1 frames"),
+        ({"given": {"blended": torch.rand(0, 3, 64, 96)}}, FrameError, "0 frames"),
+        ({"given": {"blended": torch.full((16, 3, 64, 96), float("nan"))}}, FrameError, "NaN"),
+        ({"given": {"foreground": TRUE.foreground}}, FrameError, "without 'alpha'"),
+        (
+            {"given": {"foreground": TRUE.foreground, "alpha": TRUE.alpha[:8]}},
+            FrameError,
+            r"\(8, 64, 96\)",
+        ),
+        ({"given": {"shadow": TRUE.blended}}, LayoutError, "shadow"),
+        (
+            {
+                "given": {
+                    "foreground": TRUE.foreground,
+                    "alpha": TRUE.alpha,
+                    "background": TRUE.background,
+                    "blended": TRUE.blended,
+                }
+            },
+            LayoutError,
+            "generate",
+        ),
+        ({"seed": -1}, SamplingError, "seed"),
+    ],
+)
 def test_bad_input_is_refused_before_any_work(quick_model, change, error, message):
     seen = Recorder()
     with pytest.raises(error, match=message):
@@ -161,6 +205,9 @@ def test_bad_input_is_refused_before_any_work(quick_model, change, error, messag
 def test_a_checkpoint_of_one_task_refuses_another(quick_model):
     from layerflow_core.layout import find_layout
 
-    for_one_task = replace(quick_model, config=replace(quick_model.config, unified=False, layout=find_layout("seg_rgba")))
+    for_one_task = replace(
+        quick_model,
+        config=replace(quick_model.config, unified=False, layout=find_layout("seg_rgba")),
+    )
     with pytest.raises(LayoutError, match="blended"):
         check_run(for_one_task, Run(SCENE.prompts, {}, SDE))

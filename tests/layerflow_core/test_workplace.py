@@ -48,11 +48,15 @@ def run_under(quick_model, plans, monkeypatch):
 
 
 def same(a, b, tolerance=0.0):
-    return all((x - y).abs().max() <= tolerance for x, y in zip(a.clips().values(), b.clips().values()))
+    return all(
+        (x - y).abs().max() <= tolerance for x, y in zip(a.clips().values(), b.clips().values())
+    )
 
 
 def test_every_plan_gives_the_same_layers(quick_model, monkeypatch):
-    together, apart, by_block = (run_under(quick_model, [plan], monkeypatch) for plan in NETWORK_PLANS)
+    together, apart, by_block = (
+        run_under(quick_model, [plan], monkeypatch) for plan in NETWORK_PLANS
+    )
     assert same(apart, by_block), "fetching blocks is exact"
     assert same(together, apart, 2e-3), "a batch of two is computed in another order"
 
@@ -79,7 +83,9 @@ def test_out_of_memory_in_decoding_keeps_the_latents(quick_model, calls, monkeyp
 
     monkeypatch.setattr(type(quick_model.vae), "decode", failing)
     make_layers(quick_model, RUN)
-    assert [mode for mode, _ in modes] == [WHOLE, STREAMED] and torch.equal(modes[0][1], modes[1][1])
+    assert [mode for mode, _ in modes] == [WHOLE, STREAMED] and torch.equal(
+        modes[0][1], modes[1][1]
+    )
     assert made == [2] * 2, "nothing is sampled again"
 
 
@@ -94,23 +100,37 @@ def test_when_not_even_the_smallest_plan_fits(quick_model, calls):
 
 def test_what_is_free_decides(quick_model):
     device = torch.device("cpu")
-    peaks = [workplace.vae_peak(quick_model, quick_model.config.layout, mode, device) for mode in VAE_MODES]
+    peaks = [
+        workplace.vae_peak(quick_model, quick_model.config.layout, mode, device)
+        for mode in VAE_MODES
+    ]
     assert peaks == sorted(peaks, reverse=True) and peaks[-1] < peaks[0]
     batches = [workplace.network_peak(quick_model, batch, device) for batch in (2, 1)]
     assert batches[0] > batches[1]
     plans = {}
     for free in (10**10, 10):
-        with workplace.for_network(Limited(free), quick_model) as network, workplace.for_vae(Limited(free), quick_model, quick_model.config.layout) as vae:
+        with (
+            workplace.for_network(Limited(free), quick_model) as network,
+            workplace.for_vae(Limited(free), quick_model, quick_model.config.layout) as vae,
+        ):
             plans[free] = network.run(lambda plan: plan), vae.run(lambda mode: mode)
-    assert plans == {10**10: (NETWORK_PLANS[0], VAE_MODES[0]), 10: (NETWORK_PLANS[-1], VAE_MODES[-1])}
+    assert plans == {
+        10**10: (NETWORK_PLANS[0], VAE_MODES[0]),
+        10: (NETWORK_PLANS[-1], VAE_MODES[-1]),
+    }
 
 
 def test_blocks_are_fetched_and_left_as_they_were(quick_model):
-    network, before = quick_model.network, {name: p.clone() for name, p in quick_model.network.named_parameters()}
+    network, before = (
+        quick_model.network,
+        {name: p.clone() for name, p in quick_model.network.named_parameters()},
+    )
     forwards = {name for name, module in network.named_modules() if "forward" in module.__dict__}
     with fetched_by_block(network, network.backbone, torch.device("cpu")):
         assert any("forward" in module.__dict__ for module in network.modules())
-    assert {name for name, module in network.named_modules() if "forward" in module.__dict__} == forwards
+    assert {
+        name for name, module in network.named_modules() if "forward" in module.__dict__
+    } == forwards
     assert not any(hasattr(module, "_diffusers_hook") for module in network.modules())
     assert all(torch.equal(p, before[name]) for name, p in network.named_parameters())
 
@@ -130,4 +150,6 @@ def test_a_cancel_gives_everything_back(quick_model):
 
 def test_plain_devices_know_their_memory(quick_model):
     devices = PlainDevices("cpu")
-    assert devices.free(quick_model.network) > 2**30 and devices.device(quick_model.network) == torch.device("cpu")
+    assert devices.free(quick_model.network) > 2**30 and devices.device(
+        quick_model.network
+    ) == torch.device("cpu")

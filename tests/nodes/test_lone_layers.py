@@ -42,7 +42,9 @@ def folder(host):
 
 def write(path: Path) -> None:
     """Frames of a scene as another program would write them."""
-    frames = [Image.fromarray((frame.permute(1, 2, 0) * 255).byte().numpy()) for frame in SCENE.blended]
+    frames = [
+        Image.fromarray((frame.permute(1, 2, 0) * 255).byte().numpy()) for frame in SCENE.blended
+    ]
     if path.suffix == ".mp4":
         write_h264(path, SCENE.blended, 8)
     elif path.suffix in (".gif", ".webp"):
@@ -55,7 +57,10 @@ def write(path: Path) -> None:
             frame.save(path / f"frame_{number}.png")
 
 
-@pytest.mark.parametrize("name, count", [("a.mp4", 16), ("a.gif", 16), ("a.webp", 16), ("a.png", 1), ("a.jpg", 1), ("frames", 16)])
+@pytest.mark.parametrize(
+    "name, count",
+    [("a.mp4", 16), ("a.gif", 16), ("a.webp", 16), ("a.png", 1), ("a.jpg", 1), ("frames", 16)],
+)
 def test_any_file_loads_and_is_shown(call, run, folder, name, count):
     write(folder / name)
     outputs, warnings = run("LoadLayers", source=f"{name} [input]")
@@ -71,7 +76,10 @@ def test_any_file_loads_and_is_shown(call, run, folder, name, count):
 def test_a_foreground_that_was_saved_alone_loads(call, run, clip, form):
     saved = call("SaveLayers", layers=clip[8], format=form, opaque="none", filename_prefix="alone")
     folder = Path(saved["result"][0])
-    for name in (f"{folder.name} [output]", f"{folder.name}/{next(folder.glob('foreground*')).name} [output]"):
+    for name in (
+        f"{folder.name} [output]",
+        f"{folder.name}/{next(folder.glob('foreground*')).name} [output]",
+    ):
         outputs, _ = run("LoadLayers", source=name)
         colour = outputs[FOREGROUND] * outputs[ALPHA][..., None]
         assert torch.allclose(outputs[BLENDED], colour, atol=1e-5), name
@@ -98,13 +106,17 @@ def test_a_joined_foreground_alone_is_split_saved_and_joined_again(call, run, cl
     call("PreviewLayers", layers=alone)
     for form in FORMATS:
         call("SaveLayers", layers=alone, format=form, filename_prefix="joined")
-    (two,) = call("JoinLayers", name="cat", foreground=clip[FOREGROUND], alpha=clip[ALPHA], below=alone)
+    (two,) = call(
+        "JoinLayers", name="cat", foreground=clip[FOREGROUND], alpha=clip[ALPHA], below=alone
+    )
     assert len(two.foregrounds) == 2
 
 
 def test_what_needs_a_background_says_so(call, clip):
     (alone,) = call("JoinLayers", foreground=clip[FOREGROUND], alpha=clip[ALPHA])
-    with pytest.raises(Exception, match="these layers have no background and no blended scene, expected both"):
+    with pytest.raises(
+        Exception, match="these layers have no background and no blended scene, expected both"
+    ):
         call("LayerResidual", layers=alone)
 
 
@@ -118,7 +130,12 @@ OPAQUE = {"alpha_is": "transparency (1 = transparent)"}
 
 @pytest.mark.parametrize(
     "node, image",
-    [("CompositeRGBA", "foreground"), ("JoinLayers", "foreground"), ("TransformLayer", "images"), ("ConditionLayer", "images")],
+    [
+        ("CompositeRGBA", "foreground"),
+        ("JoinLayers", "foreground"),
+        ("TransformLayer", "images"),
+        ("ConditionLayer", "images"),
+    ],
 )
 def test_one_mask_stands_for_all_frames_everywhere(call, clip, node, image):
     more = {"background": clip[BACKGROUND]} if node == "CompositeRGBA" else {}
@@ -131,7 +148,12 @@ def test_one_mask_stands_for_all_frames_everywhere(call, clip, node, image):
 
 @pytest.mark.parametrize(
     "node, image",
-    [("CompositeRGBA", "foreground"), ("JoinLayers", "foreground"), ("TransformLayer", "images"), ("ConditionLayer", "images")],
+    [
+        ("CompositeRGBA", "foreground"),
+        ("JoinLayers", "foreground"),
+        ("TransformLayer", "images"),
+        ("ConditionLayer", "images"),
+    ],
 )
 def test_load_images_empty_mask_is_named_everywhere(call, run, clip, node, image):
     large = torch.rand(16, 48, 96, 3)
@@ -162,9 +184,13 @@ def tensors_of(outputs) -> list[torch.Tensor]:
 
 def test_one_picture_stands_for_all_frames(call, clip):
     title = clip[FOREGROUND][:1]
-    (layers,) = call("JoinLayers", foreground=title, alpha=clip[ALPHA][:1], background=clip[BACKGROUND])
+    (layers,) = call(
+        "JoinLayers", foreground=title, alpha=clip[ALPHA][:1], background=clip[BACKGROUND]
+    )
     assert len(layers.foreground) == len(layers.alpha) == 16
-    (composite,) = call("CompositeRGBA", foreground=title, alpha=clip[ALPHA], background=clip[BACKGROUND])
+    (composite,) = call(
+        "CompositeRGBA", foreground=title, alpha=clip[ALPHA], background=clip[BACKGROUND]
+    )
     assert composite.shape == clip[BACKGROUND].shape
     moved = call("TransformLayer", images=title, alpha=clip[ALPHA])
     assert len(moved[0]) == 16
@@ -174,5 +200,7 @@ def test_pixels_are_not_lost_on_the_way(run, folder):
     array = np.random.default_rng(0).integers(0, 255, (64, 96, 4), dtype=np.uint8)
     Image.fromarray(array).save(folder / "a.png")
     outputs, _ = run("LoadLayers", source="a.png [input]")
-    assert torch.equal((outputs[FOREGROUND][0] * 255).round(), torch.from_numpy(array[..., :3]).float())
+    assert torch.equal(
+        (outputs[FOREGROUND][0] * 255).round(), torch.from_numpy(array[..., :3]).float()
+    )
     assert torch.equal((outputs[ALPHA][0] * 255).round(), torch.from_numpy(array[..., 3]).float())

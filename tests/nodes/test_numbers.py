@@ -40,27 +40,43 @@ def test_refinements(widget, value, call):
 
 @pytest.mark.parametrize("value", [NAN, INF])
 def test_strengths(value, call):
-    check(call, "CompositeRGBA", foreground=PICTURES, alpha=MASKS, background=PICTURES, residual=PICTURES, residual_scale=value)
+    check(
+        call,
+        "CompositeRGBA",
+        foreground=PICTURES,
+        alpha=MASKS,
+        background=PICTURES,
+        residual=PICTURES,
+        residual_scale=value,
+    )
     check(call, "LoadLayerFlow", content_strength=value)
     check(call, "LoadLayerFlow", motion_strength=value)
 
 
-@pytest.mark.parametrize("pictures", [
-    PICTURES[:0],
-    PICTURES[:, :0],
-    PICTURES[:, :, :0],
-    PICTURES * NAN,
-    PICTURES + INF,
-    PICTURES[..., :2],
-    PICTURES[0],
-], ids=["no frames", "no rows", "no columns", "NaN", "infinite", "two channels", "one picture"])  # fmt: skip
+@pytest.mark.parametrize(
+    "pictures",
+    [
+        PICTURES[:0],
+        PICTURES[:, :0],
+        PICTURES[:, :, :0],
+        PICTURES * NAN,
+        PICTURES + INF,
+        PICTURES[..., :2],
+        PICTURES[0],
+    ],
+    ids=["no frames", "no rows", "no columns", "NaN", "infinite", "two channels", "one picture"],
+)
 def test_pictures(pictures, call):
     check(call, "JoinLayers", foreground=pictures)
     check(call, "TransformLayer", images=pictures)
     check(call, "CompositeRGBA", foreground=PICTURES, alpha=MASKS, background=pictures)
 
 
-@pytest.mark.parametrize("masks", [MASKS[:0], MASKS[:, :0], MASKS * NAN, MASKS[0]], ids=["no frames", "no rows", "NaN", "one"])
+@pytest.mark.parametrize(
+    "masks",
+    [MASKS[:0], MASKS[:, :0], MASKS * NAN, MASKS[0]],
+    ids=["no frames", "no rows", "NaN", "one"],
+)
 def test_masks(masks, call):
     check(call, "JoinLayers", foreground=PICTURES, alpha=masks)
     check(call, "RefineAlpha", images=PICTURES, alpha=masks)

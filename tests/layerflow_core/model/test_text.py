@@ -12,16 +12,22 @@ ROW = find_layout("gen_rgba")
 
 def test_each_prompt_is_encoded_alone_with_its_index(embedded):
     text = embedded.text
-    context = text.encode_layers({"foreground": "a red star", "background": "a blue sky", "blended": "both"}, ROW)
+    context = text.encode_layers(
+        {"foreground": "a red star", "background": "a blue sky", "blended": "both"}, ROW
+    )
     assert context.shape == (1, 3 * text.tokens, text.width)
     for i, prompt in enumerate(("a red star", "a blue sky", "both")):
-        assert torch.equal(context[0, i * text.tokens : (i + 1) * text.tokens], text.encode(f"{i}, {prompt}"))
+        assert torch.equal(
+            context[0, i * text.tokens : (i + 1) * text.tokens], text.encode(f"{i}, {prompt}")
+        )
     assert indexed(2, "x") == "2, x"
 
 
 def test_a_missing_prompt_is_zeros(embedded):
     text = embedded.text
-    context = text.encode_layers({"background": "a blue sky", "foreground": "  "}, ROW)[0].unflatten(0, (3, -1))
+    context = text.encode_layers({"background": "a blue sky", "foreground": "  "}, ROW)[
+        0
+    ].unflatten(0, (3, -1))
     assert not context[0].any() and context[1].any() and not context[2].any()
 
 
@@ -39,7 +45,9 @@ def test_long_prompts_are_cut_and_counted(embedded):
     text = embedded.text
     assert text.count_tokens("a red star") == 4
     assert text.count_tokens("star " * 100) == 101  # what was meant, not what is left of it
-    assert text.too_long({"foreground": "star " * 100, "background": "a red star"}, ROW) == {"foreground": text.count_tokens("0, " + "star " * 100)}
+    assert text.too_long({"foreground": "star " * 100, "background": "a red star"}, ROW) == {
+        "foreground": text.count_tokens("0, " + "star " * 100)
+    }
     assert text.token_ids("star " * 100).shape == (text.tokens,)
 
 

@@ -65,7 +65,9 @@ def test_what_is_there_is_kept_when_that_is_asked_for(video, tmp_path, caplog, s
 
 def test_garbage_within_a_video_is_not_shown_as_a_picture(tmp_path):
     """ffmpeg conceals damage: it shows what it guesses, without a word."""
-    path = write_video(tmp_path / "whole.mp4", pictures(12), "libx264", "yuv420p", options={"crf": "10", "g": "12"})
+    path = write_video(
+        tmp_path / "whole.mp4", pictures(12), "libx264", "yuv420p", options={"crf": "10", "g": "12"}
+    )
     data = bytearray(path.read_bytes())
     start = data.find(b"mdat") + len(data) // 3
     data[start : start + 300] = np.random.default_rng(1).bytes(300)
@@ -75,7 +77,14 @@ def test_garbage_within_a_video_is_not_shown_as_a_picture(tmp_path):
     assert len(read(tmp_path / "a.mp4", keep_what_is_there=True).colour) < 12
 
 
-STILLS = {".png": {}, ".jpg": {}, ".tif": {"compression": "tiff_lzw"}, ".webp": {"lossless": True}, ".bmp": {}, ".gif": {}}
+STILLS = {
+    ".png": {},
+    ".jpg": {},
+    ".tif": {"compression": "tiff_lzw"},
+    ".webp": {"lossless": True},
+    ".bmp": {},
+    ".gif": {},
+}
 
 
 @pytest.mark.parametrize("suffix", STILLS)
@@ -102,7 +111,9 @@ def test_a_damaged_picture_of_a_sequence_is_named_or_left_out(tmp_path, caplog):
     assert "left out 1 damaged pictures, kept 3" in caplog.text
 
 
-@pytest.mark.parametrize("suffix, options", [(".webp", {"lossless": True}), (".png", {}), (".gif", {})])
+@pytest.mark.parametrize(
+    "suffix, options", [(".webp", {"lossless": True}), (".png", {}), (".gif", {})]
+)
 def test_a_cut_animation(tmp_path, caplog, suffix, options):
     noise = np.random.default_rng(0).integers(0, 8, (8, 32, 32, 3), dtype=np.uint8)
     first, *others = (Image.fromarray(array + extra) for array, extra in zip(greys(8), noise))
@@ -119,8 +130,13 @@ def test_a_cut_animation(tmp_path, caplog, suffix, options):
     assert "could be read are kept" in caplog.text
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".webm", ".mkv", ".mov", ".png", ".gif", ".exr", ".webp", ".tif"])
-@pytest.mark.parametrize("data", [b"", b"\0", b"RIFF", b"\x1a\x45\xdf\xa3", b"<html>", b"version https://git-lfs", bytes(4096)])
+@pytest.mark.parametrize(
+    "suffix", [".mp4", ".webm", ".mkv", ".mov", ".png", ".gif", ".exr", ".webp", ".tif"]
+)
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"\0", b"RIFF", b"\x1a\x45\xdf\xa3", b"<html>", b"version https://git-lfs", bytes(4096)],
+)
 def test_what_is_no_picture_at_all(tmp_path, suffix, data):
     (tmp_path / f"a{suffix}").write_bytes(data)
     with pytest.raises(VideoFileError):
@@ -130,7 +146,20 @@ def test_what_is_no_picture_at_all(tmp_path, suffix, data):
 @pytest.mark.skipif(not shutil.which("ffprobe"), reason="the ffprobe program is not installed")
 def test_ffprobe_counts_the_frames_that_are_kept(video, tmp_path):
     short = cut(video, 0.7, tmp_path)
-    command = ["ffprobe", "-v", "quiet", "-count_frames", "-show_entries", "stream=nb_read_frames", "-of", "csv=p=0"]
-    told = subprocess.run([*command, str(short)], capture_output=True, text=True).stdout.strip().strip(",")
+    command = [
+        "ffprobe",
+        "-v",
+        "quiet",
+        "-count_frames",
+        "-show_entries",
+        "stream=nb_read_frames",
+        "-of",
+        "csv=p=0",
+    ]
+    told = (
+        subprocess.run([*command, str(short)], capture_output=True, text=True)
+        .stdout.strip()
+        .strip(",")
+    )
     kept = len(read(short, keep_what_is_there=True).colour)
     assert 0 <= int(told) - kept <= 2  # the last one may be the piece of a frame
