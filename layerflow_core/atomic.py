@@ -14,7 +14,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
@@ -124,6 +124,8 @@ def check_writable(folder: Path, error_type: type[LayerFlowError] = VideoFileErr
     probe = _partial_path(there / "probe")
     try:
         _create(probe, Path.touch)
+        with suppress(FileNotFoundError, NotADirectoryError):
+            os.lstat(folder)  # a name that is too long says so here
     except (OSError, ValueError) as error:
         raise error_type(f"{folder} cannot be written: {error}") from error
     finally:
@@ -177,7 +179,9 @@ def _is_abandoned(partial: Path) -> bool:
 
 
 def _remove(partial: Path) -> None:
-    if partial.is_dir() and not partial.is_symlink():
+    if os.path.isdir(partial) and not os.path.islink(
+        partial
+    ):  # Path's own raise for names that are too long
         shutil.rmtree(partial, ignore_errors=True)
         return
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -50,7 +51,7 @@ def read_lora_pair(name: str, strength: str) -> tuple[Path, float]:
 
 def check_output_file(target: Path, inputs: Iterable[Path]) -> None:
     """Raises VideoFileError if a file cannot be written there, or if it is one of those that are read."""
-    if target.resolve() in [path.resolve() for path in inputs]:
+    if os.path.realpath(target) in map(os.path.realpath, inputs):
         raise VideoFileError(
             f"{target} is read and would be written over; choose another name for --out"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from fractions import Fraction
@@ -32,7 +33,8 @@ _NAMES = (FOREGROUND, BACKGROUND, BLENDED, RECOMPOSED, Path(SHEET).stem, Path(ST
 
 def replaces(folder: Path, path: Path) -> bool:
     """Whether ``write_layers`` would write over a file or folder of these layers that lies there."""
-    return path.resolve().parent == folder.resolve() and path.stem.casefold() in _NAMES
+    place = Path(os.path.realpath(path))
+    return place.parent == Path(os.path.realpath(folder)) and place.stem.casefold() in _NAMES
 
 
 def write_layers(

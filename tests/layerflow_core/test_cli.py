@@ -370,7 +370,12 @@ def test_options_that_cannot_be_are_named(arguments, text, tmp_path, capsys):
 def test_a_place_that_cannot_be_written_is_said_before_anything_is_made(command, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     source = [str(tmp_path / "missing.mp4")] if command == "decompose" else []
-    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+    for out in (
+        tmp_path / "file",
+        tmp_path / "file" / "below",
+        tmp_path / ("x" * 300),
+        Path("x" * 5000),
+    ):
         assert main([command, *source, "--out", str(out)]) == 1
         told = capsys.readouterr()
         assert f"{out} cannot be written" in told.err
