@@ -62,7 +62,7 @@ def measure(case: str) -> str:
     module, call = _network(*_NETWORKS[case]) if case in _NETWORKS else _vae(*_VAES[case])
     counted = count_peak(module, call, torch.device("cpu"))
     gc.collect()
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins here
     before = _memory("VmRSS")
     with torch.inference_mode():
         call(module)

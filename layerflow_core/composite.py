@@ -54,14 +54,14 @@ class Placement:
 
     def __post_init__(self) -> None:
         if not 0 <= self.opacity <= 1:
-            raise FrameError(f"opacity {self.opacity} met, expected 0 to 1")
+            raise FrameError(f"got opacity {self.opacity}, expected 0 to 1")
         for value, known, what in (
             (self.resize, RESIZES, "resize"),
             (self.length, LENGTHS, "length"),
         ):
             if value not in known:
                 raise FrameError(
-                    f"unknown {what} rule {value!r} met, expected one of {', '.join(known)}"
+                    f"got unknown {what} rule {value!r}, expected one of {', '.join(known)}"
                 )
 
 
@@ -97,13 +97,13 @@ def add_residual(composite: Tensor, residual: Tensor, scale: float = 1.0) -> Ten
     Either may be a still; raises FrameError where they do not fit, or for a scale that is no finite number.
     """
     if not math.isfinite(scale):
-        raise FrameError(f"residual of scale {scale} met, expected a finite number")
+        raise FrameError(f"got residual of scale {scale}, expected a finite number")
     count = max(len(composite), len(residual))
     composite = hold(composite, count)
     residual = hold(residual, count)
     if residual.shape != composite.shape:
         raise FrameError(
-            f"residual of {describe(residual)} and composite of {describe(composite)} met, "
+            f"got residual of {describe(residual)} and composite of {describe(composite)}, "
             "expected equal frames, height and width"
         )
     return composite + residual * scale
@@ -116,7 +116,8 @@ def _match_length(
         return foreground, alpha, background  # a still is held by broadcasting
     if rule == "error":
         raise FrameError(
-            f"foreground of {len(foreground)} and background of {len(background)} frames met: choose hold, loop or trim"
+            f"got foreground of {len(foreground)} and background of {len(background)} frames, "
+            "expected equal lengths: choose hold, loop or trim"
         )
     if rule == "trim":
         count = min(len(foreground), len(background))
@@ -132,8 +133,8 @@ def _match_size(
     if foreground.shape[2:] != background.shape[2:]:
         if placement.resize == "error":
             raise FrameError(
-                f"foreground of {describe(foreground)} and background of {describe(background)} "
-                "met: choose which one is resized, or place"
+                f"got foreground of {describe(foreground)} and background of {describe(background)}, "
+                "expected equal sizes: choose which one is resized, or place"
             )
         if placement.resize == "background":
             background = resize(background, *foreground.shape[2:])

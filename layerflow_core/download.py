@@ -129,7 +129,7 @@ def download(
 def find_source(name: str) -> Source:
     """Raises DownloadError if there is no such row."""
     if name not in SOURCES:
-        raise DownloadError(f"{name!r} met, expected one of {', '.join(SOURCES)}")
+        raise DownloadError(f"got {name!r}, expected one of {', '.join(SOURCES)}")
     return SOURCES[name]
 
 

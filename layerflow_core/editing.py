@@ -45,7 +45,7 @@ class Transform:
             not all(map(math.isfinite, (self.x, self.y, self.scale, self.rotate)))
             or self.scale <= 0
         ):
-            raise FrameError(f"{self} met, expected finite numbers and a scale above 0")
+            raise FrameError(f"got {self}, expected finite numbers and a scale above 0")
 
     @property
     def changes_nothing(self) -> bool:
@@ -170,10 +170,10 @@ class Retiming:
     def __post_init__(self) -> None:
         if self.ending not in ENDINGS:
             raise FrameError(
-                f"unknown ending {self.ending!r} met, expected one of {', '.join(ENDINGS)}"
+                f"got unknown ending {self.ending!r}, expected one of {', '.join(ENDINGS)}"
             )
         if not (0 <= self.speed < math.inf) or self.start < 0 or self.freeze < -1:
-            raise FrameError(f"{self} met, expected a speed and a start of 0 and more")
+            raise FrameError(f"got {self}, expected a speed and a start of 0 and more")
 
     def frames(self, count: int) -> list[int]:
         """Frame numbers to show, ``count`` of them."""
@@ -199,7 +199,7 @@ class Refinement:
         low, high: what becomes fully transparent and fully opaque.
         choke: pixels the edge moves inwards; negative outwards.
         feather: standard deviation in pixels of a blur of the edge.
-        fringe: radius in pixels within which edge colours are estimated anew from what is opaque; 0 leaves them.
+        fringe: radius in pixels within which edge colours are estimated again from what is opaque; 0 leaves them.
         spill: row of ``SPILLS``, the screen's colour to be taken out.
 
     Raises:
@@ -216,7 +216,7 @@ class Refinement:
     def __post_init__(self) -> None:
         if not 0 <= self.low < self.high <= 1:
             raise FrameError(
-                f"alpha from {self.low} to {self.high} met, expected 0 <= low < high <= 1"
+                f"got alpha from {self.low} to {self.high}, expected 0 <= low < high <= 1"
             )
         fits = (
             abs(self.choke) <= _FARTHEST
@@ -225,7 +225,7 @@ class Refinement:
         )
         if not fits or self.spill not in SPILLS:
             raise FrameError(
-                f"{self} met, expected choke of {-_FARTHEST} to {_FARTHEST}, feather and fringe of 0 and more, "
+                f"got {self}, expected choke of {-_FARTHEST} to {_FARTHEST}, feather and fringe of 0 and more, "
                 f"{_FARTHEST} at most, spill one of {', '.join(SPILLS)}"
             )
 

@@ -1,4 +1,4 @@
-"""Typed errors. Each message says what was met, what was expected and what to do about it."""
+"""Typed errors. Each message says what was got, what was expected and what to do about it."""
 
 
 class LayerFlowError(Exception):

@@ -169,7 +169,7 @@ def fit_given(
         FrameError: layers of different size or length, or a length that ``exact`` does not allow.
     """
     if timing not in TIMINGS:
-        raise FrameError(f"unknown timing {timing!r} met, expected one of {', '.join(TIMINGS)}")
+        raise FrameError(f"got unknown timing {timing!r}, expected one of {', '.join(TIMINGS)}")
     layout = layout_for(model, layers)
     for name, pixels in layers.items():
         check_frames(pixels, name, channels=1 if layout.clip(name).kind == ALPHA else 3, fewest=1)
@@ -177,7 +177,7 @@ def fit_given(
     shapes = {name: (p.shape[0], *p.shape[2:]) for name, p in layers.items()}
     if len(set(shapes.values())) > 1:
         raise FrameError(
-            f"given layers of different frames, height, width met: {shapes}; expected all alike"
+            f"got given layers of different frames, height, width: {shapes}; expected all alike"
         )
     wanted = layout.clip_pixel_frames
     fitted = {

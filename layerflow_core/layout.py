@@ -159,7 +159,7 @@ class Layout:
         for clip in self.clips:
             if clip.name == name:
                 return clip
-        raise LayoutError(f"layer {name!r} met, layout {self.name!r} has {', '.join(self.names)}")
+        raise LayoutError(f"got layer {name!r}, layout {self.name!r} has {', '.join(self.names)}")
 
     def span(self, name: str) -> slice:
         """Where a clip lies on the latent time axis."""
@@ -168,7 +168,7 @@ class Layout:
             if clip.name == name:
                 return slice(start, start + clip.frames)
             start += clip.frames
-        raise LayoutError(f"layer {name!r} met, layout {self.name!r} has {', '.join(self.names)}")
+        raise LayoutError(f"got layer {name!r}, layout {self.name!r} has {', '.join(self.names)}")
 
     def pixel_span(self, name: str) -> slice:
         """Where a clip lies on the pixel time axis of the decoded stack."""
@@ -238,7 +238,7 @@ class Layout:
         expected = (len(self.generated_frames), len(self.given_frames))
         if met != expected:
             raise LayoutError(
-                f"{met[0]} generated and {met[1]} given latent frames met, layout {self.name!r} "
+                f"got {met[0]} generated and {met[1]} given latent frames, layout {self.name!r} "
                 f"has {expected[0]} and {expected[1]}"
             )
         if given is None:
@@ -363,5 +363,5 @@ OFFICIAL_VARIANTS = tuple(row.name for row in _TABLE[:8])
 def find_layout(name: str) -> Layout:
     """Raises LayoutError if the table has no such row."""
     if name not in LAYOUTS:
-        raise LayoutError(f"unknown layout {name!r} met, expected one of {', '.join(LAYOUTS)}")
+        raise LayoutError(f"got unknown layout {name!r}, expected one of {', '.join(LAYOUTS)}")
     return LAYOUTS[name]

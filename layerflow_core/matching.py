@@ -50,7 +50,7 @@ def match_matte(colour: Tensor, alpha: Tensor, name: str = "foreground") -> tupl
     alpha = hold(alpha, count)
     if len(colour) != len(alpha):
         raise FrameError(
-            f"{name} of {describe(colour)} and alpha of {describe(alpha)} met, "
+            f"got {name} of {describe(colour)} and alpha of {describe(alpha)}, "
             "expected equal frames, height and width; one picture or mask may stand for all frames"
         )
     return colour, alpha
@@ -81,5 +81,5 @@ def _replace_empty(alpha: Tensor, colour: Tensor, name: str) -> Tensor:
             "alpha; or, for LoadImage's MASK, set 'alpha_is' to 'transparency (1 = transparent)'"
         )
     raise FrameError(
-        f"{name} of {describe(colour)} and alpha of {describe(alpha)} met, expected equal height and width; resize one"
+        f"got {name} of {describe(colour)} and alpha of {describe(alpha)}, expected equal height and width; resize one"
     )

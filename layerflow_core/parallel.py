@@ -135,7 +135,7 @@ def join_team(device: torch.device, context: int | None = None) -> Team:
     context = context or max(1, size // BRANCHES)
     if size not in (context, BRANCHES * context):
         raise SamplingError(
-            f"{size} processes and a sequence split {context} times met, expected {context} or "
+            f"got {size} processes and a sequence split {context} times, expected {context} or "
             f"{BRANCHES * context} processes"
         )
     _check_diffusers(context)
@@ -177,6 +177,6 @@ def _check_diffusers(context: int) -> None:
         config is None or "ulysses_anything" not in inspect.signature(config).parameters
     ):
         raise SamplingError(
-            f"a split sequence met, diffusers {diffusers.__version__} cannot split any length: "
+            f"got a split sequence, diffusers {diffusers.__version__} cannot split any length: "
             "install a newer one, or take two processes"
         )

@@ -110,7 +110,7 @@ def layout_for(model: LayerFlowModel, given: Mapping[str, Tensor]) -> Layout:
         layout.clip(name)
     if set(given) != set(layout.given_names):
         raise LayoutError(
-            f"given layers {sorted(given) or 'none'} met, checkpoint layout {layout.name!r} "
+            f"got given layers {sorted(given) or 'none'}, checkpoint layout {layout.name!r} "
             f"expects {sorted(layout.given_names) or 'none'}: "
             "choose the checkpoint of this task"
         )

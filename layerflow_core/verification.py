@@ -193,7 +193,7 @@ def _run_variant(
     layout = model.config.layout
     if list(layout.given_frames) != description.sequence.condition_frames:
         raise LayoutError(
-            f"{path}: condition frames {description.sequence.condition_frames} met, layout "
+            f"{path}: got condition frames {description.sequence.condition_frames}, layout "
             f"{layout.name!r} has {list(layout.given_frames)}"
         )
     context = recorded["in.context"].flatten(0, 1)[None]

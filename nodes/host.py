@@ -18,7 +18,7 @@ PREVIEW_SIZE = 512  # longest side in the browser, pixels
 
 def comfy_host(node_id: str | None) -> Host:
     """Latents wait for their decoding in ComfyUI's temporary folder: queue a run again whose
-    decoding failed, and it is not sampled anew.
+    decoding failed, and it is not sampled again.
     """
     import folder_paths
 

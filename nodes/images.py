@@ -47,7 +47,7 @@ def to_frames(image: Tensor, name: str = "images") -> tuple[Tensor, Tensor | Non
     """
     if image.ndim != 4 or image.shape[-1] not in (3, 4):
         raise FrameError(
-            f"{name}: {list(image.shape)} met, expected an IMAGE batch of [N, H, W, 3 or 4]"
+            f"{name}: got {list(image.shape)}, expected an IMAGE batch of [N, H, W, 3 or 4]"
         )
     _check_pixels(image, name)
     frames = image.float().permute(0, 3, 1, 2)
@@ -62,7 +62,7 @@ def _check_pixels(batch: Tensor, name: str) -> None:
     extremes = torch.stack(batch.aminmax())  # NaN goes through, and no copy of the batch is made
     if not torch.isfinite(extremes.float()).all():
         raise FrameError(
-            f"{name}: NaN or infinite pixels met, expected 0..1; check the nodes before this one"
+            f"{name}: got NaN or infinite pixels, expected 0..1; check the nodes before this one"
         )
 
 
@@ -73,7 +73,7 @@ def to_alpha(mask: Tensor, meaning: str = ALPHA_MEANINGS[0]) -> Tensor:
         FrameError: no MASK batch, an empty one, or values that are no numbers.
     """
     if mask.ndim != 3:
-        raise FrameError(f"alpha: {list(mask.shape)} met, expected a MASK batch of [N, H, W]")
+        raise FrameError(f"alpha: got {list(mask.shape)}, expected a MASK batch of [N, H, W]")
     _check_pixels(mask, "alpha")
     alpha = mask.float()[:, None]
     return 1 - alpha if meaning == ALPHA_MEANINGS[1] else alpha

@@ -63,7 +63,7 @@ def find_file(folder: str, name: str) -> Path:
     if path is None:
         raise CheckpointError(
             f"got {ascii(name)[:200]}, which is not in models/{folder}; choose a file of the list "
-            "(press R to read it anew)"
+            "(press R to read it again)"
         )
     return path
 

@@ -45,7 +45,7 @@ class RefineAlpha:
                     0.0,
                     200.0,
                     1.0,
-                    "Radius in pixels within which edge colours are estimated anew, without "
+                    "Radius in pixels within which edge colours are estimated again, without "
                     "what shone through; 0: off, 20 to 90 are usual.",
                 ),
                 "spill": (

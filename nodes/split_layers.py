@@ -65,11 +65,11 @@ class SplitLayers:
         layers = layers.held()
         if foreground > len(layers.foregrounds):
             raise FrameError(
-                f"foreground {foreground} met, these layers have {len(layers.foregrounds)}"
+                f"got foreground {foreground}, these layers have {len(layers.foregrounds)}"
             )
         if frame >= len(layers.foreground):
             raise FrameError(
-                f"frame {frame} met, these layers have {len(layers.foreground)}: expected 0 to "
+                f"got frame {frame}, these layers have {len(layers.foreground)}: expected 0 to "
                 f"{len(layers.foreground) - 1}"
             )
         one = replace(layers, foregrounds=(layers.foregrounds[foreground - 1],))

@@ -64,7 +64,7 @@ def check_layers(layers: LayerVideo) -> None:
         shapes[RESIDUAL] = (len(layers.residual), *layers.residual.shape[2:])
     if len(set(shapes.values())) > 1:
         raise FrameError(
-            f"layers of different frames, height, width met: {shapes}; expected all alike"
+            f"got layers of different frames, height, width: {shapes}; expected all alike"
         )
 
 

@@ -134,7 +134,7 @@ class Saving:
         ):
             if value not in known:
                 raise VideoFileError(
-                    f"unknown {what} {value!r} met, expected one of {', '.join(known)}"
+                    f"got unknown {what} {value!r}, expected one of {', '.join(known)}"
                 )
 
 
@@ -274,7 +274,7 @@ def _write_exrs(
 def _write_document(folder: Path, layers: LayerVideo, how: Saving) -> dict[str, str]:
     if not 0 <= how.frame < len(layers.foreground):
         raise FrameError(
-            f"frame {how.frame} met, these layers have {len(layers.foreground)}: expected 0 to "
+            f"got frame {how.frame}, these layers have {len(layers.foreground)}: expected 0 to "
             f"{len(layers.foreground) - 1}"
         )
     below = {BACKGROUND: layers.background[how.frame]} if layers.background is not None else {}

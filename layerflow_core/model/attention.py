@@ -143,16 +143,16 @@ def check_kernel(kernel: str) -> None:
     """Raises SamplingError if the kernel is unknown or something it needs is not installed."""
     if kernel not in KERNELS:
         raise SamplingError(
-            f"unknown attention kernel {kernel!r} met, expected {AUTO} or one of {', '.join(KERNELS)}"
+            f"got unknown attention kernel {kernel!r}, expected {AUTO} or one of {', '.join(KERNELS)}"
         )
     if kernel != "sdpa" and not _has_dispatch():
         raise SamplingError(
-            f"attention kernel {kernel!r} met, this diffusers knows only its own: install "
+            f"got attention kernel {kernel!r}, this diffusers knows only its own: install "
             "diffusers 0.35 or newer, or take sdpa"
         )
     if kernel == "sage" and find_spec("sageattention") is None:
         raise SamplingError(
-            "attention kernel 'sage' met, SageAttention is not installed: pip install sageattention, or take auto"
+            "got attention kernel 'sage', SageAttention is not installed: pip install sageattention, or take auto"
         )
 
 

@@ -109,7 +109,7 @@ def read_tokenizer(path: Path | None) -> bytes:
     """
     if path is None:
         raise MissingPartError(
-            "a text encoder without tokenizer met, expected T5's tokenizer.json or the "
+            "got a text encoder without tokenizer, expected T5's tokenizer.json or the "
             "tokenizer folder of CogVideoX-2b beside it"
         )
     file = path / TOKENIZER_FILE if os.path.isdir(path) else path

@@ -214,12 +214,12 @@ def _check_fit(
     network = config.network
     if text and text["d_model"] != network.text_embed_dim:
         raise CheckpointError(
-            f"a text encoder of width {text['d_model']} met, the network expects "
+            f"got a text encoder of width {text['d_model']}, the network expects "
             f"{network.text_embed_dim}: take the one it was trained with"
         )
     if vae and vae.get("latent_channels") != network.latent_channels:
         raise CheckpointError(
-            f"a VAE of {vae['latent_channels']} latent channels met, the network expects {network.latent_channels}"
+            f"got a VAE of {vae['latent_channels']} latent channels, the network expects {network.latent_channels}"
         )
 
 

@@ -83,7 +83,7 @@ def set_strengths(backbone: nn.Module, strengths: dict[str, float]) -> None:
     present = adapter_names(backbone)
     if wrong := [name for name, strength in strengths.items() if not math.isfinite(strength)]:
         raise CheckpointError(
-            f"strength {strengths[wrong[0]]} for LoRA {wrong} met, expected a finite number"
+            f"got strength {strengths[wrong[0]]} for LoRA {wrong}, expected a finite number"
         )
     if missing := [
         name
@@ -91,7 +91,7 @@ def set_strengths(backbone: nn.Module, strengths: dict[str, float]) -> None:
         if strength and name not in present and name != CONTENT
     ]:
         raise CheckpointError(
-            f"strength for LoRA {missing} met, this checkpoint has {list(present) or 'none'}"
+            f"got strength for LoRA {missing}, this checkpoint has {list(present) or 'none'}"
         )
     wanted = {name: strengths.get(name, DEFAULT_STRENGTHS[name]) for name in present}
     for _, layer in adapted_layers(backbone):

@@ -75,7 +75,7 @@ class LayerFlowNetwork(nn.Module):
         return self
 
     def unfold(self) -> LayerFlowNetwork:
-        """Compute the positions anew at every call, so that they train."""
+        """Compute the positions again at every call, so that they train."""
         self._folded = False
         return self
 
@@ -113,13 +113,13 @@ class LayerFlowNetwork(nn.Module):
         )
         if tuple(latents.shape[1:]) != expected:
             raise LayoutError(
-                f"latents of [T, C, H, W] = {list(latents.shape[1:])} met, the checkpoint's "
+                f"got latents of [T, C, H, W] = {list(latents.shape[1:])}, the checkpoint's "
                 f"position table fits {list(expected)} only"
             )
         text = (config.text_length, network.text_embed_dim)
         if tuple(context.shape[1:]) != text:
             raise LayoutError(
-                f"text of [tokens, width] = {list(context.shape[1:])} met, layout "
+                f"got text of [tokens, width] = {list(context.shape[1:])}, layout "
                 f"{config.layout.name!r} expects {list(text)}"
             )
 

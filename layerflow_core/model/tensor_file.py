@@ -47,7 +47,7 @@ class TensorSource(Protocol):
     """Tensors on the meta device: shape and dtype without data."""
 
     def read(self, keys: Collection[str]) -> dict[str, Tensor]:
-        """The tensors of these keys, mapped anew from the file: their memory is given back with the last of them."""
+        """The tensors of these keys, mapped again from the file: their memory is given back with the last of them."""
         ...
 
 

@@ -186,14 +186,14 @@ def check_prompts(prompts: Mapping[str, str], layout: Layout) -> None:
             raise PromptError(f"the prompt for {name!r} is {type(prompt).__name__}, expected text")
         if any("\ud800" <= letter <= "\udfff" for letter in prompt):
             raise PromptError(
-                f"the prompt for {name!r} has half a character (a lone surrogate), expected text; type it anew"
+                f"the prompt for {name!r} has half a character (a lone surrogate), expected text; type it again"
             )
         if prompt.strip() and name not in layout.names:
             raise PromptError(
-                f"a prompt for layer {name!r} met, layout {layout.name!r} has {', '.join(layout.names)}"
+                f"got a prompt for layer {name!r}, layout {layout.name!r} has {', '.join(layout.names)}"
             )
     if not any(prompts.get(name, "").strip() for name in layout.texts):
         raise PromptError(
-            f"no prompts met, expected text for at least one of {', '.join(layout.texts)}: "
+            f"got no prompts, expected text for at least one of {', '.join(layout.texts)}: "
             "describe what each layer shows"
         )

@@ -110,7 +110,7 @@ def read_config(
     blocks = count_blocks(specs, _BLOCK_NUMBER)
     if hidden == NetworkConfig().hidden_size and blocks != NetworkConfig().num_layers:
         raise CheckpointError(
-            f"{blocks} blocks met, a CogVideoX-2B checkpoint has {NetworkConfig().num_layers}: the file is incomplete"
+            f"got {blocks} blocks, a CogVideoX-2B checkpoint has {NetworkConfig().num_layers}: the file is incomplete"
         )
     head = _shape(specs, "mixins.adaln_layer.query_layernorm_list.0.weight", 1)[0]
     height, width = latent_size or _latent_size(layout, specs, patch, tokens_per_text)

@@ -38,6 +38,6 @@ def find_guidance(name: str) -> Weight:
     """Raises SamplingError if the table has no such row."""
     if name not in GUIDANCES:
         raise SamplingError(
-            f"unknown guidance {name!r} met, expected one of {', '.join(GUIDANCES)}"
+            f"got unknown guidance {name!r}, expected one of {', '.join(GUIDANCES)}"
         )
     return GUIDANCES[name]

@@ -33,7 +33,7 @@ class NoiseSource:
 
     def __init__(self, seed: int, window: int = 0) -> None:
         if not 0 <= seed <= LARGEST_SEED:
-            raise SamplingError(f"seed {seed} met, expected 0 to {LARGEST_SEED}")
+            raise SamplingError(f"got seed {seed}, expected 0 to {LARGEST_SEED}")
         self._seed, self._window = seed, window
 
     def generator(self, stream: int) -> torch.Generator:

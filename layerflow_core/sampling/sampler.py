@@ -49,17 +49,17 @@ class SamplerSettings:
     def __post_init__(self) -> None:
         find_guidance(self.guidance), find_solver(self.solver)
         if not (0 <= self.scale < 1000):
-            raise SamplingError(f"guidance scale {self.scale} met, expected 0 to 1000")
+            raise SamplingError(f"got guidance scale {self.scale}, expected 0 to 1000")
         if not (0 <= self.guidance_margin < 1000):
             raise SamplingError(
-                f"guidance margin {self.guidance_margin} met, expected 0 (exact) or a little more"
+                f"got guidance margin {self.guidance_margin}, expected 0 (exact) or a little more"
             )
         if not (0 <= self.step_cache <= 1):
             raise SamplingError(
-                f"step cache threshold {self.step_cache} met, expected 0 (off) to 1"
+                f"got step cache threshold {self.step_cache}, expected 0 (off) to 1"
             )
         if not 1 <= self.steps <= MOST_STEPS:
-            raise SamplingError(f"{self.steps} steps met, expected 1 to {MOST_STEPS}")
+            raise SamplingError(f"got {self.steps} steps, expected 1 to {MOST_STEPS}")
 
 
 def denoise(v: Tensor, x: Tensor, q: float) -> Tensor:

@@ -79,7 +79,7 @@ class Schedule:
             SamplingError: the count is not 1..200.
         """
         if not 1 <= count <= MOST_STEPS:
-            raise SamplingError(f"{count} steps met, expected 1 to {MOST_STEPS}")
+            raise SamplingError(f"got {count} steps, expected 1 to {MOST_STEPS}")
         last = self.timesteps - 1
         return [int(last - i * last / count) for i in range(count)]
 

@@ -60,5 +60,5 @@ SOLVERS: Mapping[str, Advance] = {"dpmpp_2m_sde": dpmpp_2m_sde, "dpmpp_2m": dpmp
 def find_solver(name: str) -> Advance:
     """Raises SamplingError if the table has no such row."""
     if name not in SOLVERS:
-        raise SamplingError(f"unknown solver {name!r} met, expected one of {', '.join(SOLVERS)}")
+        raise SamplingError(f"got unknown solver {name!r}, expected one of {', '.join(SOLVERS)}")
     return SOLVERS[name]

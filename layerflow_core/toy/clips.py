@@ -42,7 +42,7 @@ class ProceduralClips:
     def __post_init__(self) -> None:
         if self.quality not in QUALITIES:
             raise DatasetError(
-                f"unknown quality {self.quality!r} met, expected one of {', '.join(QUALITIES)}"
+                f"got unknown quality {self.quality!r}, expected one of {', '.join(QUALITIES)}"
             )
 
     def __len__(self) -> int:

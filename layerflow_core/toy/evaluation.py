@@ -78,7 +78,7 @@ class Plan:
     def __post_init__(self) -> None:
         if self.seed < 0 or self.scenes < 2:
             raise SamplingError(
-                f"seed {self.seed} and {self.scenes} scenes met, expected 0 or more and 2 or more"
+                f"got seed {self.seed} and {self.scenes} scenes, expected 0 or more and 2 or more"
             )
 
     def scene(self, index: int) -> Scene:

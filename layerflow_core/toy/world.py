@@ -218,7 +218,7 @@ def draw_scene(seed: int, held_out: bool | None = None) -> Scene:
         LayoutError: the seed is negative.
     """
     if seed < 0:
-        raise LayoutError(f"scene seed {seed} met, expected 0 or more")
+        raise LayoutError(f"got scene seed {seed}, expected 0 or more")
     rng = random.Random(seed)
     while True:
         scene = _draw(rng)

@@ -91,7 +91,7 @@ class DataSection:
             return OfficialFolder(self.folder, self.record, self.format)
         if self.format != "clips":
             raise TrainingError(
-                f"data format {self.format!r} met, expected clips, pasted, {', '.join(FOLDER_LAYOUTS)}"
+                f"got data format {self.format!r}, expected clips, pasted, {', '.join(FOLDER_LAYOUTS)}"
             )
         self._require("folder")
         return ClipFolder(self.folder, needed)
@@ -122,7 +122,7 @@ class TrainingConfig:
         stage = find_stage(self.stage.name)
         if set(self.data) != set(stage.sources):
             raise TrainingError(
-                f"data {sorted(self.data)} met, stage {stage.name!r} expects {sorted(stage.sources)}"
+                f"got data {sorted(self.data)}, stage {stage.name!r} expects {sorted(stage.sources)}"
             )
         if stage.needs_motion and self.model.motion_lora is None:
             raise TrainingError(
@@ -134,7 +134,7 @@ class TrainingConfig:
         ):
             if value not in table:
                 raise TrainingError(
-                    f"stage.{name} = {value!r} met, expected one of {', '.join(table)}"
+                    f"got stage.{name} = {value!r}, expected one of {', '.join(table)}"
                 )
 
 

@@ -58,15 +58,15 @@ class TrainPlan:
         for name, choices in (("precision", PRECISIONS), ("decay", DECAYS)):
             if getattr(self, name) not in choices:
                 raise TrainingError(
-                    f"plan.{name} = {getattr(self, name)!r} met, expected one of {', '.join(choices)}"
+                    f"got plan.{name} = {getattr(self, name)!r}, expected one of {', '.join(choices)}"
                 )
         for name in ("steps", "batch", "accumulation", "rate", "save_every", "log_every", "keep"):
             if getattr(self, name) <= 0:
                 raise TrainingError(
-                    f"plan.{name} = {getattr(self, name)} met, expected more than 0"
+                    f"got plan.{name} = {getattr(self, name)}, expected more than 0"
                 )
         if not 0 <= self.ema < 1:
-            raise TrainingError(f"plan.ema = {self.ema} met, expected 0 to below 1")
+            raise TrainingError(f"got plan.ema = {self.ema}, expected 0 to below 1")
 
     def rate_share(self, step: int) -> float:
         """Share of the peak rates at a step: linear up over ``warm_up`` steps, then 1, or a half cosine to zero."""

@@ -100,7 +100,7 @@ def task_layouts(layout: Layout, tasks: str) -> list[tuple[Layout, float]]:
         TrainingError: the table has no such row.
     """
     if tasks not in TASKS:
-        raise TrainingError(f"unknown tasks {tasks!r} met, expected one of {', '.join(TASKS)}")
+        raise TrainingError(f"got unknown tasks {tasks!r}, expected one of {', '.join(TASKS)}")
     if TASKS[tasks] is None:
         return [(layout, 1.0)]
     return [
@@ -117,7 +117,7 @@ def _with_alpha(layout: Layout, given: tuple[str, ...]) -> list[str]:
 def find_stage(name: str) -> Stage:
     """Raises TrainingError if the table has no such row."""
     if name not in STAGES:
-        raise TrainingError(f"unknown stage {name!r} met, expected one of {', '.join(STAGES)}")
+        raise TrainingError(f"got unknown stage {name!r}, expected one of {', '.join(STAGES)}")
     return STAGES[name]
 
 
@@ -130,7 +130,7 @@ def choose_trainable(network: nn.Module, adapter: str | None, blocks: str) -> li
     """
     if blocks not in BLOCKS:
         raise TrainingError(
-            f"unknown choice of blocks {blocks!r} met, expected one of {', '.join(BLOCKS)}"
+            f"got unknown choice of blocks {blocks!r}, expected one of {', '.join(BLOCKS)}"
         )
     chosen = set()
     for name, parameter in network.named_parameters():

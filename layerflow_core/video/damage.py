@@ -31,7 +31,7 @@ class Damage:
         """
         if not self._keeps:
             raise VideoFileError(
-                f"{self._path} is damaged or incomplete: {what}; get it anew, "
+                f"{self._path} is damaged or incomplete: {what}; get it again, "
                 "or read the frames that are there with keep_what_is_there (--keep-what-is-there)"
             ) from cause
         self._found.append(what)

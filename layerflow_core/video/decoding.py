@@ -1,4 +1,4 @@
-"""A stream's packets to frames with their times; whatever is damaged is met, not guessed over."""
+"""A stream's packets to frames with their times; damage is reported, not guessed over."""
 
 from __future__ import annotations
 

@@ -188,7 +188,7 @@ def _plane(channel, data: Window, path: Path) -> np.ndarray:
     is_colour = channel.name.rpartition(".")[2] in "RGBAY"
     if is_colour and not is_whole:
         raise VideoFileError(
-            f"{path}: channel {channel.name} of {pixels.shape} met, expected all {data.height} x {data.width} pixels"
+            f"{path}: got channel {channel.name} of {pixels.shape}, expected all {data.height} x {data.width} pixels"
         )
     return pixels
 

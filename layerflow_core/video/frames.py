@@ -30,23 +30,23 @@ def check_frames(frames: Tensor, name: str, channels: int = 3, fewest: int = FEW
     """
     if not isinstance(frames, Tensor) or frames.ndim != 4 or frames.shape[1] != channels:
         met = list(frames.shape) if isinstance(frames, Tensor) else type(frames).__name__
-        raise FrameError(f"{name}: {met} met, expected frames of [N, {channels}, H, W]")
+        raise FrameError(f"{name}: got {met}, expected frames of [N, {channels}, H, W]")
     if frames.shape[0] < fewest:
         raise FrameError(
-            f"{name}: {frames.shape[0]} frames met, expected a video of {fewest} or more; repeat a still picture first"
+            f"{name}: got {frames.shape[0]} frames, expected a video of {fewest} or more; repeat a still picture first"
         )
     if 0 in frames.shape:
         raise FrameError(f"{name}: an empty picture of {list(frames.shape)} met")
     if not frames.is_floating_point():
-        raise FrameError(f"{name}: pixels of type {frames.dtype} met, expected floats in 0..1")
+        raise FrameError(f"{name}: got pixels of type {frames.dtype}, expected floats in 0..1")
     if not torch.isfinite(frames).all():
         raise FrameError(
-            f"{name}: NaN or infinite pixels met, expected 0..1; check the nodes before this one"
+            f"{name}: got NaN or infinite pixels, expected 0..1; check the nodes before this one"
         )
     low, high = float(frames.min()), float(frames.max())
     if low < -0.01 or high > 1.01:
         raise FrameError(
-            f"{name}: pixels from {low:.3g} to {high:.3g} met, expected 0..1; divide 8-bit values by 255"
+            f"{name}: got pixels from {low:.3g} to {high:.3g}, expected 0..1; divide 8-bit values by 255"
         )
 
 
@@ -55,7 +55,7 @@ def check_matte(colour: Tensor, alpha: Tensor) -> None:
     sizes = [f"{p.shape[0]} frames of {p.shape[3]} x {p.shape[2]}" for p in (colour, alpha)]
     if sizes[0] != sizes[1]:
         raise FrameError(
-            f"foreground of {sizes[0]} and alpha of {sizes[1]} met, expected equal frames, height and width"
+            f"got foreground of {sizes[0]} and alpha of {sizes[1]}, expected equal frames, height and width"
         )
 
 
@@ -103,7 +103,7 @@ class Fit:
 
     def __post_init__(self) -> None:
         if self.mode not in FITS:
-            raise FrameError(f"unknown fit {self.mode!r} met, expected one of {', '.join(FITS)}")
+            raise FrameError(f"got unknown fit {self.mode!r}, expected one of {', '.join(FITS)}")
 
     @property
     def _inner(self) -> tuple[int, int, int, int]:
@@ -185,8 +185,8 @@ class Windows:
     def __post_init__(self) -> None:
         if not 0 <= self.overlap < self.length or self.total < 1:
             raise FrameError(
-                f"{self.total} frames in windows of {self.length} with {self.overlap} shared "
-                "met, expected 0 <= shared < window, 1 or more frames"
+                f"got {self.total} frames in windows of {self.length} with {self.overlap} shared, "
+                "expected 0 <= shared < window, 1 or more frames"
             )
 
     @property

@@ -63,7 +63,7 @@ class Pick:
     def __post_init__(self) -> None:
         least = min(self.start, self.count, self.width, self.height)
         if least < 0 or self.every < 1:
-            raise FrameError(f"{self} met, expected numbers of 0 and more, and every of 1 and more")
+            raise FrameError(f"got {self}, expected numbers of 0 and more, and every of 1 and more")
         if self.colours not in COLOURS:
             raise FrameError(
                 f"got the colours {self.colours!r}, expected one of {', '.join(COLOURS)}"

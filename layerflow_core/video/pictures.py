@@ -81,7 +81,7 @@ def _encode_pngs(frames: Iterable[Tensor], top: int) -> Iterator[bytes]:
     context = shape = None
     for number, picture in enumerate(frames):
         if picture.ndim != 3 or (form := _PNG_FORMATS.get((picture.shape[0], top))) is None:
-            raise FrameError(f"picture of {list(picture.shape)} met, expected [3 or 4, H, W]")
+            raise FrameError(f"got picture of {list(picture.shape)}, expected [3 or 4, H, W]")
         if context is None:
             shape, context = picture.shape, av.CodecContext.create("png", "w")
             context.height, context.width = shape[1:]
@@ -93,7 +93,7 @@ def _encode_pngs(frames: Iterable[Tensor], top: int) -> Iterator[bytes]:
             )
         if picture.shape != shape:
             raise FrameError(
-                f"picture {number} of {list(picture.shape)} met, expected {list(shape)} as the first"
+                f"got picture {number} of {list(picture.shape)}, expected {list(shape)} as the first"
             )
         frame = av.VideoFrame.from_ndarray(
             to_array(picture, top), format=form
@@ -101,7 +101,7 @@ def _encode_pngs(frames: Iterable[Tensor], top: int) -> Iterator[bytes]:
         frame.pts = number
         yield from map(bytes, context.encode(frame))
     if context is None:
-        raise FrameError("no pictures met, expected one or more")
+        raise FrameError("got no pictures, expected one or more")
     yield from map(bytes, context.encode())
 
 
@@ -134,7 +134,7 @@ def write_picture(path: Path, picture: Tensor) -> None:
     from PIL import Image
 
     if picture.ndim != 3 or picture.shape[0] not in (3, 4):
-        raise FrameError(f"picture of {list(picture.shape)} met, expected [3 or 4, H, W]")
+        raise FrameError(f"got picture of {list(picture.shape)}, expected [3 or 4, H, W]")
     with replacing(path) as partial:
         Image.fromarray(to_array(picture, 255)).save(partial)
 

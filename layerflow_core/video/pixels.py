@@ -41,11 +41,11 @@ def to_arrays(
         expected = expected or (channels or len(frame), *frame.shape[-2:])
         if tuple(frame.shape) != expected:
             raise FrameError(
-                f"{name}: frame {number} of {list(frame.shape)} met, expected {list(expected)}"
+                f"{name}: got frame {number} of {list(frame.shape)}, expected {list(expected)}"
             )
         yield to_array(frame, top)
     if expected is None:
-        raise FrameError(f"{name}: no frames met, expected one or more")
+        raise FrameError(f"{name}: got no frames, expected one or more")
 
 
 def from_array(array: np.ndarray, whites: tuple[int, int] | None = None) -> Tensor:

@@ -78,7 +78,7 @@ def _head(shape: tuple[int, ...], has_exif: bool, path: Path) -> bytes:
     """The file up to its first frame; whoever closes it knows its size."""
     if max(shape[:2]) > _MOST:
         raise FrameError(
-            f"{path.name}: frames of {shape[1]} x {shape[0]} met, expected sides of {_MOST} at most in a WebP"
+            f"{path.name}: got frames of {shape[1]} x {shape[0]}, expected sides of {_MOST} at most in a WebP"
         )
     flags = _MOVES | (_HAS_ALPHA if shape[2] == 4 else 0) | (_HAS_EXIF if has_exif else 0)
     return (

@@ -66,4 +66,4 @@ def test_the_type_of_an_error_is_short(server):
     graph = load_graph("generate")
     prompts = next(node for node in graph.values() if node["class_type"] == "LayerPrompts")
     prompts["inputs"] |= {"foreground": "", "background": "", "blended": ""}
-    assert error_of(server.run(graph)).startswith("LayerFlow: no prompts")
+    assert error_of(server.run(graph)).startswith("LayerFlow: got no prompts")

@@ -208,7 +208,7 @@ def test_same_inputs_same_bits(call, model, clip):
         (
             "CompositeRGBA",
             {"foreground": torch.rand(2, 4, 4, 4), "background": torch.rand(3, 4, 4, 3)},
-            "frames met",
+            "expected equal lengths",
         ),
     ],
 )

@@ -138,7 +138,7 @@ def build_cache(
     """
     if treatment not in TREATMENTS:
         raise DatasetError(
-            f"unknown treatment {treatment!r} met, expected one of {', '.join(TREATMENTS)}"
+            f"got unknown treatment {treatment!r}, expected one of {', '.join(TREATMENTS)}"
         )
     count = len(source) * variants
     folder = root / _cache_key(source, treatment, model, seed, variants)[:20]

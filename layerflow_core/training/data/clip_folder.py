@@ -220,7 +220,7 @@ def find_layer(clip: Path, name: str) -> Path | None:
     ]
     if len(found) > 1:
         raise DatasetError(
-            f"clip {clip}: {', '.join(sorted(p.name for p in found))} met, expected one source for layer {name}"
+            f"clip {clip}: got {', '.join(sorted(p.name for p in found))}, expected one source for layer {name}"
         )
     return found[0] if found else None
 

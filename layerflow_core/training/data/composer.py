@@ -53,10 +53,10 @@ class Freedom:
             least, largest = getattr(self, name)
             if not 0 < least <= largest:
                 raise DatasetError(
-                    f"{name} from {least} to {largest} met, expected 0 < least <= largest"
+                    f"got {name} from {least} to {largest}, expected 0 < least <= largest"
                 )
         if self.offset < 0:
-            raise DatasetError(f"offset {self.offset} met, expected 0 or more")
+            raise DatasetError(f"got offset {self.offset}, expected 0 or more")
 
 
 class PastedClips:

@@ -95,7 +95,7 @@ class OfficialFolder:
     def __init__(self, root: Path, record: Path, kind: str) -> None:
         if kind not in FOLDER_LAYOUTS:
             raise DatasetError(
-                f"unknown folder layout {kind!r} met, expected one of {', '.join(FOLDER_LAYOUTS)}"
+                f"got unknown folder layout {kind!r}, expected one of {', '.join(FOLDER_LAYOUTS)}"
             )
         self.root = root
         self.layout = FOLDER_LAYOUTS[kind]
@@ -142,7 +142,7 @@ class OfficialFolder:
                 raise DatasetError(f"{where}: {folder} is not there, expected its pictures")
         if not video.objects:
             raise DatasetError(
-                f"{where}: no objects with frames met, expected {{'objects': {{id: {{'frames': [names]}}}}}}"
+                f"{where}: got no objects with frames, expected {{'objects': {{id: {{'frames': [names]}}}}}}"
             )
 
     def _pictures(self, folder: Path, names: list[str]) -> Tensor:

@@ -291,8 +291,8 @@ def test_parts_go_into_a_converted_file_and_onto_a_model(t5, vae, tmp_path):
     with pytest.raises(MissingPartError):
         load_model(tmp_path / "bare.safetensors").require_vae()
     for name, wrong in (
-        ("width 24 met.*expects 64", BaseParts(base.text_encoder, base.tokenizer)),
-        ("16 latent channels met.*expects 8", BaseParts(vae=base.vae)),
+        ("width 24, the network expects 64", BaseParts(base.text_encoder, base.tokenizer)),
+        ("16 latent channels, the network expects 8", BaseParts(vae=base.vae)),
     ):
         with pytest.raises(CheckpointError, match=name):
             load_model(EMBEDDED, base=wrong)

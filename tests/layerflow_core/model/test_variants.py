@@ -100,7 +100,7 @@ def test_a_small_file_tells_its_size_too():
 
 
 def test_a_2b_file_must_have_all_its_blocks():
-    with pytest.raises(CheckpointError, match="29 blocks met.*30"):
+    with pytest.raises(CheckpointError, match="got 29 blocks.*30"):
         read_config(specs_of("gen_rgba", blocks=29), "gen_rgba")
 
 

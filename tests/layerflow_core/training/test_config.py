@@ -57,7 +57,7 @@ def test_a_file_becomes_types_with_paths_from_its_own_folder(read, tmp_path):
         ("data.coarse", "data.stills", r"expects \['coarse'\]"),
         ('blocks = "every"', 'blocks = "half"', "stage.blocks"),
         ('blocks = "every"', 'tasks = "most"', "stage.tasks"),
-        ("steps = 12", "steps = 0", "plan.steps = 0 met"),
+        ("steps = 12", "steps = 0", "got plan.steps = 0"),
         ("steps = 12", 'steps = 12\nprecision = "int8"', "plan.precision = 'int8'"),
         ("steps = 12", 'steps = 12\ndecay = "linear"', "plan.decay = 'linear'"),
         ("steps = 12", "steps = 12\nema = 1.0", "plan.ema = 1.0"),

@@ -124,7 +124,7 @@ def _drop_layer(folder):
         ),
         (
             lambda f: write_h264(f / "background.mp4", torch.zeros(3, 3, 12, 16), 8),
-            r"background, background\.mp4 met, expected one source",
+            r"got background, background\.mp4, expected one source",
         ),
     ],
 )
