@@ -40,7 +40,7 @@ class StreamDecoder:
 
         context = self._stream.codec_context
         name = _ALPHA_DECODERS.get(context.name)
-        if self._stream.metadata.get("alpha_mode") == "1" and name:
+        if name and _tag(self._stream, "alpha_mode") == "1":
             decoder = av.CodecContext.create(name, "r")
             decoder.extradata = context.extradata
             self.is_foreign = True
@@ -125,11 +125,17 @@ def _is_leading(packet, first: int) -> bool:
     return packet.pts < first
 
 
+def _tag(stream, name: str) -> str:
+    """A stream's tag by its name in lower case; writers differ ("alpha_mode", "ALPHA_MODE"). '' where there is none."""
+    tags = {key.lower(): value for key, value in stream.metadata.items()}
+    return tags.get(name, "")
+
+
 def length_of(container, stream) -> Fraction | None:
     """Seconds of a stream; None where a file does not say (its own length may be that of a longer sound)."""
     if stream.duration and stream.time_base:
         return stream.duration * stream.time_base
-    match = _MATROSKA_DURATION.match(stream.metadata.get("DURATION", ""))
+    match = _MATROSKA_DURATION.match(_tag(stream, "duration"))
     if match:
         hours, minutes, seconds = (Fraction(part) for part in match.groups())
         return hours * 3600 + minutes * 60 + seconds
