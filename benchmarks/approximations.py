@@ -36,8 +36,15 @@ def variants(exact: SamplerSettings) -> dict[str, SamplerSettings]:
     rows = {f"{exact.steps} steps, {exact.solver}": exact}
     rows |= {f"step cache {share}": replace(exact, step_cache=share) for share in CACHES}
     if exact.guidance == "dynamic":  # a constant weight is near 1 always or never
-        rows |= {f"guidance margin {margin}": replace(exact, guidance_margin=margin) for margin in MARGINS}
-    return rows | {f"{steps} steps, {ODE}": replace(exact, steps=steps, solver=ODE) for steps in FEWER if steps < exact.steps}
+        rows |= {
+            f"guidance margin {margin}": replace(exact, guidance_margin=margin)
+            for margin in MARGINS
+        }
+    return rows | {
+        f"{steps} steps, {ODE}": replace(exact, steps=steps, solver=ODE)
+        for steps in FEWER
+        if steps < exact.steps
+    }
 
 
 class BlockCalls:
@@ -59,9 +66,15 @@ class BlockCalls:
 def run_embedded(scenes: int = SCENES) -> None:
     model = ready(load_model(EMBEDDED))
     calls = BlockCalls(model)
-    tasks = {"generation, dynamic guidance": ("dynamic", 3.0, False), "decomposition, dynamic guidance": ("dynamic", 1.0, True)}
+    tasks = {
+        "generation, dynamic guidance": ("dynamic", 3.0, False),
+        "decomposition, dynamic guidance": ("dynamic", 1.0, True),
+    }
     for task, (guidance, scale, decompose) in tasks.items():
-        print(f"\n{task}, scenes: {scenes}, {STEPS} steps\n\n| | largest mean difference of a layer | block calls |\n|---|---|---|")
+        print(
+            f"\n{task}, scenes: {scenes}, {STEPS} steps\n\n| | largest mean difference of a "
+            "layer | block calls |\n|---|---|---|"
+        )
         references, full = [], 0
         for name, settings in variants(SamplerSettings(STEPS, guidance, scale, ODE)).items():
             made = []
@@ -72,7 +85,10 @@ def run_embedded(scenes: int = SCENES) -> None:
                 made.append(make_layers(model, Run(prompts, given, settings, number)).clips())
             count = calls.take()
             references, full = references or made, full or count
-            worst = max(sum(float((a[k] - b[k]).abs().mean()) for a, b in zip(made, references)) / scenes for k in made[0])
+            worst = max(
+                sum(float((a[k] - b[k]).abs().mean()) for a, b in zip(made, references)) / scenes
+                for k in made[0]
+            )
             print(f"| {name} | {worst:.4f} | {count / full:.2f} |", flush=True)
 
 
@@ -81,21 +97,32 @@ def run_random() -> None:
     calls, layout, size = BlockCalls(model), model.config.layout, model.config.network
     noise = NoiseSource(0)
     shape = (1, layout.frames, size.latent_channels, 8, 12)
-    context = torch.randn(1, model.config.text_length, size.text_embed_dim, generator=noise.generator(7))
+    context = torch.randn(
+        1, model.config.text_length, size.text_embed_dim, generator=noise.generator(7)
+    )
     size_text = f"width {size.hidden_size}, 2 blocks, 8 x 12 latents, {RANDOM_STEPS} steps"
-    print(f"random weights, {size_text}\n\n| | difference of latents | block calls |\n|---|---|---|")
+    print(
+        f"random weights, {size_text}\n\n| | difference of latents | block calls |\n|---|---|---|"
+    )
     reference, full = None, 0
     for name, settings in variants(SamplerSettings(RANDOM_STEPS, "dynamic", 6.0)).items():
-        predict = predictor(model, layout, context, None, None, StepCache(model.config, layout, settings.step_cache))
+        predict = predictor(
+            model, layout, context, None, None, StepCache(model.config, layout, settings.step_cache)
+        )
         latents = sample(predict, noise.initial(shape), noise.per_step(shape), Schedule(), settings)
         count = calls.take()
         reference, full = latents if reference is None else reference, full or count
-        print(f"| {name} | {float((latents - reference).abs().mean() / reference.std()):.4f} | {count / full:.2f} |", flush=True)
+        print(
+            f"| {name} | {float((latents - reference).abs().mean() / reference.std()):.4f} | {count / full:.2f} |",
+            flush=True,
+        )
 
 
 def main() -> None:
     torch.set_num_threads(2)
-    names, counts = ([part for part in sys.argv[1:] if part.isdigit() is digits] for digits in (False, True))
+    names, counts = (
+        [part for part in sys.argv[1:] if part.isdigit() is digits] for digits in (False, True)
+    )
     for name in names or ("embedded", "random"):
         run_random() if name == "random" else run_embedded(*map(int, counts))
 

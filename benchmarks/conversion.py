@@ -1,4 +1,6 @@
-"""Peak memory of converting an official checkpoint of true size: ``python -m benchmarks.conversion [FOLDER]``, 8 GB of disk."""
+"""Peak memory of converting an official checkpoint of true size: ``python -m benchmarks.conversion
+[FOLDER]``, 8 GB of disk.
+"""
 
 import subprocess
 import sys
@@ -24,11 +26,29 @@ def main() -> None:
     parent = Path(sys.argv[1]) if len(sys.argv) > 1 else None
     with tempfile.TemporaryDirectory(dir=parent) as folder:
         source = Path(folder, "official.pt")
-        subprocess.run([sys.executable, "-c", f"from benchmarks.synthetic import *; write_official(Path({str(source)!r}))"], check=True)
+        subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                f"from benchmarks.synthetic import *; write_official(Path({str(source)!r}))",
+            ],
+            check=True,
+        )
         print(f"{source.stat().st_size / 2**30:.2f} GiB, bf16, with LoRA")
         for options in ((), ("merge",)):
-            command = [sys.executable, "-c", _MEASURED, str(source), str(Path(folder, "ours.safetensors")), *options]
-            print("LoRA", "merged:" if options else "apart: ", subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip())
+            command = [
+                sys.executable,
+                "-c",
+                _MEASURED,
+                str(source),
+                str(Path(folder, "ours.safetensors")),
+                *options,
+            ]
+            print(
+                "LoRA",
+                "merged:" if options else "apart: ",
+                subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip(),
+            )
 
 
 if __name__ == "__main__":

@@ -24,8 +24,15 @@ ROUNDS = 2
 
 def layout_of(foregrounds: int, frames: int, with_alpha: bool = True) -> Layout:
     """Foregrounds with their alphas, background and blended."""
-    kinds = [(f"{kind}{i}", kind) for i in range(foregrounds) for kind in ((FOREGROUND, ALPHA) if with_alpha else (FOREGROUND,))]
-    clips = tuple(Clip(name, kind, frames) for name, kind in [*kinds, (BACKGROUND, BACKGROUND), (BLENDED, BLENDED)])
+    kinds = [
+        (f"{kind}{i}", kind)
+        for i in range(foregrounds)
+        for kind in ((FOREGROUND, ALPHA) if with_alpha else (FOREGROUND,))
+    ]
+    clips = tuple(
+        Clip(name, kind, frames)
+        for name, kind in [*kinds, (BACKGROUND, BACKGROUND), (BLENDED, BLENDED)]
+    )
     described = [clip.name for clip in clips if clip.kind != ALPHA]
     return Layout("grown", clips, tuple(described))
 
@@ -42,28 +49,48 @@ ROWS = {
 
 def _time_step(model: LayerFlowModel) -> float:
     size, layout = model.config.network, model.config.layout
-    x = torch.randn(1, layout.frames, size.latent_channels, size.latent_height, size.latent_width, device=model.network.position_table.device)
-    predict = predictor(model, layout, torch.randn(1, model.config.text_length, size.text_embed_dim), None)
+    x = torch.randn(
+        1,
+        layout.frames,
+        size.latent_channels,
+        size.latent_height,
+        size.latent_width,
+        device=model.network.position_table.device,
+    )
+    predict = predictor(
+        model, layout, torch.randn(1, model.config.text_length, size.text_embed_dim), None
+    )
     return time_call(lambda: predict(x, 500))
 
 
 def main() -> None:
     blocks, height, width = (int(number) for number in (sys.argv[1:] or ("2", "12", "18")))
-    device, dtype = ("cuda", torch.bfloat16) if torch.cuda.is_available() else ("cpu", torch.float32)
+    device, dtype = (
+        ("cuda", torch.bfloat16) if torch.cuda.is_available() else ("cpu", torch.float32)
+    )
     models = {}
     for name, layout in ROWS.items():
         config = replace(official_config(blocks=blocks, latent_size=(height, width)), layout=layout)
-        models[name] = ready(LayerFlowModel(config, build_network(config, random_tensors(config, dtype)).to(device).fold()))
+        models[name] = ready(
+            LayerFlowModel(
+                config, build_network(config, random_tensors(config, dtype)).to(device).fold()
+            )
+        )
     times: dict[str, list[float]] = {name: [] for name in models}
     for _ in range(ROUNDS + 1):  # the first warms up
         for name, model in models.items():
             times[name].append(_time_step(model))
     first = next(iter(models))
     base, least = min(times[first][1:]), network_peak(models[first], 2, torch.device(device))
-    print(f"{blocks} blocks, {height} x {width} latents, {dtype}, {device}\n\n| | tokens | time | memory beside weights |\n|---|---|---|---|")
+    print(
+        f"{blocks} blocks, {height} x {width} latents, {dtype}, {device}\n\n| | tokens | time | "
+        "memory beside weights |\n|---|---|---|---|"
+    )
     for name, model in models.items():
         peak = network_peak(model, 2, torch.device(device))
-        print(f"| {name} | {model.config.sequence_length} | {min(times[name][1:]) / base:.2f} | {peak / least:.2f} |")
+        print(
+            f"| {name} | {model.config.sequence_length} | {min(times[name][1:]) / base:.2f} | {peak / least:.2f} |"
+        )
 
 
 if __name__ == "__main__":

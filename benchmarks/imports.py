@@ -1,4 +1,7 @@
-"""Seconds that ComfyUI reports for importing this pack, beside others: ``COMFYUI_DIR=... python -m benchmarks.imports [PACK ...]``."""
+"""Seconds that ComfyUI reports for importing this pack, beside others: ``COMFYUI_DIR=.
+
+Python -m benchmarks.imports [PACK ...]``.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,9 @@ def measure(checkout: Path, others: list[Path]) -> dict[str, list[str]]:
 def main() -> None:
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # a user's Python keeps what it has compiled
     for checkout in checkouts():
-        for name, seconds in measure(checkout, [Path(argument) for argument in sys.argv[1:]]).items():
+        for name, seconds in measure(
+            checkout, [Path(argument) for argument in sys.argv[1:]]
+        ).items():
             print(f"{checkout.name}: {name}: {', '.join(seconds)} s", flush=True)
 
 

@@ -22,7 +22,11 @@ from layerflow_core.model.loading import build_network
 from layerflow_core.model.vae import STREAMED, TILED, WHOLE, Decoder, build_vae, set_mode
 
 _MIB = 2**20
-_NETWORKS = {"network, 12 x 18 latents": (12, 18, 8), "network, 24 x 36": (24, 36, 4), "network, 30 x 44": (30, 44, 2)}
+_NETWORKS = {
+    "network, 12 x 18 latents": (12, 18, 8),
+    "network, 24 x 36": (24, 36, 4),
+    "network, 30 x 44": (30, 44, 2),
+}
 _VAES = {
     "VAE whole stack, 12 x 18": (WHOLE, 8, (12, 18)),
     "VAE streamed, 24 x 36": (STREAMED, 8, (24, 36)),
@@ -33,7 +37,10 @@ _VAES = {
 def _network(height: int, width: int, blocks: int) -> tuple[nn.Module, Callable]:
     config = official_config(blocks=blocks, latent_size=(height, width))
     network = build_network(config, random_tensors(config, torch.float32))
-    shape, text = (2, config.layout.frames, 16, height, width), (2, config.text_length, config.network.text_embed_dim)
+    shape, text = (
+        (2, config.layout.frames, 16, height, width),
+        (2, config.text_length, config.network.text_embed_dim),
+    )
     return network, lambda module: module(torch.zeros(shape), torch.zeros(text), torch.zeros(2))
 
 
@@ -43,7 +50,11 @@ def _vae(mode, frames: int, size: tuple[int, int]) -> tuple[nn.Module, Callable]
 
 
 def _memory(field: str) -> int:
-    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field)]
+    (line,) = [
+        line
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if line.startswith(field)
+    ]
     return int(line.split()[1]) * 1024
 
 
@@ -64,9 +75,19 @@ def main() -> None:
     if len(sys.argv) > 1:
         print(measure(sys.argv[1]))
         return
-    print("| | weights, MiB | counted beside them | measured | counted / measured, with weights |\n|---|---|---|---|---|")
+    print(
+        "| | weights, MiB | counted beside them | measured | counted / measured, with weights |\n|---|---|---|---|---|"
+    )
     for case in (*_NETWORKS, *_VAES):
-        print(subprocess.run([sys.executable, "-m", "benchmarks.memory", case], check=True, capture_output=True, text=True).stdout.strip(), flush=True)
+        print(
+            subprocess.run(
+                [sys.executable, "-m", "benchmarks.memory", case],
+                check=True,
+                capture_output=True,
+                text=True,
+            ).stdout.strip(),
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""What every plan needs for a checkpoint of true size, counted without weights or a GPU: ``python -m benchmarks.plans [VARIANT]``."""
+"""What every plan needs for a checkpoint of true size, counted without weights or a GPU: ``python
+-m benchmarks.plans [VARIANT]``.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +17,22 @@ from layerflow_core.model.network import LayerFlowNetwork
 from layerflow_core.model.vae import VAE_MODES, LayerVAE, build_vae
 from layerflow_core.workplace import TEXT_PEAK, network_peak, vae_peak
 
-TRUE_VAE = {"block_out_channels": (128, 256, 256, 512), "layers_per_block": 3, "latent_channels": 16,
-            "down_block_types": ("CogVideoXDownBlock3D",) * 4, "up_block_types": ("CogVideoXUpBlock3D",) * 4}  # fmt: skip
-TRUE_T5 = {"vocab_size": 32128, "d_model": 4096, "d_kv": 64, "d_ff": 10240, "num_layers": 24, "num_heads": 64, "feed_forward_proj": "gated-gelu"}
+TRUE_VAE = {
+    "block_out_channels": (128, 256, 256, 512),
+    "layers_per_block": 3,
+    "latent_channels": 16,
+    "down_block_types": ("CogVideoXDownBlock3D",) * 4,
+    "up_block_types": ("CogVideoXUpBlock3D",) * 4,
+}
+TRUE_T5 = {
+    "vocab_size": 32128,
+    "d_model": 4096,
+    "d_kv": 64,
+    "d_ff": 10240,
+    "num_layers": 24,
+    "num_heads": 64,
+    "feed_forward_proj": "gated-gelu",
+}
 _CPU = torch.device("cpu")
 
 
@@ -41,19 +56,36 @@ def true_t5() -> nn.Module:
 def rows(model: LayerFlowModel, variant: str):
     t5 = true_t5()
     for plan in TEXT_PLANS:
-        yield f"text encoder, {plan.name}", size_at_work(t5, list(t5.encoder.block), plan), TEXT_PEAK
+        yield (
+            f"text encoder, {plan.name}",
+            size_at_work(t5, list(t5.encoder.block), plan),
+            TEXT_PEAK,
+        )
     blocks = list(model.network.backbone.transformer_blocks)
     for plan in NETWORK_PLANS:
-        yield f"transformer, {plan.name}", size_at_work(model.network, blocks, plan), network_peak(model, 1 + plan.branches_together, _CPU)
+        yield (
+            f"transformer, {plan.name}",
+            size_at_work(model.network, blocks, plan),
+            network_peak(model, 1 + plan.branches_together, _CPU),
+        )
     for mode in VAE_MODES:
-        yield f"VAE, {mode.name}", size_at_work(model.vae.vae, [], PartPlan("")), vae_peak(model, find_layout(variant), mode, _CPU)
+        yield (
+            f"VAE, {mode.name}",
+            size_at_work(model.vae.vae, [], PartPlan("")),
+            vae_peak(model, find_layout(variant), mode, _CPU),
+        )
 
 
 def main() -> None:
     variant = sys.argv[1] if len(sys.argv) > 1 else "gen_rgba"
-    print(f"{variant}, 480 x 720, bf16\n\n| | weights, GiB | beside them | together |\n|---|---|---|---|")
+    print(
+        f"{variant}, 480 x 720, bf16\n\n| | weights, GiB | beside them | together |\n|---|---|---|---|"
+    )
     for name, weights, beside in rows(true_model(variant), variant):
-        print(f"| {name} | {weights / GIB:.1f} | {beside / GIB:.1f} | {(weights + beside) / GIB:.1f} |", flush=True)
+        print(
+            f"| {name} | {weights / GIB:.1f} | {beside / GIB:.1f} | {(weights + beside) / GIB:.1f} |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -38,7 +38,10 @@ def main() -> None:
     torch.set_num_threads(2)
     truth = [render(draw_scene(FIRST_SEED + number, held_out=True)) for number in range(SCENES)]
     reference: list[LayerVideo] = []
-    print(f"{SCENES} scenes, {STEPS} steps\n\n| | alpha against truth | alpha against fp32 | background against fp32 |\n|---|---|---|---|")
+    print(
+        f"{SCENES} scenes, {STEPS} steps\n\n| | alpha against truth | alpha against fp32 | "
+        "background against fp32 |\n|---|---|---|---|"
+    )
     for precision in ("fp32", "bf16", "fp8"):
         model = load(precision)
         layers = [take_apart(model, number) for number in range(SCENES)]
@@ -48,7 +51,10 @@ def main() -> None:
             mean_difference([v.alpha for v in layers], [r.alpha for r in reference]),
             mean_difference([v.background for v in layers], [r.background for r in reference]),
         )
-        print(f"| {precision} | " + " | ".join(f"{figure:.4f}" for figure in figures) + " |", flush=True)
+        print(
+            f"| {precision} | " + " | ".join(f"{figure:.4f}" for figure in figures) + " |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -20,21 +20,38 @@ ROUNDS = 3
 
 def main() -> None:
     on_gpu = torch.cuda.is_available()
-    blocks, height, width = (int(number) for number in (sys.argv[1:] or (("30", "60", "90") if on_gpu else ("2", "12", "18"))))
+    blocks, height, width = (
+        int(number)
+        for number in (sys.argv[1:] or (("30", "60", "90") if on_gpu else ("2", "12", "18")))
+    )
     device, dtype = ("cuda", torch.bfloat16) if on_gpu else ("cpu", torch.float32)
-    model = computing_with(ready(build(blocks, height, width, dtype, device)), Computing(), torch.device(device))
+    model = computing_with(
+        ready(build(blocks, height, width, dtype, device)), Computing(), torch.device(device)
+    )
     size, layout = model.config.network, model.config.layout
     x = torch.randn(1, layout.frames, size.latent_channels, height, width, device=device)
-    predict = predictor(model, layout, torch.randn(1, model.config.text_length, size.text_embed_dim), None)
-    tokens = torch.randn(2 * model.config.sequence_length, size.hidden_size, device=device, dtype=dtype)
+    predict = predictor(
+        model, layout, torch.randn(1, model.config.text_length, size.text_embed_dim), None
+    )
+    tokens = torch.randn(
+        2 * model.config.sequence_length, size.hidden_size, device=device, dtype=dtype
+    )
     matrix = torch.randn(size.hidden_size, 4 * size.hidden_size, device=device, dtype=dtype)
     with FlopCounterMode(display=False) as work:
         predict(x, 500)
     product = 2 * tokens.shape[0] * matrix.numel()
-    rounds = [(time_call(lambda: tokens @ matrix), time_call(lambda: predict(x, 500))) for _ in range(ROUNDS)]
-    rate, reached = product / min(r[0] for r in rounds), work.get_total_flops() / min(r[1] for r in rounds)
-    print(f"{blocks} blocks, {height} x {width} latents, {model.config.sequence_length} tokens, {dtype}, {device}: "
-          f"{reached / 1e12:.2f} of {rate / 1e12:.2f} TFLOP/s, {reached / rate:.0%}")  # fmt: skip
+    rounds = [
+        (time_call(lambda: tokens @ matrix), time_call(lambda: predict(x, 500)))
+        for _ in range(ROUNDS)
+    ]
+    rate, reached = (
+        product / min(r[0] for r in rounds),
+        work.get_total_flops() / min(r[1] for r in rounds),
+    )
+    print(
+        f"{blocks} blocks, {height} x {width} latents, {model.config.sequence_length} tokens, {dtype}, {device}: "
+        f"{reached / 1e12:.2f} of {rate / 1e12:.2f} TFLOP/s, {reached / rate:.0%}"
+    )
 
 
 if __name__ == "__main__":

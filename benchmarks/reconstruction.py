@@ -1,4 +1,5 @@
-"""What the embedded model's VAE loses of its own world and of other footage: ``python -m benchmarks.reconstruction [CLIP ...]``.
+"""What the embedded model's VAE loses of its own world and of other footage: ``python -m
+benchmarks.reconstruction [CLIP ...]``.
 
 ``ModelConfig.reconstruction_limit`` comes from these figures. A CLIP is a video file or a folder of pictures.
 """

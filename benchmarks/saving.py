@@ -1,4 +1,5 @@
-"""Memory and speed of saving: ``python -m benchmarks.saving [FRAMES]``, 720 x 480 with alpha; needs ffmpeg for the ratio.
+"""Memory and speed of saving: ``python -m benchmarks.saving [FRAMES]``, 720 x 480 with alpha; needs
+ffmpeg for the ratio.
 
 Memory: 2,000 frames that are made as they are asked for, in a process of their own; how far its peak rises above the
 interpreter with everything imported. Speed: the same 96 frames, ready in memory, through us and through ffmpeg's
@@ -24,19 +25,29 @@ from layerflow_core.video.pixels import to_array
 
 FORMATS = ("ProRes 4444 (.mov)", "PNG 8 bit", "PNG 16 bit")
 HEIGHT, WIDTH, ROUNDS, TIMED = 480, 720, 3, 96
-_RAW = {"ProRes 4444 (.mov)": ("rgba64le", 65535), "PNG 8 bit": ("rgba", 255), "PNG 16 bit": ("rgba64le", 65535)}
+_RAW = {
+    "ProRes 4444 (.mov)": ("rgba64le", 65535),
+    "PNG 8 bit": ("rgba", 255),
+    "PNG 16 bit": ("rgba64le", 65535),
+}
 
 
 def frames(count: int) -> Iterator[Tensor]:
     """A picture that moves, [4, H, W]."""
     torch.manual_seed(0)
-    picture = torch.nn.functional.interpolate(torch.rand(1, 4, 30, 45), (HEIGHT, WIDTH), mode="bicubic")[0].clamp(0, 1)
+    picture = torch.nn.functional.interpolate(
+        torch.rand(1, 4, 30, 45), (HEIGHT, WIDTH), mode="bicubic"
+    )[0].clamp(0, 1)
     return (torch.roll(picture, 3 * number, -1) for number in range(count))
 
 
 def measure_memory(form: str, count: int) -> str:
     def memory(field: str) -> float:
-        (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field)]
+        (line,) = [
+            line
+            for line in Path("/proc/self/status").read_text().splitlines()
+            if line.startswith(field)
+        ]
         return int(line.split()[1]) / 1024
 
     import av  # noqa: F401 - part of the interpreter with everything imported
@@ -57,13 +68,39 @@ def time_ours(form: str, pictures: list[Tensor]) -> float:
 def time_ffmpeg(form: str, pictures: list[Tensor]) -> float:
     pixel_format, top = _RAW[form]
     raw = [to_array(picture, top).tobytes() for picture in pictures]
-    options = [part for key, value in PRORES_4444.options.items() for part in (f"-{'profile:v' if key == 'profile' else key}", value)]
+    options = [
+        part
+        for key, value in PRORES_4444.options.items()
+        for part in (f"-{'profile:v' if key == 'profile' else key}", value)
+    ]
     prores = ["-c:v", "prores_ks", "-pix_fmt", PRORES_4444.pixel_format, *options]
-    png = ["-c:v", "png", "-pix_fmt", pixel_format.replace("le", "be"), *(part for key, value in PNG_OPTIONS.items() for part in (f"-{key}", value))]
+    png = [
+        "-c:v",
+        "png",
+        "-pix_fmt",
+        pixel_format.replace("le", "be"),
+        *(part for key, value in PNG_OPTIONS.items() for part in (f"-{key}", value)),
+    ]
     how = prores if "ProRes" in form else png
     with tempfile.TemporaryDirectory() as folder:
         target = str(Path(folder, "saved.mov" if "ProRes" in form else "%05d.png"))
-        command = ["ffmpeg", "-v", "error", "-f", "rawvideo", "-pix_fmt", pixel_format, "-s", f"{WIDTH}x{HEIGHT}", "-r", "24", "-i", "-", *how, target]
+        command = [
+            "ffmpeg",
+            "-v",
+            "error",
+            "-f",
+            "rawvideo",
+            "-pix_fmt",
+            pixel_format,
+            "-s",
+            f"{WIDTH}x{HEIGHT}",
+            "-r",
+            "24",
+            "-i",
+            "-",
+            *how,
+            target,
+        ]
         started = time.perf_counter()
         process = subprocess.Popen(command, stdin=subprocess.PIPE)
         for picture in raw:
@@ -80,11 +117,19 @@ def main() -> None:
         return
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
     pictures = [frame.clone() for frame in frames(TIMED)]
-    print(f"{WIDTH} x {HEIGHT} with alpha\n\n| | MiB above the interpreter, {count} frames | speed against ffmpeg's |\n|---|---|---|")
+    print(
+        f"{WIDTH} x {HEIGHT} with alpha\n\n| | MiB above the interpreter, {count} frames | "
+        "speed against ffmpeg's |\n|---|---|---|"
+    )
     for form in FORMATS:
         rounds = [(time_ours(form, pictures), time_ffmpeg(form, pictures)) for _ in range(ROUNDS)]
         ours, theirs = (min(column) for column in zip(*rounds))
-        memory = subprocess.run([sys.executable, "-m", "benchmarks.saving", form, str(count)], check=True, capture_output=True, text=True).stdout.strip()
+        memory = subprocess.run(
+            [sys.executable, "-m", "benchmarks.saving", form, str(count)],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout.strip()
         print(f"| {form} | {memory} | {theirs / ours:.2f} |", flush=True)
 
 

@@ -28,10 +28,14 @@ ROUNDS = 5
 
 def build(blocks: int, height: int, width: int, dtype: torch.dtype, device: str) -> LayerFlowModel:
     config = official_config(blocks=blocks, latent_size=(height, width))
-    return LayerFlowModel(config, build_network(config, random_tensors(config, dtype)).to(device).fold())
+    return LayerFlowModel(
+        config, build_network(config, random_tensors(config, dtype)).to(device).fold()
+    )
 
 
-def contestants(blocks: int, height: int, width: int, dtype: torch.dtype, device: str) -> dict[str, Callable[[], object]]:
+def contestants(
+    blocks: int, height: int, width: int, dtype: torch.dtype, device: str
+) -> dict[str, Callable[[], object]]:
     ours, official = (build(blocks, height, width, dtype, device) for _ in range(2))
     ready(ours)
     plainly = build(blocks, height, width, dtype, device)
@@ -49,10 +53,18 @@ def contestants(blocks: int, height: int, width: int, dtype: torch.dtype, device
 
     @torch.inference_mode()
     def plain() -> object:
-        return plainly.network.backbone(hidden_states=both, encoder_hidden_states=texts, timestep=timestep, return_dict=False)
+        return plainly.network.backbone(
+            hidden_states=both, encoder_hidden_states=texts, timestep=timestep, return_dict=False
+        )
 
-    predict = {name: predictor(model, layout, context, None) for name, model in (("ours", ours), ("official", official), ("compiled", compiled))}
-    return {"plain": plain, **{name: lambda call=call: call(x, 500) for name, call in predict.items()}}
+    predict = {
+        name: predictor(model, layout, context, None)
+        for name, model in (("ours", ours), ("official", official), ("compiled", compiled))
+    }
+    return {
+        "plain": plain,
+        **{name: lambda call=call: call(x, 500) for name, call in predict.items()},
+    }
 
 
 def time_call(call: Callable[[], object]) -> float:
@@ -64,7 +76,9 @@ def time_call(call: Callable[[], object]) -> float:
 
 
 def main() -> None:
-    blocks, height, width = (int(number) for number in (*sys.argv[1:], *("4", "24", "36")[len(sys.argv) - 1 :]))
+    blocks, height, width = (
+        int(number) for number in (*sys.argv[1:], *("4", "24", "36")[len(sys.argv) - 1 :])
+    )
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
     calls = contestants(blocks, height, width, dtype, device)
@@ -72,9 +86,12 @@ def main() -> None:
         call()
     rounds = [{name: time_call(call) for name, call in calls.items()} for _ in range(ROUNDS)]
     best = {name: min(times[name] for times in rounds) for name in calls}
-    print(f"{blocks} blocks, {height} x {width} latents, {dtype}, {device}: ours {best['ours']:.2f} s; "
-          f"plain diffusers takes {best['plain'] / best['ours']:.2f} of that, the official work {best['official'] / best['ours']:.2f}, "
-          f"ours compiled {best['compiled'] / best['ours']:.2f}")  # fmt: skip
+    print(
+        f"{blocks} blocks, {height} x {width} latents, {dtype}, {device}: ours {best['ours']:.2f} s; "
+        f"plain diffusers takes {best['plain'] / best['ours']:.2f} of that, the official work "
+        f"{best['official'] / best['ours']:.2f}, "
+        f"ours compiled {best['compiled'] / best['ours']:.2f}"
+    )
 
 
 if __name__ == "__main__":

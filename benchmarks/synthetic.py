@@ -16,11 +16,22 @@ from layerflow_core.model.official import to_official
 _STD = 0.02
 
 
-def official_config(variant: str = "gen_rgba", width: int = 1920, blocks: int = 30, latent_size: tuple[int, int] = (60, 90)) -> ModelConfig:
+def official_config(
+    variant: str = "gen_rgba",
+    width: int = 1920,
+    blocks: int = 30,
+    latent_size: tuple[int, int] = (60, 90),
+) -> ModelConfig:
     """CogVideoX-2B's dimensions but for width, blocks and latent height and width, with both LoRA."""
     height, width_of_latents = latent_size
-    network = NetworkConfig(num_attention_heads=width // 64, num_layers=blocks, latent_height=height, latent_width=width_of_latents,
-                            content_rank=min(256, width // 4), motion_rank=8)  # fmt: skip
+    network = NetworkConfig(
+        num_attention_heads=width // 64,
+        num_layers=blocks,
+        latent_height=height,
+        latent_width=width_of_latents,
+        content_rank=min(256, width // 4),
+        motion_rank=8,
+    )
     return ModelConfig(find_layout(variant), network)
 
 
@@ -29,16 +40,30 @@ def random_tensors(config: ModelConfig, dtype: torch.dtype) -> dict[str, torch.T
     generator = torch.Generator().manual_seed(0)
     with torch.device("meta"):
         network = LayerFlowNetwork(config)
-        for name, rank in ((CONTENT, config.network.content_rank), (MOTION, config.network.motion_rank)):
+        for name, rank in (
+            (CONTENT, config.network.content_rank),
+            (MOTION, config.network.motion_rank),
+        ):
             if rank:
                 add_adapter(network.backbone, name, rank)
     shapes = {key: spec.shape for key, spec in network_tensors(network).items()}
-    return {key: (torch.randn(shape, generator=generator, dtype=torch.float32) * _STD).to(dtype) for key, shape in shapes.items()}
+    return {
+        key: (torch.randn(shape, generator=generator, dtype=torch.float32) * _STD).to(dtype)
+        for key, shape in shapes.items()
+    }
 
 
-def write_official(path: Path, variant: str = "gen_rgba", width: int = 1920, blocks: int = 30, dtype: torch.dtype = torch.bfloat16) -> Path:
+def write_official(
+    path: Path,
+    variant: str = "gen_rgba",
+    width: int = 1920,
+    blocks: int = 30,
+    dtype: torch.dtype = torch.bfloat16,
+) -> Path:
     """A ``.pt`` file as the official training writes it."""
-    config = official_config(variant, width, blocks, (60, 90) if width == NetworkConfig().hidden_size else (12, 18))
+    config = official_config(
+        variant, width, blocks, (60, 90) if width == NetworkConfig().hidden_size else (12, 18)
+    )
     tensors = to_official(random_tensors(config, dtype), config)
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save({"module": tensors, "iteration": 1000}, path)

@@ -14,7 +14,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
@@ -105,14 +105,31 @@ def new_folder(
 
 def _create(partial: Path, make: Callable[[Path], None]) -> None:
     """Make a partial file or folder and what is above it, also while another process removes empty folders there."""
-    for _ in range(_TRIES):
+    for number in range(_TRIES):
         partial.parent.mkdir(parents=True, exist_ok=True)
         try:
             make(partial)
         except FileNotFoundError:
-            continue
-        return
-    raise FileNotFoundError(f"{partial.parent} goes as often as it is made")
+            if number == _TRIES - 1:
+                raise
+        else:
+            return
+
+
+def check_writable(folder: Path, error_type: type[LayerFlowError] = VideoFileError) -> None:
+    """Raises error_type unless files can be made in a folder, or the folder itself: so a long run
+    fails at its start.
+    """
+    there = next((place for place in (folder, *folder.parents) if os.path.lexists(place)), folder)
+    probe = _partial_path(there / "probe")
+    try:
+        _create(probe, Path.touch)
+        with suppress(FileNotFoundError, NotADirectoryError):
+            os.lstat(folder)  # a name that is too long says so here
+    except (OSError, ValueError) as error:
+        raise error_type(f"{folder} cannot be written: {error}") from error
+    finally:
+        _remove(probe)
 
 
 def numbered(folder: Path, name: str, first: int = 1) -> Iterator[Path]:
@@ -162,7 +179,9 @@ def _is_abandoned(partial: Path) -> bool:
 
 
 def _remove(partial: Path) -> None:
-    if partial.is_dir() and not partial.is_symlink():
+    if os.path.isdir(partial) and not os.path.islink(
+        partial
+    ):  # Path's own raise for names that are too long
         shutil.rmtree(partial, ignore_errors=True)
         return
     try:

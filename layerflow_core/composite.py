@@ -5,6 +5,7 @@ Legend: N frames, H height, W width; 0..1, alpha 1 = opaque.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -54,12 +55,19 @@ class Placement:
     def __post_init__(self) -> None:
         if not 0 <= self.opacity <= 1:
             raise FrameError(f"opacity {self.opacity} met, expected 0 to 1")
-        for value, known, what in ((self.resize, RESIZES, "resize"), (self.length, LENGTHS, "length")):
+        for value, known, what in (
+            (self.resize, RESIZES, "resize"),
+            (self.length, LENGTHS, "length"),
+        ):
             if value not in known:
-                raise FrameError(f"unknown {what} rule {value!r} met, expected one of {', '.join(known)}")
+                raise FrameError(
+                    f"unknown {what} rule {value!r} met, expected one of {', '.join(known)}"
+                )
 
 
-def composite_over(foreground: Tensor, alpha: Tensor, background: Tensor, placement: Placement = Placement()) -> Tensor:
+def composite_over(
+    foreground: Tensor, alpha: Tensor, background: Tensor, placement: Placement = Placement()
+) -> Tensor:
     """Foreground over background, float32, exact to rounding where nothing is resized.
 
     Args:
@@ -71,7 +79,11 @@ def composite_over(foreground: Tensor, alpha: Tensor, background: Tensor, placem
     Raises:
         FrameError: shapes that no rule was chosen for, or bad pixels.
     """
-    for pixels, name, channels in ((foreground, "foreground", 3), (alpha, "alpha", 1), (background, "background", 3)):
+    for pixels, name, channels in (
+        (foreground, "foreground", 3),
+        (alpha, "alpha", 1),
+        (background, "background", 3),
+    ):
         check_frames(pixels, name, channels, fewest=1)
     foreground, alpha = match_matte(foreground, alpha)
     foreground, alpha, background = _match_length(foreground, alpha, background, placement.length)
@@ -82,21 +94,30 @@ def composite_over(foreground: Tensor, alpha: Tensor, background: Tensor, placem
 def add_residual(composite: Tensor, residual: Tensor, scale: float = 1.0) -> Tensor:
     """A composite [N, 3, H, W] with what its layers do not explain, [N, 3, H, W] of -1..1.
 
-    Either may be a still; raises FrameError where they do not fit.
+    Either may be a still; raises FrameError where they do not fit, or for a scale that is no finite number.
     """
+    if not math.isfinite(scale):
+        raise FrameError(f"residual of scale {scale} met, expected a finite number")
     count = max(len(composite), len(residual))
     composite = hold(composite, count)
     residual = hold(residual, count)
     if residual.shape != composite.shape:
-        raise FrameError(f"residual of {describe(residual)} and composite of {describe(composite)} met, expected equal frames, height and width")
+        raise FrameError(
+            f"residual of {describe(residual)} and composite of {describe(composite)} met, "
+            "expected equal frames, height and width"
+        )
     return composite + residual * scale
 
 
-def _match_length(foreground: Tensor, alpha: Tensor, background: Tensor, rule: str) -> tuple[Tensor, Tensor, Tensor]:
+def _match_length(
+    foreground: Tensor, alpha: Tensor, background: Tensor, rule: str
+) -> tuple[Tensor, Tensor, Tensor]:
     if len(foreground) == len(background) or 1 in (len(foreground), len(background)):
         return foreground, alpha, background  # a still is held by broadcasting
     if rule == "error":
-        raise FrameError(f"foreground of {len(foreground)} and background of {len(background)} frames met: choose hold, loop or trim")
+        raise FrameError(
+            f"foreground of {len(foreground)} and background of {len(background)} frames met: choose hold, loop or trim"
+        )
     if rule == "trim":
         count = min(len(foreground), len(background))
         return foreground[:count], alpha[:count], background[:count]
@@ -105,25 +126,36 @@ def _match_length(foreground: Tensor, alpha: Tensor, background: Tensor, rule: s
     return lengthen(foreground, count), lengthen(alpha, count), lengthen(background, count)
 
 
-def _match_size(foreground: Tensor, alpha: Tensor, background: Tensor, placement: Placement) -> tuple[Tensor, Tensor, Tensor]:
+def _match_size(
+    foreground: Tensor, alpha: Tensor, background: Tensor, placement: Placement
+) -> tuple[Tensor, Tensor, Tensor]:
     if foreground.shape[2:] != background.shape[2:]:
         if placement.resize == "error":
-            raise FrameError(f"foreground of {describe(foreground)} and background of {describe(background)} met: choose which one is resized, or place")
+            raise FrameError(
+                f"foreground of {describe(foreground)} and background of {describe(background)} "
+                "met: choose which one is resized, or place"
+            )
         if placement.resize == "background":
             background = resize(background, *foreground.shape[2:])
         if placement.resize == "foreground":
-            foreground, alpha = _resize_straight(foreground, alpha, background.shape[2:], placement.premultiplied)
+            foreground, alpha = _resize_straight(
+                foreground, alpha, background.shape[2:], placement.premultiplied
+            )
     size = background.shape[2:]
     return _place(foreground, size, placement), _place(alpha, size, placement), background
 
 
-def _resize_straight(colour: Tensor, alpha: Tensor, size: torch.Size, premultiplied: bool) -> tuple[Tensor, Tensor]:
+def _resize_straight(
+    colour: Tensor, alpha: Tensor, size: torch.Size, premultiplied: bool
+) -> tuple[Tensor, Tensor]:
     """Resize premultiplied, so that no edge takes on the colour beyond it."""
     small = resize(alpha, *size)
     if premultiplied:
         return resize(colour, *size), small
     multiplied = resize(colour * alpha, *size)
-    return torch.where(small > 0, multiplied / small.clamp(min=1e-6), resize(colour, *size)).clamp(0, 1), small
+    return torch.where(small > 0, multiplied / small.clamp(min=1e-6), resize(colour, *size)).clamp(
+        0, 1
+    ), small
 
 
 def _place(pixels: Tensor, size: torch.Size, placement: Placement) -> Tensor:
@@ -133,7 +165,12 @@ def _place(pixels: Tensor, size: torch.Size, placement: Placement) -> Tensor:
         return pixels
     canvas = pixels.new_zeros(*pixels.shape[:2], height, width)
     top, left = max(0, placement.y), max(0, placement.x)
-    bottom, right = min(height, placement.y + pixels.shape[2]), min(width, placement.x + pixels.shape[3])
+    bottom, right = (
+        min(height, placement.y + pixels.shape[2]),
+        min(width, placement.x + pixels.shape[3]),
+    )
     if bottom > top and right > left:
-        canvas[:, :, top:bottom, left:right] = pixels[:, :, top - placement.y : bottom - placement.y, left - placement.x : right - placement.x]
+        canvas[:, :, top:bottom, left:right] = pixels[
+            :, :, top - placement.y : bottom - placement.y, left - placement.x : right - placement.x
+        ]
     return canvas

@@ -100,10 +100,13 @@ class ModelConfig:
         text_encoder: ``T5Config`` fields, None if the file has no text encoder.
         vae: ``AutoencoderKLCogVideoX`` config, None if the file has no VAE.
         fps: frame rate of its training clips.
-        sampler: fields of ``SamplerSettings`` that this checkpoint works best with; what is left out is the official value.
-        sampler_given: by the name of a clip, those that are otherwise when it is given: what is copied needs less guidance
+        sampler: fields of ``SamplerSettings`` that this checkpoint works best with; what is left
+            out is the official value.
+        sampler_given: by the name of a clip, those that are otherwise when it is given: what is
+            copied needs less guidance
             than what is made up.
-        preview: [latent_channels + 1][3], a linear map (last row: offset) from a latent to 0..1 RGB; None: no map known.
+        preview: [latent_channels + 1][3], a linear map (last row: offset) from a latent to 0..1
+            RGB; None: no map known.
         reconstruction_limit: mean absolute error (0..1) that the VAE has at most on footage of the kind this checkpoint
             was trained on; worse footage brings a warning. None: any footage, nothing is measured.
     """
@@ -134,14 +137,18 @@ class ModelConfig:
     def sampler_for(self, given: Iterable[str] = ()) -> dict[str, Any]:
         """Fields of ``SamplerSettings`` for a run with these clips given."""
         otherwise = [self.sampler_given[name] for name in given if name in self.sampler_given]
-        return {key: value for fields in (self.sampler, *otherwise) for key, value in fields.items()}
+        return {
+            key: value for fields in (self.sampler, *otherwise) for key, value in fields.items()
+        }
 
     def to_json(self) -> str:
         return json.dumps({"format": FORMAT_VERSION, **asdict(self)}, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> ModelConfig:
-        """Raises CheckpointError if the text is no config of this format, LayoutError if its layout contradicts itself."""
+        """Raises CheckpointError if the text is no config of this format, LayoutError if its layout
+        contradicts itself.
+        """
         data = parse_json(text, _SOURCE, CheckpointError, LARGEST_CONFIG)
         if not isinstance(data, dict) or data.pop("format", None) != FORMAT_VERSION:
             raise CheckpointError(

@@ -72,10 +72,16 @@ class PlainDevices:
 
     def free(self, part: nn.Module) -> int | None:
         if self._device.type == "cuda":
-            return torch.cuda.mem_get_info(self._device)[0] + torch.cuda.memory_reserved(self._device) - torch.cuda.memory_allocated(self._device)
+            return (
+                torch.cuda.mem_get_info(self._device)[0]
+                + torch.cuda.memory_reserved(self._device)
+                - torch.cuda.memory_allocated(self._device)
+            )
         import psutil
 
-        return psutil.virtual_memory().available + size_of(part)  # a plan's need includes the weights, which are in RAM already
+        return psutil.virtual_memory().available + size_of(
+            part
+        )  # a plan's need includes the weights, which are in RAM already
 
     def use(self, part: nn.Module, beside: int) -> None:
         part.to(self._device)

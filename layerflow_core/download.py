@@ -52,13 +52,26 @@ class PinnedRecord:
 _REVISION = re.compile(r"[\w][\w./-]{0,199}")  # a commit, tag or branch
 _LAYERFLOW = "zjuJish/LayerFlow"
 SOURCES: Mapping[str, Source] = {
-    **{variant: Source(_LAYERFLOW, (f"{released_folder(variant)}/*",), "layerflow", "4 to 14 GB") for variant in OFFICIAL_VARIANTS},
-    "CogVideoX-2b": Source("THUDM/CogVideoX-2b", ("text_encoder/*", "tokenizer/*", "vae/*"), "CogVideo/CogVideoX-2b", "10 GB"),
+    **{
+        variant: Source(_LAYERFLOW, (f"{released_folder(variant)}/*",), "layerflow", "4 to 14 GB")
+        for variant in OFFICIAL_VARIANTS
+    },
+    "CogVideoX-2b": Source(
+        "THUDM/CogVideoX-2b",
+        ("text_encoder/*", "tokenizer/*", "vae/*"),
+        "CogVideo/CogVideoX-2b",
+        "10 GB",
+    ),
 }
 
 
-def download(name: str, models: Path, revision: str = "", report: Callable[[str, int], None] = lambda file, size: None,
-             endpoint: str | None = None) -> list[Path]:  # fmt: skip
+def download(
+    name: str,
+    models: Path,
+    revision: str = "",
+    report: Callable[[str, int], None] = lambda file, size: None,
+    endpoint: str | None = None,
+) -> list[Path]:
     """Fetch what is not there yet; a stopped download goes on where it was.
 
     Args:
@@ -76,19 +89,40 @@ def download(name: str, models: Path, revision: str = "", report: Callable[[str,
     folder, record = models / source.place, models / source.place / f"{name}.source.json"
     wanted = _check_revision(revision) if revision else _pinned(record)
     with _naming(source.repo):
-        info = HfApi(endpoint=endpoint).model_info(source.repo, revision=wanted, files_metadata=True)
-    files = [file for file in info.siblings or [] if any(fnmatch(file.rfilename, pattern) for pattern in source.patterns)]
+        info = HfApi(endpoint=endpoint).model_info(
+            source.repo, revision=wanted, files_metadata=True
+        )
+    files = [
+        file
+        for file in info.siblings or []
+        if any(fnmatch(file.rfilename, pattern) for pattern in source.patterns)
+    ]
     if not files:
-        raise DownloadError(f"{source.repo} at {info.sha} has no {' or '.join(source.patterns)}; expected the released files, name another revision")
+        raise DownloadError(
+            f"{source.repo} at {info.sha} has no {' or '.join(source.patterns)}; expected the "
+            "released files, name another revision"
+        )
     paths = []
     for file in files:
         report(file.rfilename, file.size or 0)
         with _naming(source.repo):
-            paths.append(Path(hf_hub_download(source.repo, file.rfilename, revision=info.sha, local_dir=folder, endpoint=endpoint)))
+            paths.append(
+                Path(
+                    hf_hub_download(
+                        source.repo,
+                        file.rfilename,
+                        revision=info.sha,
+                        local_dir=folder,
+                        endpoint=endpoint,
+                    )
+                )
+            )
         _check(paths[-1], file.lfs.sha256 if file.lfs else None)
     with replacing(record, DownloadError) as partial:
         hashes = {file.rfilename: file.lfs.sha256 for file in files if file.lfs}
-        partial.write_text(json.dumps({"repo": source.repo, "revision": info.sha, "sha256": hashes}, indent=2))
+        partial.write_text(
+            json.dumps({"repo": source.repo, "revision": info.sha, "sha256": hashes}, indent=2)
+        )
     return paths
 
 
@@ -111,14 +145,18 @@ def _pinned(record: Path) -> str | None:
 
 def _check_revision(revision: str) -> str:
     if not _REVISION.fullmatch(revision) or ".." in revision:
-        raise DownloadError(f"got the revision {ascii(revision)[:100]}, expected a commit, tag or branch of the repository")
+        raise DownloadError(
+            f"got the revision {ascii(revision)[:100]}, expected a commit, tag or branch of the repository"
+        )
     return revision
 
 
 def _check(path: Path, expected: str | None) -> None:
     if expected and (met := digest(path)) != expected:
         path.unlink()
-        raise DownloadError(f"{path} has sha256 {met}, the repository says {expected}: it is removed; download it again")
+        raise DownloadError(
+            f"{path} has sha256 {met}, the repository says {expected}: it is removed; download it again"
+        )
 
 
 @contextmanager
@@ -133,11 +171,15 @@ def _naming(repo: str) -> Iterator[None]:
         yield
     except known as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DownloadError(f"{repo} cannot be fetched ({reason}); check the connection and start it again, it goes on where it was") from error
+        raise DownloadError(
+            f"{repo} cannot be fetched ({reason}); check the connection and start it again, it goes on where it was"
+        ) from error
 
 
 def main(arguments: list[str]) -> int:
-    """``NAME MODELS [REVISION [ENDPOINT]]``: what the node runs in a process of its own, so that it can be cancelled."""
+    """``NAME MODELS [REVISION [ENDPOINT]]``: what the node runs in a process of its own, so that it
+    can be cancelled.
+    """
     name, models, revision, endpoint, *_ = [*arguments, "", ""][:4]
     try:
         download(name, Path(models), revision, endpoint=endpoint or None)

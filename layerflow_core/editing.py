@@ -41,7 +41,10 @@ class Transform:
     rotate: float = 0.0
 
     def __post_init__(self) -> None:
-        if not all(map(math.isfinite, (self.x, self.y, self.scale, self.rotate))) or self.scale <= 0:
+        if (
+            not all(map(math.isfinite, (self.x, self.y, self.scale, self.rotate)))
+            or self.scale <= 0
+        ):
             raise FrameError(f"{self} met, expected finite numbers and a scale above 0")
 
     @property
@@ -65,13 +68,27 @@ def transform(pixels: Tensor, move: Transform) -> Tensor:
         size = (max(1, round(height * move.scale)), max(1, round(width * move.scale)))
         pixels = F.interpolate(pixels, size, mode="bilinear", antialias=True)
     # Where each pixel of the result comes from, in pixels from the middle.
-    down, right = torch.meshgrid(torch.arange(height) - (height - 1) / 2 - move.y, torch.arange(width) - (width - 1) / 2 - move.x, indexing="ij")
-    turn, shrunk_y, shrunk_x = math.radians(move.rotate), pixels.shape[2] / height, pixels.shape[3] / width
+    down, right = torch.meshgrid(
+        torch.arange(height) - (height - 1) / 2 - move.y,
+        torch.arange(width) - (width - 1) / 2 - move.x,
+        indexing="ij",
+    )
+    turn, shrunk_y, shrunk_x = (
+        math.radians(move.rotate),
+        pixels.shape[2] / height,
+        pixels.shape[3] / width,
+    )
     scale_x, scale_y = (shrunk_x, shrunk_y) if move.scale < 1 else (move.scale, move.scale)
     from_x = (right * math.cos(turn) + down * math.sin(turn)) * shrunk_x / scale_x
     from_y = (down * math.cos(turn) - right * math.sin(turn)) * shrunk_y / scale_y
     grid = torch.stack([2 * from_x / pixels.shape[3], 2 * from_y / pixels.shape[2]], -1).to(pixels)
-    return F.grid_sample(pixels, grid.expand(len(pixels), -1, -1, -1), mode="bilinear", padding_mode="zeros", align_corners=False)
+    return F.grid_sample(
+        pixels,
+        grid.expand(len(pixels), -1, -1, -1),
+        mode="bilinear",
+        padding_mode="zeros",
+        align_corners=False,
+    )
 
 
 def shift(pixels: Tensor, x: float, y: float) -> Tensor:
@@ -79,7 +96,11 @@ def shift(pixels: Tensor, x: float, y: float) -> Tensor:
     for axis, distance in ((3, x), (2, y)):
         whole = math.floor(distance)
         near = _shift_whole(pixels, whole, axis)
-        pixels = near if distance == whole else torch.lerp(near, _shift_whole(pixels, whole + 1, axis), distance - whole)
+        pixels = (
+            near
+            if distance == whole
+            else torch.lerp(near, _shift_whole(pixels, whole + 1, axis), distance - whole)
+        )
     return pixels
 
 
@@ -88,7 +109,9 @@ def _shift_whole(pixels: Tensor, distance: int, axis: int) -> Tensor:
         return pixels
     size = pixels.shape[axis]
     moved, kept = torch.zeros_like(pixels), max(0, size - abs(distance))
-    moved.narrow(axis, min(size, max(0, distance)), kept).copy_(pixels.narrow(axis, min(size, max(0, -distance)), kept))
+    moved.narrow(axis, min(size, max(0, distance)), kept).copy_(
+        pixels.narrow(axis, min(size, max(0, -distance)), kept)
+    )
     return moved
 
 
@@ -116,7 +139,11 @@ def _bounced(number: int, count: int) -> int:
 
 
 # What a layer shows once its frames have run out.
-ENDINGS: Mapping[str, Callable[[int, int], int]] = {"hold": _held, "loop": _looped, "bounce": _bounced}
+ENDINGS: Mapping[str, Callable[[int, int], int]] = {
+    "hold": _held,
+    "loop": _looped,
+    "bounce": _bounced,
+}
 
 
 @dataclass(frozen=True)
@@ -142,19 +169,25 @@ class Retiming:
 
     def __post_init__(self) -> None:
         if self.ending not in ENDINGS:
-            raise FrameError(f"unknown ending {self.ending!r} met, expected one of {', '.join(ENDINGS)}")
+            raise FrameError(
+                f"unknown ending {self.ending!r} met, expected one of {', '.join(ENDINGS)}"
+            )
         if not (0 <= self.speed < math.inf) or self.start < 0 or self.freeze < -1:
             raise FrameError(f"{self} met, expected a speed and a start of 0 and more")
 
     def frames(self, count: int) -> list[int]:
         """Frame numbers to show, ``count`` of them."""
-        shown = [ENDINGS[self.ending](round(max(0, number - self.start) * self.speed), count) for number in range(count)]
+        shown = [
+            ENDINGS[self.ending](round(max(0, number - self.start) * self.speed), count)
+            for number in range(count)
+        ]
         shown = [count - 1 - number for number in shown] if self.reverse else shown
         if self.freeze < 0 or self.freeze >= count:
             return shown
         return shown[: self.freeze] + [shown[self.freeze]] * (count - self.freeze)
 
 
+_FARTHEST = 1000  # pixels
 SPILLS = {"none": None, "green": 1, "blue": 2}
 
 
@@ -182,9 +215,19 @@ class Refinement:
 
     def __post_init__(self) -> None:
         if not 0 <= self.low < self.high <= 1:
-            raise FrameError(f"alpha from {self.low} to {self.high} met, expected 0 <= low < high <= 1")
-        if self.feather < 0 or self.fringe < 0 or self.spill not in SPILLS:
-            raise FrameError(f"{self} met, expected feather and fringe of 0 and more, spill one of {', '.join(SPILLS)}")
+            raise FrameError(
+                f"alpha from {self.low} to {self.high} met, expected 0 <= low < high <= 1"
+            )
+        fits = (
+            abs(self.choke) <= _FARTHEST
+            and 0 <= self.feather <= _FARTHEST
+            and 0 <= self.fringe <= _FARTHEST
+        )
+        if not fits or self.spill not in SPILLS:
+            raise FrameError(
+                f"{self} met, expected choke of {-_FARTHEST} to {_FARTHEST}, feather and fringe of 0 and more, "
+                f"{_FARTHEST} at most, spill one of {', '.join(SPILLS)}"
+            )
 
 
 def refine(colour: Tensor, alpha: Tensor, how: Refinement) -> tuple[Tensor, Tensor]:
@@ -200,7 +243,10 @@ def refine(colour: Tensor, alpha: Tensor, how: Refinement) -> tuple[Tensor, Tens
 
 
 def choke(alpha: Tensor, pixels: float) -> Tensor:
-    """Move an edge inwards by so many pixels, outwards by negative ones; the fraction mixes the two whole neighbours."""
+    """Move an edge inwards by so many pixels, outwards by negative ones.
+
+    The fraction mixes the two whole neighbours.
+    """
     whole, part = divmod(abs(pixels), 1)
     near = _erode(alpha, int(whole), pixels > 0)
     return near if not part else torch.lerp(near, _erode(alpha, int(whole) + 1, pixels > 0), part)
@@ -221,8 +267,15 @@ def blur(pixels: Tensor, sigma: float) -> Tensor:
     weights = torch.exp(-0.5 * (torch.arange(-radius, radius + 1).to(pixels) / sigma) ** 2)
     weights = weights / weights.sum()
     channels = pixels.shape[1]
-    for shape, border in (((1, 1, -1, 1), (0, 0, radius, radius)), ((1, 1, 1, -1), (radius, radius, 0, 0))):
-        pixels = F.conv2d(F.pad(pixels, border, mode="replicate"), weights.view(shape).expand(channels, 1, *shape[2:]).contiguous(), groups=channels)
+    for shape, border in (
+        ((1, 1, -1, 1), (0, 0, radius, radius)),
+        ((1, 1, 1, -1), (radius, radius, 0, 0)),
+    ):
+        pixels = F.conv2d(
+            F.pad(pixels, border, mode="replicate"),
+            weights.view(shape).expand(channels, 1, *shape[2:]).contiguous(),
+            groups=channels,
+        )
     return pixels
 
 
@@ -242,7 +295,9 @@ def estimate_foreground(picture: Tensor, alpha: Tensor, radius: float) -> Tensor
         share = blur(alpha, sigma)
         foreground = blur(foreground * alpha, sigma) / share.clamp(min=1e-5)
         background = blur(background * (1 - alpha), sigma) / (1 - share).clamp(min=1e-5)
-        foreground = (foreground + alpha * (picture - alpha * foreground - (1 - alpha) * background)).clamp(0, 1)
+        foreground = (
+            foreground + alpha * (picture - alpha * foreground - (1 - alpha) * background)
+        ).clamp(0, 1)
     return torch.where(alpha < 1, foreground, picture)
 
 

@@ -20,7 +20,8 @@ from .model.vocabulary import describe_unknown
 from .workplace import for_vae
 
 _log = logging.getLogger(__name__)
-# A foreground over grey is mostly grey, which every VAE knows: its error tells nothing (see benchmarks/reconstruction.py).
+# A foreground over grey is mostly grey, which every VAE knows: its error tells nothing (see
+# benchmarks/reconstruction.py).
 _NOT_MEASURED = (FOREGROUND, ALPHA)
 
 
@@ -28,13 +29,20 @@ def warn_of_prompts(model: LayerFlowModel, layout: Layout, prompts: Mapping[str,
     """One warning that names all words without a token, and one for each prompt that will be cut."""
     text = model.require_text()
     for name, count in text.too_long(prompts, layout).items():
-        _log.warning("the prompt for %s has %d tokens, the model reads %d: the rest is cut; shorten it", name, count, text.tokens)
+        _log.warning(
+            "the prompt for %s has %d tokens, the model reads %d: the rest is cut; shorten it",
+            name,
+            count,
+            text.tokens,
+        )
     read = {name: prompts.get(name, "") for name in layout.texts}
     if unknown := describe_unknown(text.tokenizer, read):
         _log.warning("%s %s", name_of(model), unknown)
 
 
-def warn_of_footage(model: LayerFlowModel, layout: Layout, layers: Mapping[str, Tensor], devices: Devices) -> None:
+def warn_of_footage(
+    model: LayerFlowModel, layout: Layout, layers: Mapping[str, Tensor], devices: Devices
+) -> None:
     """Warn once if given layers are nothing like what the model was trained on.
 
     Args:
@@ -45,15 +53,25 @@ def warn_of_footage(model: LayerFlowModel, layout: Layout, layers: Mapping[str, 
     if limit is None or not measured:
         return
     with for_vae(devices, model, layout) as place:
-        errors = {name: place.run(lambda mode, name=name: reconstruction_error(model.require_vae(), layers[name])) for name in measured}
+        errors = {
+            name: place.run(
+                lambda mode, name=name: reconstruction_error(model.require_vae(), layers[name])
+            )
+            for name in measured
+        }
     name = max(errors, key=errors.get)
     if errors[name] > limit:
         _log.warning(
-            "the %s footage is unlike anything that %s was trained on (it redraws a pixel with an error of %.3f, of its own world with %.2f at most): "
-            "the layers will mean little. The model that ships with the pack knows moving shapes over simple backgrounds; "
+            "the %s footage is unlike anything that %s was trained on (it redraws a pixel with "
+            "an error of %.3f, of its own world with %.2f at most): "
+            "the layers will mean little. The model that ships with the pack knows moving "
+            "shapes over simple backgrounds; "
             "for camera footage get an official checkpoint (node DownloadLayerFlow, or `layerflow download`)",
-            name, name_of(model), errors[name], limit,
-        )  # fmt: skip
+            name,
+            name_of(model),
+            errors[name],
+            limit,
+        )
 
 
 @torch.inference_mode()

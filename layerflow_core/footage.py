@@ -29,8 +29,15 @@ TIMINGS: Mapping[str, Callable[[int, int], list[int]]] = {
 }
 
 
-def decompose(model: LayerFlowModel, frames: Tensor, run: Run, fps: float | None = None, fit: str = "pad", overlap: int = 4,
-              host: Host = Host()) -> LayerVideo:  # fmt: skip
+def decompose(
+    model: LayerFlowModel,
+    frames: Tensor,
+    run: Run,
+    fps: float | None = None,
+    fit: str = "pad",
+    overlap: int = 4,
+    host: Host = Host(),
+) -> LayerVideo:
     """Take a video apart.
 
     Long videos run window by window and are cross-faded where windows overlap; the blended layer that comes back is
@@ -53,15 +60,27 @@ def decompose(model: LayerFlowModel, frames: Tensor, run: Run, fps: float | None
     layout = layout_for(model, {BLENDED: frames})
     size = Fit(tuple(frames.shape[2:]), *model.frame_size, fit)
     windows = Windows(len(frames), layout.clip_pixel_frames, overlap)
-    pieces = [replace(run, given={BLENDED: size.apply(piece)}, window=number) for number, piece in enumerate(windows.cut(frames))]
+    pieces = [
+        replace(run, given={BLENDED: size.apply(piece)}, window=number)
+        for number, piece in enumerate(windows.cut(frames))
+    ]
     for piece in pieces:
         check_run(model, piece)
     if host.team.is_first:
         warn_of_footage(model, layout, {BLENDED: size.apply(_middle_of(frames))}, host.devices)
-    hosts = (replace(host, observer=WindowObserver(host.observer, number, len(pieces))) for number in range(len(pieces)))
+    hosts = (
+        replace(host, observer=WindowObserver(host.observer, number, len(pieces)))
+        for number in range(len(pieces))
+    )
     made = [make_layers(model, piece, one) for piece, one in zip(pieces, hosts)]
-    merged = _resample(made, windows.merge if len(made) > 1 else lambda parts: parts[0][: len(frames)])
-    restored = _resample([merged], lambda parts: size.undo(parts[0])) if size.met != (size.height, size.width) else merged
+    merged = _resample(
+        made, windows.merge if len(made) > 1 else lambda parts: parts[0][: len(frames)]
+    )
+    restored = (
+        _resample([merged], lambda parts: size.undo(parts[0]))
+        if size.met != (size.height, size.width)
+        else merged
+    )
     return replace(restored, blended=frames, fps=fps or model.config.fps)
 
 
@@ -77,9 +96,16 @@ def _resample(videos: list[LayerVideo], change: Callable[[list[Tensor]], Tensor]
     foregrounds = []
     for number, layer in enumerate(first.foregrounds):
         alpha = change([v.foregrounds[number].opacity for v in videos])
-        grey = change([0.5 + 0.5 * over_grey(v.foregrounds[number].colour, v.foregrounds[number].opacity) for v in videos])
+        grey = change(
+            [
+                0.5 + 0.5 * over_grey(v.foregrounds[number].colour, v.foregrounds[number].opacity)
+                for v in videos
+            ]
+        )
         colour = from_grey(grey * 2 - 1, alpha)
-        foregrounds.append(replace(layer, colour=colour, alpha=None if layer.alpha is None else alpha))
+        foregrounds.append(
+            replace(layer, colour=colour, alpha=None if layer.alpha is None else alpha)
+        )
     background = None if first.background is None else change([v.background for v in videos])
     blended = None if first.blended is None else change([v.blended for v in videos])
     return replace(first, foregrounds=tuple(foregrounds), background=background, blended=blended)
@@ -114,13 +140,23 @@ def as_given(layout: Layout, name: str, colour: Tensor, alpha: Tensor | None) ->
     if matte is None and (alpha is None or layout.clip(name).kind != FOREGROUND):
         return {name: colour}
     if alpha is None:
-        raise FrameError(f"the given {name!r} has no alpha, layout {layout.name!r} expects one: give its matte too, or colour with an alpha channel")
+        raise FrameError(
+            f"the given {name!r} has no alpha, layout {layout.name!r} expects one: give its "
+            "matte too, or colour with an alpha channel"
+        )
     colour, alpha = match_matte(colour, alpha)
-    return {name: colour, matte.name: alpha} if matte else {name: 0.5 + 0.5 * over_grey(colour, alpha)}
+    return (
+        {name: colour, matte.name: alpha} if matte else {name: 0.5 + 0.5 * over_grey(colour, alpha)}
+    )
 
 
-def fit_given(model: LayerFlowModel, layers: Mapping[str, Tensor], fit: str = "cover", timing: str = "first",
-              host: Host = Host()) -> dict[str, Tensor]:  # fmt: skip
+def fit_given(
+    model: LayerFlowModel,
+    layers: Mapping[str, Tensor],
+    fit: str = "cover",
+    timing: str = "first",
+    host: Host = Host(),
+) -> dict[str, Tensor]:
     """Bring given layers to the model's size and length; warns of footage that the model cannot know.
 
     Args:
@@ -140,9 +176,14 @@ def fit_given(model: LayerFlowModel, layers: Mapping[str, Tensor], fit: str = "c
     layers = hold_stills(layers)
     shapes = {name: (p.shape[0], *p.shape[2:]) for name, p in layers.items()}
     if len(set(shapes.values())) > 1:
-        raise FrameError(f"given layers of different frames, height, width met: {shapes}; expected all alike")
+        raise FrameError(
+            f"given layers of different frames, height, width met: {shapes}; expected all alike"
+        )
     wanted = layout.clip_pixel_frames
-    fitted = {name: _fit_size(_fit_length(pixels, wanted, timing, name), model, fit) for name, pixels in layers.items()}
+    fitted = {
+        name: _fit_size(_fit_length(pixels, wanted, timing, name), model, fit)
+        for name, pixels in layers.items()
+    }
     if host.team.is_first:
         warn_of_footage(model, layout, fitted, host.devices)
     return fitted
@@ -152,7 +193,9 @@ def _fit_length(pixels: Tensor, wanted: int, timing: str, name: str) -> Tensor:
     if len(pixels) == 1:
         return pixels.expand(wanted, -1, -1, -1)
     if timing == "exact" and len(pixels) != wanted:
-        raise FrameError(f"given layer {name!r} has {len(pixels)} frames, expected exactly {wanted}")
+        raise FrameError(
+            f"given layer {name!r} has {len(pixels)} frames, expected exactly {wanted}"
+        )
     return pixels[TIMINGS[timing](len(pixels), wanted)]
 
 

@@ -72,7 +72,14 @@ def _modified(path: Path) -> float:
         return 0.0
 
 
-def name_run(model: LayerFlowModel, layout: Layout, prompts: Mapping[str, str], given: Mapping[str, Tensor], settings: SamplerSettings, *seeds: int) -> str:
+def name_run(
+    model: LayerFlowModel,
+    layout: Layout,
+    prompts: Mapping[str, str],
+    given: Mapping[str, Tensor],
+    settings: SamplerSettings,
+    *seeds: int,
+) -> str:
     """sha256 of all that a run's latents depend on, '' for a model without origin."""
     if not model.origin:
         return ""

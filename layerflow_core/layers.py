@@ -93,7 +93,9 @@ class LayerVideo:
             return self.blended
         if self.background is not None:
             return self.recompose()
-        _log.warning("these layers have no background: 'blended' is the foregrounds over black, 'background' is black")
+        _log.warning(
+            "these layers have no background: 'blended' is the foregrounds over black, 'background' is black"
+        )
         return self._stack_over(torch.zeros_like(self.foreground[:1, :, :1, :1]))
 
     def _stack_over(self, canvas: Tensor) -> Tensor:
@@ -102,12 +104,17 @@ class LayerVideo:
         return canvas
 
     def with_residual(self) -> LayerVideo:
-        """The same layers, and blended minus recomposition in float; raises FrameError without background or blended."""
+        """The same layers, and blended minus recomposition in float.
+
+        Raises:
+            FrameError: without background or blended.
+        """
         clips = {"background": self.background, "blended scene": self.blended}
         absent = [name for name, clip in clips.items() if clip is None]
         if absent:
             raise FrameError(
-                f"these layers have no {' and no '.join(absent)}, expected both: a residual is what the blended scene has "
+                f"these layers have no {' and no '.join(absent)}, expected both: a residual is "
+                "what the blended scene has "
                 "beyond foregrounds over background. Give them to JoinLayers, or load a saved set that has them"
             )
         return replace(self, residual=self.blended - self.recompose())
@@ -124,21 +131,36 @@ class LayerVideo:
         clips = [*opaque.values(), *mattes, *(layer.colour for layer in self.foregrounds)]
         count = max(map(len, clips), default=1)
         foregrounds = tuple(layer.held(count) for layer in self.foregrounds)
-        return replace(self, foregrounds=foregrounds, **{name: hold(clip, count) for name, clip in opaque.items()})
+        return replace(
+            self,
+            foregrounds=foregrounds,
+            **{name: hold(clip, count) for name, clip in opaque.items()},
+        )
 
     def clips(self) -> dict[str, Tensor]:
         """Every picture layer by name, for saving and showing; alpha under ``{foreground}.alpha``."""
         named: dict[str, Tensor] = {}
         for layer in self.foregrounds:
             named |= {layer.name: layer.colour, f"{layer.name}.alpha": layer.opacity}
-        return named | {k: v for k, v in ((BACKGROUND, self.background), (BLENDED, self.blended)) if v is not None}
+        return named | {
+            k: v
+            for k, v in ((BACKGROUND, self.background), (BLENDED, self.blended))
+            if v is not None
+        }
 
 
 def assemble_layers(clips: Mapping[str, Tensor], layout: Layout, fps: float) -> LayerVideo:
     """Straight layers by clip name (see ``rgba.from_model``) to the type that is handed on."""
     foregrounds = tuple(
-        Foreground(clip.name, clips[clip.name], clips[alpha.name] if (alpha := layout.alpha_of(clip.name)) else None)
+        Foreground(
+            clip.name,
+            clips[clip.name],
+            clips[alpha.name] if (alpha := layout.alpha_of(clip.name)) else None,
+        )
         for clip in layout.of_kind(FOREGROUND)
     )
-    first = {kind: next((clips[c.name] for c in layout.of_kind(kind)), None) for kind in (BACKGROUND, BLENDED)}
+    first = {
+        kind: next((clips[c.name] for c in layout.of_kind(kind)), None)
+        for kind in (BACKGROUND, BLENDED)
+    }
     return LayerVideo(foregrounds, first[BACKGROUND], first[BLENDED], fps)

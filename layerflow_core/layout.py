@@ -49,9 +49,14 @@ class Clip:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise LayoutError(f"clip {self.name!r} has kind {self.kind!r}, expected one of {', '.join(KINDS)}")
+            raise LayoutError(
+                f"clip {self.name!r} has kind {self.kind!r}, expected one of {', '.join(KINDS)}"
+            )
         if self.frames < 1 or not 0 <= self.given <= self.frames:
-            raise LayoutError(f"clip {self.name!r} has {self.frames} frames of which {self.given} given, expected 0 <= given <= frames, frames >= 1")
+            raise LayoutError(
+                f"clip {self.name!r} has {self.frames} frames of which {self.given} given, "
+                "expected 0 <= given <= frames, frames >= 1"
+            )
 
     @property
     def pixel_frames(self) -> int:
@@ -91,22 +96,38 @@ class Layout:
     def __post_init__(self) -> None:
         names = self.names
         if len(set(names)) != len(names) or not names:
-            raise LayoutError(f"layout {self.name!r} has clips {names}, expected one or more of different names")
+            raise LayoutError(
+                f"layout {self.name!r} has clips {names}, expected one or more of different names"
+            )
         if len({clip.frames for clip in self.clips}) > 1:
-            raise LayoutError(f"layout {self.name!r} has clips of different lengths, expected one length for all")
+            raise LayoutError(
+                f"layout {self.name!r} has clips of different lengths, expected one length for all"
+            )
         if strangers := [t for t in self.texts if t not in names]:
-            raise LayoutError(f"layout {self.name!r} has prompts for {strangers}, expected some of {names}")
+            raise LayoutError(
+                f"layout {self.name!r} has prompts for {strangers}, expected some of {names}"
+            )
         if self.encoding not in ENCODINGS:
-            raise LayoutError(f"layout {self.name!r} has encoding {self.encoding!r}, expected one of {', '.join(ENCODINGS)}")
+            raise LayoutError(
+                f"layout {self.name!r} has encoding {self.encoding!r}, expected one of {', '.join(ENCODINGS)}"
+            )
         if self.arrangement not in ARRANGEMENTS:
-            raise LayoutError(f"layout {self.name!r} has arrangement {self.arrangement!r}, expected one of {', '.join(ARRANGEMENTS)}")
+            raise LayoutError(
+                f"layout {self.name!r} has arrangement {self.arrangement!r}, expected one of {', '.join(ARRANGEMENTS)}"
+            )
         if self.arrangement == CHANNELS and self.leading_duplicate:
-            raise LayoutError(f"layout {self.name!r} lays clips on each other with one frame left over, expected no leading duplicate")
+            raise LayoutError(
+                f"layout {self.name!r} lays clips on each other with one frame left over, expected no leading duplicate"
+            )
         if all(clip.given for clip in self.clips):
-            raise LayoutError(f"layout {self.name!r} gives every clip, expected at least one to generate")
+            raise LayoutError(
+                f"layout {self.name!r} gives every clip, expected at least one to generate"
+            )
         for index, clip in enumerate(self.clips):
             if clip.kind == ALPHA and not any(c.kind == FOREGROUND for c in self.clips[:index]):
-                raise LayoutError(f"layout {self.name!r} has alpha {clip.name!r} before any foreground")
+                raise LayoutError(
+                    f"layout {self.name!r} has alpha {clip.name!r} before any foreground"
+                )
 
     # ---- what stands where -------------------------------------------------------------------------------------
 
@@ -152,7 +173,10 @@ class Layout:
     def pixel_span(self, name: str) -> slice:
         """Where a clip lies on the pixel time axis of the decoded stack."""
         latent = self.span(name)
-        start, stop = ((edge - self.lead) * PIXELS_PER_LATENT + self.lead for edge in (latent.start, latent.stop))
+        start, stop = (
+            (edge - self.lead) * PIXELS_PER_LATENT + self.lead
+            for edge in (latent.start, latent.stop)
+        )
         return slice(start, stop)
 
     def alpha_of(self, foreground: str) -> Clip | None:
@@ -178,7 +202,9 @@ class Layout:
     def given_frames(self) -> tuple[int, ...]:
         """Latent indices of the clean condition frames."""
         lead = range(self.lead) if self.clips[0].given == self.clips[0].frames else ()
-        spans = (range(self.span(c.name).stop - c.given, self.span(c.name).stop) for c in self.clips)
+        spans = (
+            range(self.span(c.name).stop - c.given, self.span(c.name).stop) for c in self.clips
+        )
         return (*lead, *(index for span in spans for index in span))
 
     @property
@@ -197,7 +223,9 @@ class Layout:
         """The same row with exactly these clips given, whole."""
         for name in names:
             self.clip(name)
-        clips = tuple(replace(clip, given=clip.frames if clip.name in names else 0) for clip in self.clips)
+        clips = tuple(
+            replace(clip, given=clip.frames if clip.name in names else 0) for clip in self.clips
+        )
         return replace(self, clips=clips)
 
     def join(self, generated: Tensor, given: Tensor | None) -> Tensor:
@@ -209,7 +237,10 @@ class Layout:
         met = (generated.shape[1], 0 if given is None else given.shape[1])
         expected = (len(self.generated_frames), len(self.given_frames))
         if met != expected:
-            raise LayoutError(f"{met[0]} generated and {met[1]} given latent frames met, layout {self.name!r} has {expected[0]} and {expected[1]}")
+            raise LayoutError(
+                f"{met[0]} generated and {met[1]} given latent frames met, layout {self.name!r} "
+                f"has {expected[0]} and {expected[1]}"
+            )
         if given is None:
             return generated
         full = generated.new_empty(generated.shape[0], self.frames, *generated.shape[2:])
@@ -277,8 +308,16 @@ THREE_TEXTS = (FOREGROUND, BACKGROUND, BLENDED)
 TWO_TEXTS = (FOREGROUND, BACKGROUND)
 
 
-def _row(name: str, kinds: Sequence[str], given: Mapping[str, int], texts: tuple[str, ...], **options: Any) -> Layout:
-    return Layout(name, tuple(Clip(kind, kind, given=given.get(kind, 0)) for kind in kinds), texts, **options)
+def _row(
+    name: str,
+    kinds: Sequence[str],
+    given: Mapping[str, int],
+    texts: tuple[str, ...],
+    **options: Any,
+) -> Layout:
+    return Layout(
+        name, tuple(Clip(kind, kind, given=given.get(kind, 0)) for kind in kinds), texts, **options
+    )
 
 
 _TABLE = (
@@ -288,12 +327,34 @@ _TABLE = (
     _row("seg_rgb", RGB, {BLENDED: 2}, TWO_TEXTS),
     _row("seg_rgba", RGBA, {BLENDED: 4}, TWO_TEXTS),
     _row("fg2bg_rgb", RGB, {FOREGROUND: 4}, THREE_TEXTS),
-    _row("fg2bg_rgba", RGBA, {FOREGROUND: 4, ALPHA: 4}, THREE_TEXTS, leading_duplicate=True, layer_embedding=True),
+    _row(
+        "fg2bg_rgba",
+        RGBA,
+        {FOREGROUND: 4, ALPHA: 4},
+        THREE_TEXTS,
+        leading_duplicate=True,
+        layer_embedding=True,
+    ),
     _row("bg2fg_rgb", RGB, {BACKGROUND: 4}, THREE_TEXTS),
-    _row("bg2fg_rgba", RGBA, {BACKGROUND: 4}, THREE_TEXTS, leading_duplicate=True, layer_embedding=True),
+    _row(
+        "bg2fg_rgba",
+        RGBA,
+        {BACKGROUND: 4},
+        THREE_TEXTS,
+        leading_duplicate=True,
+        layer_embedding=True,
+    ),
     # One checkpoint for every task: ``giving`` says which.
     _row("unified_rgba", RGBA, {}, THREE_TEXTS, layer_embedding=True, encoding=CLIP),
-    _row("channels_rgba", RGBA, {}, THREE_TEXTS, layer_embedding=True, encoding=CLIP, arrangement=CHANNELS),
+    _row(
+        "channels_rgba",
+        RGBA,
+        {},
+        THREE_TEXTS,
+        layer_embedding=True,
+        encoding=CLIP,
+        arrangement=CHANNELS,
+    ),
 )
 LAYOUTS: Mapping[str, Layout] = {row.name: row for row in _TABLE}
 OFFICIAL_VARIANTS = tuple(row.name for row in _TABLE[:8])

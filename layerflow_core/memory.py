@@ -68,7 +68,13 @@ class Ladder(Generic[P]):
         free: bytes there are; None if nobody knows, then the first plan is taken.
     """
 
-    def __init__(self, part: str, plans: Sequence[P], peak: Callable[[P], int] = lambda plan: 0, free: int | None = None) -> None:
+    def __init__(
+        self,
+        part: str,
+        plans: Sequence[P],
+        peak: Callable[[P], int] = lambda plan: 0,
+        free: int | None = None,
+    ) -> None:
         self._part, self._plans, self._free = part, list(plans), free
         if free is None:
             return
@@ -78,7 +84,13 @@ class Ladder(Generic[P]):
             if needs[self.plan.name] <= free or len(self._plans) == 1:
                 break
             self._plans.pop(0)
-        _log.info("%s: %s, %.1f of %.1f GiB that are free", part, self.plan.name, needs[self.plan.name] / GIB, free / GIB)
+        _log.info(
+            "%s: %s, %.1f of %.1f GiB that are free",
+            part,
+            self.plan.name,
+            needs[self.plan.name] / GIB,
+            free / GIB,
+        )
 
     @property
     def plan(self) -> P:
@@ -98,12 +110,15 @@ class Ladder(Generic[P]):
                     raise
                 if len(self._plans) == 1:
                     raise OutOfMemoryError(
-                        f"out of memory: {self._part} {self.plan.name} is the plan that needs least; close what else uses memory, "
+                        f"out of memory: {self._part} {self.plan.name} is the plan that needs "
+                        "least; close what else uses memory, "
                         "take a checkpoint in fp8, or a VAE and text encoder in fewer bits"
                     ) from error
             # Outside of the handler, whose error would keep the failed work's tensors alive.
             spent = self._plans.pop(0)
-            _log.warning("out of memory: %s %s; going on %s", self._part, spent.name, self.plan.name)
+            _log.warning(
+                "out of memory: %s %s; going on %s", self._part, spent.name, self.plan.name
+            )
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
 
@@ -134,9 +149,19 @@ def count_peak(module: nn.Module, call: Callable[[nn.Module], object], device: t
     """
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    eagerly = getattr(torch.compiler, "set_stance", lambda _: nullcontext())  # only a torch that has it compiles our blocks
-    with eagerly("force_eager"), FakeTensorMode(allow_non_fake_inputs=True), torch.inference_mode(), torch.device(device):
-        state = {name: _as_computed(t, device) for name, t in (*module.named_parameters(), *module.named_buffers())}
+    eagerly = getattr(
+        torch.compiler, "set_stance", lambda _: nullcontext()
+    )  # only a torch that has it compiles our blocks
+    with (
+        eagerly("force_eager"),
+        FakeTensorMode(allow_non_fake_inputs=True),
+        torch.inference_mode(),
+        torch.device(device),
+    ):
+        state = {
+            name: _as_computed(t, device)
+            for name, t in (*module.named_parameters(), *module.named_buffers())
+        }
         with _Counter() as counter:
             call(_Substitute(module, state))
     return counter.peak + WORKSPACE
@@ -144,7 +169,9 @@ def count_peak(module: nn.Module, call: Callable[[nn.Module], object], device: t
 
 def _as_computed(tensor: Tensor, device: torch.device) -> Tensor:
     """Of the same shape; matrices in 8 bits are 16 wide while they are used."""
-    return torch.empty_like(tensor, device=device, dtype=torch.bfloat16 if tensor.element_size() == 1 else tensor.dtype)
+    return torch.empty_like(
+        tensor, device=device, dtype=torch.bfloat16 if tensor.element_size() == 1 else tensor.dtype
+    )
 
 
 class _Substitute(nn.Module):

@@ -18,8 +18,8 @@ _FORBIDDEN = re.compile(
 )  # in file names of Windows, in sequences' patterns and in URLs
 _UNPRINTABLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}  # Unicode categories
 _DEVICES = re.compile(
-    r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE
-)  # names that Windows keeps
+    r"(con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[\d\u00b9\u00b2\u00b3])\s*(\..*)?", re.IGNORECASE
+)  # names that Windows keeps, with any ending, also after spaces
 _FALLBACK = "unnamed"
 _SHOWN = 120  # letters of a refused name in a message
 
@@ -45,7 +45,7 @@ def clean_name(name: str, fallback: str = _FALLBACK) -> str:
 
 
 def check_name(name: str, what: str, error_type: type[E]) -> str:
-    """A name that somebody typed, as it is.
+    """A name that somebody typed, as it is but for letters of two parts, as macOS types some.
 
     Args:
         what: it names, for the message.
@@ -54,8 +54,8 @@ def check_name(name: str, what: str, error_type: type[E]) -> str:
         error_type: no file could have this name everywhere.
     """
     cleaned = clean_name(name)
-    if name == cleaned:
-        return name
+    if unicodedata.normalize("NFC", name) == cleaned:
+        return cleaned
     shown = ascii(name)[:_SHOWN]
     raise error_type(
         f"{what}: got {shown}, expected a name of {LONGEST_NAME} bytes at most without path separators, "

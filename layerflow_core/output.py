@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from fractions import Fraction
@@ -10,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from .atomic import replacing
+from .errors import VideoFileError
 from .layer_files.record import RECORD, STRAIGHT, describe
 from .layer_files.saving import named_like_files
 from .layers import LayerVideo
-from .layout import BACKGROUND, BLENDED
+from .layout import BACKGROUND, BLENDED, FOREGROUND
 from .model.loading import LayerFlowModel
 from .pipeline import Run
-from .rates import exact_rate
+from .rates import read_rate
 from .video.contact_sheet import draw_sheet, draw_strip
 from .video.encodings import write_h264, write_prores
 from .video.pictures import write_picture, write_png_sequence
@@ -26,7 +28,18 @@ SHEET, STRIP = "contact_sheet.png", "layers.webp"
 RECOMPOSED = "recomposed"
 
 
-def write_layers(folder: Path, layers: LayerVideo, record: Mapping[str, Any], fps: Fraction | None = None) -> list[Path]:
+_NAMES = (FOREGROUND, BACKGROUND, BLENDED, RECOMPOSED, Path(SHEET).stem, Path(STRIP).stem)
+
+
+def replaces(folder: Path, path: Path) -> bool:
+    """Whether ``write_layers`` would write over a file or folder of these layers that lies there."""
+    place = Path(os.path.realpath(path))
+    return place.parent == Path(os.path.realpath(folder)) and place.stem.casefold() in _NAMES
+
+
+def write_layers(
+    folder: Path, layers: LayerVideo, record: Mapping[str, Any], fps: Fraction | None = None
+) -> list[Path]:
     """Write every layer; files of the same names are replaced, each at once. ``layers.json`` comes last.
 
     Per foreground a ProRes 4444 ``.mov`` and a folder of PNGs, both straight alpha; the opaque layers as H.264.
@@ -38,14 +51,21 @@ def write_layers(folder: Path, layers: LayerVideo, record: Mapping[str, Any], fp
         VideoFileError: the folder cannot be written.
     """
     layers = named_like_files(layers, reserved=(RECOMPOSED, Path(SHEET).stem, Path(STRIP).stem))
-    rate = fps if fps is not None else exact_rate(layers.fps)
+    rate = read_rate(layers.fps if fps is None else fps, "fps", VideoFileError)
     files, more = {}, {"contact sheet": SHEET, "moving strip": STRIP}
     for layer in layers.foregrounds:
         write_prores(folder / f"{layer.name}.mov", layer.colour, layer.opacity, rate)
         _write_frames(folder / layer.name, layer)
-        files[layer.name], more[f"{layer.name} frames"] = f"{layer.name}.mov", f"{layer.name}/%05d.png"
+        files[layer.name], more[f"{layer.name} frames"] = (
+            f"{layer.name}.mov",
+            f"{layer.name}/%05d.png",
+        )
     recomposed = None if layers.background is None else layers.recompose()
-    for name, clip, listed in ((BACKGROUND, layers.background, files), (BLENDED, layers.blended, files), (RECOMPOSED, recomposed, more)):
+    for name, clip, listed in (
+        (BACKGROUND, layers.background, files),
+        (BLENDED, layers.blended, files),
+        (RECOMPOSED, recomposed, more),
+    ):
         if clip is not None:
             write_h264(folder / f"{name}.mp4", clip, rate)
             listed[name] = f"{name}.mp4"

@@ -46,14 +46,18 @@ class Team:
     def _splits_branches(self) -> bool:
         return self.size // self.context == BRANCHES
 
-    def compute(self, call: Callable[[Sequence[int]], Tensor], branches: Sequence[int], together: bool) -> Tensor:
+    def compute(
+        self, call: Callable[[Sequence[int]], Tensor], branches: Sequence[int], together: bool
+    ) -> Tensor:
         """The outputs of all branches, [branches, ...], each computed by the processes it belongs to.
 
         Args:
             together: one process computes its branches in one call, not one after the other.
         """
         if not self._splits_branches or len(branches) < BRANCHES:
-            return call(branches) if together else torch.cat([call([branch]) for branch in branches])
+            return (
+                call(branches) if together else torch.cat([call([branch]) for branch in branches])
+            )
         import torch.distributed as dist
 
         group = self.mesh.get_group("branches")
@@ -85,7 +89,9 @@ class Team:
         from diffusers.hooks.context_parallel import apply_context_parallel, remove_context_parallel
         from diffusers.models._modeling_parallel import ParallelConfig
 
-        parallel = ParallelConfig(ContextParallelConfig(ulysses_degree=self.context, ulysses_anything=True))
+        parallel = ParallelConfig(
+            ContextParallelConfig(ulysses_degree=self.context, ulysses_anything=True)
+        )
         device = backbone.patch_embed.proj.weight.device
         parallel.setup(self.rank, self.size, device, mesh=self.mesh["ring", "ulysses"])
         plan = _sequence_plan()
@@ -101,7 +107,10 @@ ALONE = Team()
 
 
 def _sequence_plan() -> dict:
-    """Where the sequence is split and put together. Positions are added before the first block, so tokens may be dealt out in any order."""
+    """Where the sequence is split and put together.
+
+    Positions are added before the first block, so tokens may be dealt out in any order.
+    """
     from diffusers.models._modeling_parallel import ContextParallelInput, ContextParallelOutput
 
     split = ContextParallelInput(split_dim=1, expected_dims=3)
@@ -125,14 +134,19 @@ def join_team(device: torch.device, context: int | None = None) -> Team:
         return ALONE
     context = context or max(1, size // BRANCHES)
     if size not in (context, BRANCHES * context):
-        raise SamplingError(f"{size} processes and a sequence split {context} times met, expected {context} or {BRANCHES * context} processes")
+        raise SamplingError(
+            f"{size} processes and a sequence split {context} times met, expected {context} or "
+            f"{BRANCHES * context} processes"
+        )
     _check_diffusers(context)
     import torch.distributed as dist
     from torch.distributed.device_mesh import init_device_mesh
 
     if not dist.is_initialized():
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
-    mesh = init_device_mesh(device.type, (size // context, 1, context), mesh_dim_names=("branches", "ring", "ulysses"))
+    mesh = init_device_mesh(
+        device.type, (size // context, 1, context), mesh_dim_names=("branches", "ring", "ulysses")
+    )
     return Team(dist.get_rank(), size, context, mesh)
 
 
@@ -159,5 +173,10 @@ def _check_diffusers(context: int) -> None:
     import diffusers
 
     config = getattr(diffusers, "ContextParallelConfig", None)
-    if context > 1 and (config is None or "ulysses_anything" not in inspect.signature(config).parameters):
-        raise SamplingError(f"a split sequence met, diffusers {diffusers.__version__} cannot split any length: install a newer one, or take two processes")
+    if context > 1 and (
+        config is None or "ulysses_anything" not in inspect.signature(config).parameters
+    ):
+        raise SamplingError(
+            f"a split sequence met, diffusers {diffusers.__version__} cannot split any length: "
+            "install a newer one, or take two processes"
+        )

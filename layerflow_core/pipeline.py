@@ -110,7 +110,8 @@ def layout_for(model: LayerFlowModel, given: Mapping[str, Tensor]) -> Layout:
         layout.clip(name)
     if set(given) != set(layout.given_names):
         raise LayoutError(
-            f"given layers {sorted(given) or 'none'} met, checkpoint layout {layout.name!r} expects {sorted(layout.given_names) or 'none'}: "
+            f"given layers {sorted(given) or 'none'} met, checkpoint layout {layout.name!r} "
+            f"expects {sorted(layout.given_names) or 'none'}: "
             "choose the checkpoint of this task"
         )
     return layout
@@ -124,7 +125,9 @@ def make_layers(model: LayerFlowModel, run: Run, host: Host = Host()) -> LayerVi
     """
     layout = check_run(model, run)
     if run.settings.step_cache and host.team.size > 1:
-        raise SamplingError("a step cache met on several processes, which may not agree on what to skip: switch one of the two off")
+        raise SamplingError(
+            "a step cache met on several processes, which may not agree on what to skip: switch one of the two off"
+        )
     vae, devices, noise = model.require_vae(), host.devices, NoiseSource(run.seed, run.window)
     model.require_text()
     if host.team.is_first and run.window == 0:  # once for all windows of a long video
@@ -134,24 +137,41 @@ def make_layers(model: LayerFlowModel, run: Run, host: Host = Host()) -> LayerVi
     given = None
     if run.given:
         with for_vae(devices, model, layout) as place:
-            given = place.run(lambda mode: encode_given(model, layout, run.given, noise.generator(POSTERIOR), mode)).cpu()
+            given = place.run(
+                lambda mode: encode_given(
+                    model, layout, run.given, noise.generator(POSTERIOR), mode
+                )
+            ).cpu()
 
     with _kept_until_decoded(model, layout, run, host) as (found, keep):
         found = host.team.tell(found)
-        latents = found if found is not None else keep(_sample(model, layout, run, given, noise, host))
+        latents = (
+            found if found is not None else keep(_sample(model, layout, run, given, noise, host))
+        )
         host.observer.stage("decode")
         with for_vae(devices, model, layout) as place:
             decoded = place.run(lambda mode: vae.decode(layout.join(latents, given), layout, mode))
     clips = from_model(decoded, layout)
     # A given layer comes back as it was given, not as the VAE remembers it.
-    return assemble_layers(clips | {k: v.float() for k, v in run.given.items()}, layout, model.config.fps)
+    return assemble_layers(
+        clips | {k: v.float() for k, v in run.given.items()}, layout, model.config.fps
+    )
 
 
 @contextmanager
-def _kept_until_decoded(model: LayerFlowModel, layout: Layout, run: Run, host: Host) -> Iterator[tuple[Tensor | None, Callable[[Tensor], Tensor]]]:
-    """Latents of the same run that was sampled before, and what keeps new ones; leaving without an error forgets them."""
+def _kept_until_decoded(
+    model: LayerFlowModel, layout: Layout, run: Run, host: Host
+) -> Iterator[tuple[Tensor | None, Callable[[Tensor], Tensor]]]:
+    """Latents of the same run that was sampled before, and what keeps new ones.
+
+    Leaving without an error forgets them.
+    """
     store = host.latents
-    key = name_run(model, layout, run.prompts, run.given, run.settings, run.seed, run.window) if store else ""
+    key = (
+        name_run(model, layout, run.prompts, run.given, run.settings, run.seed, run.window)
+        if store
+        else ""
+    )
     if not key:
         yield None, lambda latents: latents
         return
@@ -179,22 +199,37 @@ def check_run(model: LayerFlowModel, run: Run) -> Layout:
         expected = (layout.clip_pixel_frames, height, width)
         met = (pixels.shape[0], *pixels.shape[2:])
         if met != expected:
-            raise FrameError(f"given layer {name!r} has frames, height, width {met}, expected {expected}: fit it to the model first")
+            raise FrameError(
+                f"given layer {name!r} has frames, height, width {met}, expected {expected}: fit it to the model first"
+            )
     to_model(run.given, layout)
     return layout
 
 
-def encode_given(model: LayerFlowModel, layout: Layout, given: Mapping[str, Tensor], generator: torch.Generator, mode: VaeMode = WHOLE) -> Tensor | None:
+def encode_given(
+    model: LayerFlowModel,
+    layout: Layout,
+    given: Mapping[str, Tensor],
+    generator: torch.Generator,
+    mode: VaeMode = WHOLE,
+) -> Tensor | None:
     """Clean latents of the given frames, [1, K, C, h, w]; None where nothing is given."""
     if not given:
         return None
     known = to_model(given, layout)
     height, width = model.frame_size
-    stack = {clip.name: known.get(clip.name, _stand_in(clip.kind, known, layout, (clip.pixel_frames, 3, height, width))) for clip in layout.clips}
+    stack = {
+        clip.name: known.get(
+            clip.name, _stand_in(clip.kind, known, layout, (clip.pixel_frames, 3, height, width))
+        )
+        for clip in layout.clips
+    }
     return layout.given_of(model.require_vae().encode(stack, layout, generator, mode))
 
 
-def _stand_in(kind: str, known: Mapping[str, Tensor], layout: Layout, shape: tuple[int, ...]) -> Tensor:
+def _stand_in(
+    kind: str, known: Mapping[str, Tensor], layout: Layout, shape: tuple[int, ...]
+) -> Tensor:
     for preferred in _STAND_INS[kind]:
         for clip in layout.of_kind(preferred):
             if clip.name in known:
@@ -202,26 +237,52 @@ def _stand_in(kind: str, known: Mapping[str, Tensor], layout: Layout, shape: tup
     return torch.full(shape, _CONSTANTS.get(kind, 0.0))
 
 
-def _sample(model: LayerFlowModel, layout: Layout, run: Run, given: Tensor | None, noise: NoiseSource, host: Host) -> Tensor:
+def _sample(
+    model: LayerFlowModel,
+    layout: Layout,
+    run: Run,
+    given: Tensor | None,
+    noise: NoiseSource,
+    host: Host,
+) -> Tensor:
     """Latents of the generated frames, [1, G, C, h, w] float32 on the CPU."""
     host.observer.stage("text")
     context = _encode_prompts(model.require_text(), layout, run, host)
 
     host.observer.stage("sample")
     network = model.config.network
-    shape = (1, len(layout.generated_frames), network.latent_channels, network.latent_height, network.latent_width)
+    shape = (
+        1,
+        len(layout.generated_frames),
+        network.latent_channels,
+        network.latent_height,
+        network.latent_width,
+    )
     draw = noise.per_step(shape)
-    kept = cached_bytes(model.config, model.network.position_table.element_size()) if run.settings.step_cache else 0
-    with for_network(host.devices, model, kept) as place, host.team.splitting(model.network.backbone):
+    kept = (
+        cached_bytes(model.config, model.network.position_table.element_size())
+        if run.settings.step_cache
+        else 0
+    )
+    with (
+        for_network(host.devices, model, kept) as place,
+        host.team.splitting(model.network.backbone),
+    ):
         clean = None if given is None else given.to(place.device)
         cache = StepCache(model.config, layout, run.settings.step_cache)
         predict = predictor(model, layout, context, clean, place.device, cache, host.team)
 
         def watch(step: Step, x: Tensor, x0: Tensor) -> None:
-            host.observer.step(step.index + 1, step.count, lambda: preview_layers(model, layout, layout.join(x0, clean)))
+            host.observer.step(
+                step.index + 1,
+                step.count,
+                lambda: preview_layers(model, layout, layout.join(x0, clean)),
+            )
 
         return sample(
-            lambda x, timestep, guided: place.run(lambda plan: predict(x, timestep, guided, plan.branches_together)),
+            lambda x, timestep, guided: place.run(
+                lambda plan: predict(x, timestep, guided, plan.branches_together)
+            ),
             noise.initial(shape).to(place.device),
             lambda step: draw(step).to(place.device),
             Schedule(model.config.schedule),
@@ -237,8 +298,15 @@ def _encode_prompts(text: TextEncoder, layout: Layout, run: Run, host: Host) -> 
         return place.run(lambda plan: text.encode_layers(run.prompts, layout))
 
 
-def predictor(model: LayerFlowModel, layout: Layout, context: Tensor, given: Tensor | None, device: torch.device | None = None,
-              cache: StepCache | None = None, team: Team = ALONE) -> PredictBranches:  # fmt: skip
+def predictor(
+    model: LayerFlowModel,
+    layout: Layout,
+    context: Tensor,
+    given: Tensor | None,
+    device: torch.device | None = None,
+    cache: StepCache | None = None,
+    team: Team = ALONE,
+) -> PredictBranches:
     """The network with its conditions: generated latents and timestep in, unconditional and conditional v out.
 
     The given clips enter clean at every call and see the same timestep (official release; paper section 3.3).
@@ -259,12 +327,18 @@ def predictor(model: LayerFlowModel, layout: Layout, context: Tensor, given: Ten
         texts = both_texts[list(branches)]
         full = layout.join(x, given).to(dtype).expand(len(texts), -1, -1, -1, -1)
         timesteps = torch.full((len(texts),), timestep, device=device)
-        return layout.generated_of(cache.run(network.backbone, branches, lambda: network(full, texts, timesteps)))
+        return layout.generated_of(
+            cache.run(network.backbone, branches, lambda: network(full, texts, timesteps))
+        )
 
     @torch.inference_mode()
-    def predict(x: Tensor, timestep: int, guided: bool = True, together: bool = True) -> tuple[Tensor | None, Tensor]:
+    def predict(
+        x: Tensor, timestep: int, guided: bool = True, together: bool = True
+    ) -> tuple[Tensor | None, Tensor]:
         branches = (0, 1) if guided else (1,)
-        *uncond, cond = team.compute(lambda part: call(x, timestep, part), branches, together).split(1)
+        *uncond, cond = team.compute(
+            lambda part: call(x, timestep, part), branches, together
+        ).split(1)
         return (uncond[0] if uncond else None), cond
 
     return predict
@@ -272,10 +346,14 @@ def predictor(model: LayerFlowModel, layout: Layout, context: Tensor, given: Ten
 
 def preview_layers(model: LayerFlowModel, layout: Layout, latents: Tensor) -> Tensor:
     """The middle latent frame of every clip side by side, [3, h, w] in 0..1, without the VAE."""
-    clips = [latents[0, (layout.span(name).start + layout.span(name).stop) // 2] for name in layout.names]
+    clips = [
+        latents[0, (layout.span(name).start + layout.span(name).stop) // 2] for name in layout.names
+    ]
     wide = torch.cat(clips, -1).float().cpu()
     if model.config.preview is None:
         # No linear map is known for this VAE: the first three channels still show where things are.
         return (wide[:3] * 0.25 + 0.5).clamp(0, 1)
     weights = torch.tensor(model.config.preview)
-    return (torch.einsum("chw,cr->rhw", wide, weights[:-1]) + weights[-1][:, None, None]).clamp(0, 1)
+    return (torch.einsum("chw,cr->rhw", wide, weights[:-1]) + weights[-1][:, None, None]).clamp(
+        0, 1
+    )

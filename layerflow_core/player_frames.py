@@ -38,11 +38,25 @@ def write_player_frames(folder: Path, layers: LayerVideo, longest: int) -> dict[
     rows, described = _rows(layers)
     height, width = _size(layers, longest)
     atlases = (
-        torch.cat([row.expand(3, -1, -1) for row in _shrunk([row[number] for row in rows], described, height, width)], 1)
+        torch.cat(
+            [
+                row.expand(3, -1, -1)
+                for row in _shrunk([row[number] for row in rows], described, height, width)
+            ],
+            1,
+        )
         for number in range(len(layers.foreground))
     )
-    paths = write_png_frames(lambda number: folder / f"{PICTURE_NUMBER.format(number)}.png", atlases)
-    return {"width": width, "height": height, "fps": float(layers.fps), "frames": [path.name for path in paths], "layers": described}
+    paths = write_png_frames(
+        lambda number: folder / f"{PICTURE_NUMBER.format(number)}.png", atlases
+    )
+    return {
+        "width": width,
+        "height": height,
+        "fps": float(layers.fps),
+        "frames": [path.name for path in paths],
+        "layers": described,
+    }
 
 
 def _size(layers: LayerVideo, longest: int) -> tuple[int, int]:
@@ -57,7 +71,14 @@ def _rows(layers: LayerVideo) -> tuple[list[Tensor], list[dict[str, Any]]]:
     described: list[dict[str, Any]] = []
 
     def add(name: str, kind: str, colour: Tensor, alpha: Tensor | None = None) -> None:
-        described.append({"name": name, "kind": kind, "row": len(rows), "alphaRow": None if alpha is None else len(rows) + 1})
+        described.append(
+            {
+                "name": name,
+                "kind": kind,
+                "row": len(rows),
+                "alphaRow": None if alpha is None else len(rows) + 1,
+            }
+        )
         rows.extend([colour] if alpha is None else [colour, alpha])
 
     if layers.background is not None:
@@ -71,7 +92,9 @@ def _rows(layers: LayerVideo) -> tuple[list[Tensor], list[dict[str, Any]]]:
     return rows, described
 
 
-def _shrunk(pictures: list[Tensor], described: list[dict[str, Any]], height: int, width: int) -> list[Tensor]:
+def _shrunk(
+    pictures: list[Tensor], described: list[dict[str, Any]], height: int, width: int
+) -> list[Tensor]:
     """The rows of one frame in the player's size; colour with its alpha, so that edges stay clean."""
     if pictures[0].shape[-2:] == (height, width):
         return pictures
@@ -86,5 +109,8 @@ def _shrunk(pictures: list[Tensor], described: list[dict[str, Any]], height: int
             small.append(shrink(colour))
         else:
             alpha = shrink(pictures[layer["alphaRow"]])
-            small += [unpremultiply(shrink(premultiply(colour, pictures[layer["alphaRow"]])), alpha), alpha]
+            small += [
+                unpremultiply(shrink(premultiply(colour, pictures[layer["alphaRow"]])), alpha),
+                alpha,
+            ]
     return small

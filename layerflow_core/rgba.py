@@ -20,7 +20,13 @@ from .layout import ALPHA, FOREGROUND, Layout
 LEAST_ALPHA = 1 / 16
 
 
-def over(foreground: Tensor, alpha: Tensor, background: Tensor, opacity: float = 1.0, premultiplied: bool = False) -> Tensor:
+def over(
+    foreground: Tensor,
+    alpha: Tensor,
+    background: Tensor,
+    opacity: float = 1.0,
+    premultiplied: bool = False,
+) -> Tensor:
     """Porter-Duff over (Porter and Duff 1984): the blended colour.
 
     Args:
@@ -40,14 +46,17 @@ def premultiply(colour: Tensor, alpha: Tensor) -> Tensor:
 
 def unpremultiply(colour: Tensor, alpha: Tensor) -> Tensor:
     """Premultiplied colour to straight, 0..1; black where nothing is seen."""
-    return torch.where(alpha > 0, colour / alpha.clamp(min=torch.finfo(alpha.dtype).tiny), 0.0).clamp(0, 1)
+    return torch.where(
+        alpha > 0, colour / alpha.clamp(min=torch.finfo(alpha.dtype).tiny), 0.0
+    ).clamp(0, 1)
 
 
 def to_model(clips: Mapping[str, Tensor], layout: Layout) -> dict[str, Tensor]:
     """Straight layers to the clips the model sees.
 
     Args:
-        clips: by layer name, [N, 3, H, W] (alpha: [N, 1, H, W]), 0..1; a foreground needs its alpha along if the layout is RGBA.
+        clips: by layer name, [N, 3, H, W] (alpha: [N, 1, H, W]), 0..1; a foreground needs its alpha
+            along if the layout is RGBA.
 
     Returns:
         By layer name, [N, 3, H, W] in -1..1: foreground premultiplied over mid grey, alpha as grey.
@@ -62,7 +71,9 @@ def to_model(clips: Mapping[str, Tensor], layout: Layout) -> dict[str, Tensor]:
             model[name] = (pixels * 2 - 1).expand(-1, 3, -1, -1)
         elif kind == FOREGROUND and (alpha := layout.alpha_of(name)):
             if alpha.name not in clips:
-                raise FrameError(f"layer {name!r} is given without {alpha.name!r}, expected both: a foreground is colour and alpha")
+                raise FrameError(
+                    f"layer {name!r} is given without {alpha.name!r}, expected both: a foreground is colour and alpha"
+                )
             model[name] = over_grey(pixels, clips[alpha.name])
         else:
             model[name] = pixels * 2 - 1

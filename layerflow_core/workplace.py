@@ -26,7 +26,9 @@ TEXT_PEAK = 256 * 1024**2  # a few hundred tokens: small beside T5's weights
 
 
 def for_text(devices: Devices, text: TextEncoder) -> Workplace:
-    return Workplace("text encoder", text.t5, text.t5.encoder, devices, TEXT_PLANS, lambda plan: TEXT_PEAK)
+    return Workplace(
+        "text encoder", text.t5, text.t5.encoder, devices, TEXT_PLANS, lambda plan: TEXT_PEAK
+    )
 
 
 def for_network(devices: Devices, model: LayerFlowModel, kept: int = 0) -> Workplace:
@@ -41,17 +43,28 @@ def for_network(devices: Devices, model: LayerFlowModel, kept: int = 0) -> Workp
 
 def for_vae(devices: Devices, model: LayerFlowModel, layout: Layout) -> Workplace:
     vae = model.require_vae().vae
-    return Workplace("VAE", vae, vae, devices, VAE_MODES, lambda mode: vae_peak(model, layout, mode, devices.device(vae)))
+    return Workplace(
+        "VAE",
+        vae,
+        vae,
+        devices,
+        VAE_MODES,
+        lambda mode: vae_peak(model, layout, mode, devices.device(vae)),
+    )
 
 
 def network_peak(model: LayerFlowModel, batch: int, device: torch.device) -> int:
     """Bytes that one call allocates beside the weights."""
-    return _remembered(model, ("network", batch, device), lambda: _network_peak(model, batch, device))
+    return _remembered(
+        model, ("network", batch, device), lambda: _network_peak(model, batch, device)
+    )
 
 
 def vae_peak(model: LayerFlowModel, layout: Layout, mode: VaeMode, device: torch.device) -> int:
     """Bytes that decoding allocates beside the weights; encoding takes less."""
-    return _remembered(model, ("vae", layout.name, mode, device), lambda: _vae_peak(model, layout, mode, device))
+    return _remembered(
+        model, ("vae", layout.name, mode, device), lambda: _vae_peak(model, layout, mode, device)
+    )
 
 
 def _remembered(model: LayerFlowModel, key: tuple, count: Callable[[], int]) -> int:
@@ -63,18 +76,38 @@ def _remembered(model: LayerFlowModel, key: tuple, count: Callable[[], int]) -> 
 def _network_peak(model: LayerFlowModel, batch: int, device: torch.device) -> int:
     config, dtype = model.config, model.network.position_table.dtype
     size = config.network
-    latents = (batch, config.layout.frames, size.latent_channels, size.latent_height, size.latent_width)
+    latents = (
+        batch,
+        config.layout.frames,
+        size.latent_channels,
+        size.latent_height,
+        size.latent_width,
+    )
     text = (batch, config.text_length, size.text_embed_dim)
     with plain_kernel(model.network.backbone):
-        return count_peak(model.network, lambda network: network(torch.zeros(latents, dtype=dtype), torch.zeros(text, dtype=dtype), torch.zeros(batch)), device)
+        return count_peak(
+            model.network,
+            lambda network: network(
+                torch.zeros(latents, dtype=dtype),
+                torch.zeros(text, dtype=dtype),
+                torch.zeros(batch),
+            ),
+            device,
+        )
 
 
 def _vae_peak(model: LayerFlowModel, layout: Layout, mode: VaeMode, device: torch.device) -> int:
     vae, size = model.require_vae().vae, model.config.network
-    frames = max(len(range(layout.frames)[layout.span(name)]) for name in layout.names) if layout.encoding == CLIP else layout.frames
+    frames = (
+        max(len(range(layout.frames)[layout.span(name)]) for name in layout.names)
+        if layout.encoding == CLIP
+        else layout.frames
+    )
     shape = (1, size.latent_channels, frames, size.latent_height, size.latent_width)
     set_mode(vae, mode, (size.latent_height, size.latent_width))
-    return count_peak(Decoder(vae), lambda decoder: decoder(torch.zeros(shape, dtype=vae.dtype)), device)
+    return count_peak(
+        Decoder(vae), lambda decoder: decoder(torch.zeros(shape, dtype=vae.dtype)), device
+    )
 
 
 class Workplace:
@@ -82,15 +115,28 @@ class Workplace:
 
     Args:
         name: for messages.
-        holder: the module within the part that has the list of blocks, which can be fetched one by one, as a direct child.
+        holder: the module within the part that has the list of blocks, which can be fetched one by
+            one, as a direct child.
         peak: bytes that the work of a plan takes beside the weights.
     """
 
-    def __init__(self, name: str, part: nn.Module, holder: nn.Module, devices: Devices, plans: Sequence[PartPlan | VaeMode],
-                 peak: Callable[[Any], int] = lambda plan: 0) -> None:  # fmt: skip
+    def __init__(
+        self,
+        name: str,
+        part: nn.Module,
+        holder: nn.Module,
+        devices: Devices,
+        plans: Sequence[PartPlan | VaeMode],
+        peak: Callable[[Any], int] = lambda plan: 0,
+    ) -> None:
         self._part, self._holder, self._devices = part, holder, devices
         self._peak, self._stack, self._placed = peak, ExitStack(), None
-        self._blocks = [block for child in holder.children() if isinstance(child, nn.ModuleList) for block in child]
+        self._blocks = [
+            block
+            for child in holder.children()
+            if isinstance(child, nn.ModuleList)
+            for block in child
+        ]
         free = devices.free(part)
         self._ladder = Ladder(name, plans, self._need, free)
         self._beside = (lambda plan: 0) if free is None else peak
@@ -133,12 +179,26 @@ class Workplace:
 
 @contextmanager
 def fetched_by_block(part: nn.Module, holder: nn.Module, device: torch.device) -> Iterator[None]:
-    """Inside this context the holder's blocks come to the device one by one as they are called; the rest stands there."""
+    """Inside this context the holder's blocks come to the device one by one as they are called.
+
+    The rest stands there.
+    """
     from diffusers.hooks import apply_group_offloading
 
     ram = torch.device("cpu")
-    before = {module: list(registry.hooks) for module in holder.modules() if (registry := module.__dict__.get(_HOOKS))}
-    apply_group_offloading(holder, device, ram, offload_type="block_level", num_blocks_per_group=1, use_stream=device.type == "cuda")
+    before = {
+        module: list(registry.hooks)
+        for module in holder.modules()
+        if (registry := module.__dict__.get(_HOOKS))
+    }
+    apply_group_offloading(
+        holder,
+        device,
+        ram,
+        offload_type="block_level",
+        num_blocks_per_group=1,
+        use_stream=device.type == "cuda",
+    )
     inside = {id(t) for t in (*holder.parameters(), *holder.buffers())}
     outside = [t for t in (*part.parameters(), *part.buffers()) if id(t) not in inside]
     try:

@@ -38,7 +38,10 @@ class ConditionLayer:
     """Marks a video as the foreground or the background the model shall keep."""
 
     CATEGORY = CATEGORY
-    DESCRIPTION = "Gives the sampler a layer that is already there: it draws a background for a foreground, or a foreground for a background."
+    DESCRIPTION = (
+        "Gives the sampler a layer that is already there: it draws a background for a "
+        "foreground, or a foreground for a background."
+    )
     RETURN_TYPES = ("LAYERFLOW_GIVEN",)
     RETURN_NAMES = ("given",)
     OUTPUT_TOOLTIPS = ("For LayerSampler's 'given'.",)
@@ -48,14 +51,50 @@ class ConditionLayer:
     def INPUT_TYPES(cls) -> dict:
         return {
             "required": {
-                "images": ("IMAGE", {"tooltip": "The layer's colour, straight. Any size and length; one picture is held for all frames."}),
+                "images": (
+                    "IMAGE",
+                    {
+                        "tooltip": "The layer's colour, straight. Any size and length; one "
+                        "picture is held for all frames."
+                    },
+                ),
                 "layer": ((FOREGROUND, BACKGROUND), {"tooltip": "Which layer this is."}),
-                "alpha_is": (ALPHA_MEANINGS, {"default": ALPHA_MEANINGS[0], "tooltip": "What 1 means in the MASK at 'alpha'. LayerFlow's 'alpha' outputs: opaque. LoadImage and SplitImageWithAlpha: transparent."}),
-                "fit": (FITS, {"default": "cover", "tooltip": "cover: fill the frame and cut the sides, as the official code does. pad: keep all of it. stretch: ignore the aspect."}),
-                "timing": (list(TIMINGS), {"default": "first", "tooltip": "first: the first frames, the last one held if there are too few. spread: evenly over the whole video. official: the first frame twice, as the official code reads clips. exact: refuse another length."}),
+                "alpha_is": (
+                    ALPHA_MEANINGS,
+                    {
+                        "default": ALPHA_MEANINGS[0],
+                        "tooltip": "What 1 means in the MASK at 'alpha'. LayerFlow's 'alpha' "
+                        "outputs: opaque. LoadImage and SplitImageWithAlpha: transparent.",
+                    },
+                ),
+                "fit": (
+                    FITS,
+                    {
+                        "default": "cover",
+                        "tooltip": "cover: fill the frame and cut the sides, as the official "
+                        "code does. pad: keep all of it. stretch: ignore the aspect.",
+                    },
+                ),
+                "timing": (
+                    list(TIMINGS),
+                    {
+                        "default": "first",
+                        "tooltip": "first: the first frames, the last one held if there are too "
+                        "few. spread: evenly over the whole video. official: the first frame "
+                        "twice, as the official code reads clips. exact: refuse another length.",
+                    },
+                ),
             },
-            "optional": {"alpha": ("MASK", {"tooltip": "Alpha of a foreground; one mask serves all frames. Not needed if 'images' has four channels."})},
-        }  # fmt: skip
+            "optional": {
+                "alpha": (
+                    "MASK",
+                    {
+                        "tooltip": "Alpha of a foreground; one mask serves all frames. Not "
+                        "needed if 'images' has four channels."
+                    },
+                )
+            },
+        }
 
     def give(self, images, layer, alpha_is, fit, timing, alpha=None) -> tuple:
         colour, matte = to_layer(images, alpha if layer == FOREGROUND else None, alpha_is, layer)

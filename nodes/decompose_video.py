@@ -7,7 +7,15 @@ from ..layerflow_core.layout import BLENDED
 from ..layerflow_core.pipeline import Run
 from ..layerflow_core.video.frames import FITS
 from .host import CATEGORY, comfy_host
-from .images import LAYER_NAMES, LAYER_TOOLTIPS, LAYER_TYPES, LAYERS, LAYERS_TOOLTIP, to_frames, to_outputs
+from .images import (
+    LAYER_NAMES,
+    LAYER_TOOLTIPS,
+    LAYER_TYPES,
+    LAYERS,
+    LAYERS_TOOLTIP,
+    to_frames,
+    to_outputs,
+)
 from .sampling_inputs import SAMPLING_INPUTS, read_settings
 
 
@@ -15,8 +23,15 @@ class DecomposeVideo:
     """Takes a video of any size and length apart."""
 
     CATEGORY = CATEGORY
-    DESCRIPTION = "Takes a video apart into transparent foreground and clean background. Any size, two frames or more; what comes out has exactly the frames and size that went in."
-    RETURN_TYPES, RETURN_NAMES, OUTPUT_TOOLTIPS = (*LAYER_TYPES, LAYERS), (*LAYER_NAMES, "layers"), (*LAYER_TOOLTIPS, LAYERS_TOOLTIP)
+    DESCRIPTION = (
+        "Takes a video apart into transparent foreground and clean background. Any size, two "
+        "frames or more; what comes out has exactly the frames and size that went in."
+    )
+    RETURN_TYPES, RETURN_NAMES, OUTPUT_TOOLTIPS = (
+        (*LAYER_TYPES, LAYERS),
+        (*LAYER_NAMES, "layers"),
+        (*LAYER_TOOLTIPS, LAYERS_TOOLTIP),
+    )
     FUNCTION = "decompose"
 
     @classmethod
@@ -25,17 +40,62 @@ class DecomposeVideo:
             "required": {
                 "model": ("LAYERFLOW_MODEL", {"tooltip": "From LoadLayerFlow."}),
                 "images": ("IMAGE", {"tooltip": "The video, as a batch of frames."}),
-                "prompts": ("LAYERFLOW_PROMPTS", {"tooltip": "What the foreground and the background show; 'blended' may stay empty."}),
+                "prompts": (
+                    "LAYERFLOW_PROMPTS",
+                    {
+                        "tooltip": "What the foreground and the background show; 'blended' may stay empty."
+                    },
+                ),
                 **SAMPLING_INPUTS,
-                "fit": (FITS, {"default": "pad", "tooltip": "How frames of another size reach the model's. pad keeps all of the picture and its aspect."}),
-                "overlap": ("INT", {"default": 4, "min": 0, "max": 15, "tooltip": "Longer videos run in windows; this many frames of neighbours are cross-faded."}),
-                "fps": ("FLOAT", {"default": 8.0, "min": 0.1, "max": 240.0, "step": 0.01, "tooltip": "Frame rate of the video, handed on to 'fps'. Connect GetVideoComponents' fps."}),
+                "fit": (
+                    FITS,
+                    {
+                        "default": "pad",
+                        "tooltip": "How frames of another size reach the model's. pad keeps all "
+                        "of the picture and its aspect.",
+                    },
+                ),
+                "overlap": (
+                    "INT",
+                    {
+                        "default": 4,
+                        "min": 0,
+                        "max": 15,
+                        "tooltip": "Longer videos run in windows; this many frames of neighbours are cross-faded.",
+                    },
+                ),
+                "fps": (
+                    "FLOAT",
+                    {
+                        "default": 8.0,
+                        "min": 0.1,
+                        "max": 240.0,
+                        "step": 0.01,
+                        "tooltip": "Frame rate of the video, handed on to 'fps'. Connect GetVideoComponents' fps.",
+                    },
+                ),
             },
             "hidden": {"node_id": "UNIQUE_ID"},
-        }  # fmt: skip
+        }
 
-    def decompose(self, model, images, prompts, seed, steps, guidance, scale, solver, fit, overlap, fps, node_id=None) -> tuple:
-        run = Run(prompts, {}, read_settings(model, (BLENDED,), steps, guidance, scale, solver), seed)
+    def decompose(
+        self,
+        model,
+        images,
+        prompts,
+        seed,
+        steps,
+        guidance,
+        scale,
+        solver,
+        fit,
+        overlap,
+        fps,
+        node_id=None,
+    ) -> tuple:
+        run = Run(
+            prompts, {}, read_settings(model, (BLENDED,), steps, guidance, scale, solver), seed
+        )
         frames, _ = to_frames(images)
         made = decompose(model, frames, run, fps, fit, overlap, comfy_host(node_id))
         return (*to_outputs(made), made)

@@ -20,10 +20,16 @@ class DownloadLayerFlow:
     """Fetches a released checkpoint, or the parts of CogVideoX-2B, from Hugging Face."""
 
     CATEGORY = CATEGORY
-    DESCRIPTION = "Downloads an official checkpoint, or CogVideoX-2b's text encoder and VAE, into the models folder. Runs only when you queue it; goes on where it was stopped; checks the files' hashes and keeps to the commit of the first time."
+    DESCRIPTION = (
+        "Downloads an official checkpoint, or CogVideoX-2b's text encoder and VAE, into the "
+        "models folder. Runs only when you queue it; goes on where it was stopped; checks the "
+        "files' hashes and keeps to the commit of the first time."
+    )
     RETURN_TYPES = ("STRING",)
     RETURN_NAMES = ("folder",)
-    OUTPUT_TOOLTIPS = ("Where the files lie. Reload the page's node definitions (R) to see them in LoadLayerFlow.",)
+    OUTPUT_TOOLTIPS = (
+        "Where the files lie. Reload the page's node definitions (R) to see them in LoadLayerFlow.",
+    )
     FUNCTION = "download"
     OUTPUT_NODE = True
 
@@ -32,8 +38,21 @@ class DownloadLayerFlow:
         sizes = "; ".join(f"{name}: {source.size}" for name, source in SOURCES.items())
         return {
             "required": {
-                "what": (list(SOURCES), {"tooltip": f"Official checkpoints do one task each; CogVideoX-2b holds text encoder and VAE for all of them. {sizes}."}),
-                "revision": ("STRING", {"default": "", "tooltip": "Commit, tag or branch on Hugging Face. Empty: the commit of the last time, or the newest."}),
+                "what": (
+                    list(SOURCES),
+                    {
+                        "tooltip": "Official checkpoints do one task each; CogVideoX-2b holds "
+                        f"text encoder and VAE for all of them. {sizes}."
+                    },
+                ),
+                "revision": (
+                    "STRING",
+                    {
+                        "default": "",
+                        "tooltip": "Commit, tag or branch on Hugging Face. Empty: the commit of "
+                        "the last time, or the newest.",
+                    },
+                ),
             },
             "hidden": {"node_id": "UNIQUE_ID"},
         }
@@ -46,8 +65,17 @@ class DownloadLayerFlow:
         import folder_paths
 
         models, source = Path(folder_paths.models_dir), find_source(what)
-        command = [sys.executable, "-m", "layerflow_core.download", what, str(models), revision, os.environ.get("HF_ENDPOINT", "")]
-        # A process of its own, because nothing else can be stopped in the middle of a file; its bars go to ComfyUI's console.
+        command = [
+            sys.executable,
+            "-m",
+            "layerflow_core.download",
+            what,
+            str(models),
+            revision,
+            os.environ.get("HF_ENDPOINT", ""),
+        ]
+        # A process of its own, because nothing else can be stopped in the middle of a file; its
+        # bars go to ComfyUI's console.
         process = subprocess.Popen(command, cwd=PACK, stdout=subprocess.PIPE, text=True)
         try:
             _wait(process)
@@ -55,7 +83,11 @@ class DownloadLayerFlow:
             process.kill()
         said = process.communicate()[0].strip()
         if process.returncode:
-            raise DownloadError(said or f"the download of {what} ended with status {process.returncode}; ComfyUI's console has its last words")
+            raise DownloadError(
+                said
+                or f"the download of {what} ended with status {process.returncode}; "
+                "ComfyUI's console has its last words"
+            )
         return (str(models / source.place),)
 
 

@@ -17,10 +17,16 @@ PREVIEW_SIZE = 512  # longest side in the browser, pixels
 
 
 def comfy_host(node_id: str | None) -> Host:
-    """Latents wait for their decoding in ComfyUI's temporary folder: queue a run again whose decoding failed, and it is not sampled anew."""
+    """Latents wait for their decoding in ComfyUI's temporary folder: queue a run again whose
+    decoding failed, and it is not sampled anew.
+    """
     import folder_paths
 
-    return Host(ComfyObserver(node_id), ComfyDevices(), LatentStore(Path(folder_paths.get_temp_directory(), "layerflow")))
+    return Host(
+        ComfyObserver(node_id),
+        ComfyDevices(),
+        LatentStore(Path(folder_paths.get_temp_directory(), "layerflow")),
+    )
 
 
 class ComfyObserver:
@@ -55,7 +61,9 @@ def _to_pil(picture: Tensor):
 
     array = (picture.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
     factor = max(1, PREVIEW_SIZE // array.shape[1])
-    return Image.fromarray(array).resize((array.shape[1] * factor, array.shape[0] * factor), Image.Resampling.BILINEAR)
+    return Image.fromarray(array).resize(
+        (array.shape[1] * factor, array.shape[0] * factor), Image.Resampling.BILINEAR
+    )
 
 
 class ComfyDevices:
@@ -72,14 +80,20 @@ class ComfyDevices:
         device = model_management.get_torch_device()
         if device.type == "cpu":  # the weights are in RAM already
             return model_management.get_free_memory(device) + size_of(part)
-        others = sum(loaded.model_loaded_memory() for loaded in model_management.current_loaded_models if loaded.device == device)
+        others = sum(
+            loaded.model_loaded_memory()
+            for loaded in model_management.current_loaded_models
+            if loaded.device == device
+        )
         return model_management.get_free_memory(device) + others
 
     def use(self, part: torch.nn.Module, beside: int) -> None:
         from comfy import model_management
         from comfy.model_patcher import ModelPatcher
 
-        patcher = ModelPatcher(_Held(part), model_management.get_torch_device(), torch.device("cpu"))
+        patcher = ModelPatcher(
+            _Held(part), model_management.get_torch_device(), torch.device("cpu")
+        )
         part._layerflow_patcher = patcher  # ComfyUI itself remembers it weakly only
         model_management.load_models_gpu([patcher], memory_required=beside)
 
@@ -101,7 +115,9 @@ class ComfyDevices:
 
 
 class _Held(torch.nn.Module):
-    """Takes the notes that ComfyUI writes onto a model, some under names that diffusers and transformers keep for themselves."""
+    """Takes the notes that ComfyUI writes onto a model, some under names that diffusers and
+    transformers keep for themselves.
+    """
 
     def __init__(self, part: torch.nn.Module) -> None:
         super().__init__()

@@ -17,13 +17,23 @@ LAYERS = "LAYERFLOW_LAYERS"
 LAYERS_TOOLTIP = "All layers in one: for PreviewLayers, SaveLayers, LayerResidual and SplitLayers."
 LAYERS_FROM = "From LayerSampler, DecomposeVideo, LayerResidual, LoadLayers or JoinLayers."
 LAYER_TYPES = ("IMAGE", "MASK", "IMAGE", "IMAGE", "IMAGE", "MASK", "FLOAT")
-LAYER_NAMES = ("foreground", "alpha", "background", "blended", "foreground_rgba", "transparency", "fps")
+LAYER_NAMES = (
+    "foreground",
+    "alpha",
+    "background",
+    "blended",
+    "foreground_rgba",
+    "transparency",
+    "fps",
+)
 LAYER_TOOLTIPS = (
     "Colour of the foreground, straight (not multiplied by alpha).",
-    "Alpha of the foreground, 1 = opaque. For CompositeRGBA, ConditionLayer, ImageCompositeMasked and MaskToImage. NOT for JoinImageWithAlpha: that wants 'transparency'.",
+    "Alpha of the foreground, 1 = opaque. For CompositeRGBA, ConditionLayer, "
+    "ImageCompositeMasked and MaskToImage. NOT for JoinImageWithAlpha: that wants 'transparency'.",
     "The background without the foreground; black where nothing lies behind.",
     "The whole scene as the model made it, or as it was given; the foregrounds over black where nothing lies behind.",
-    "Foreground with straight alpha as a fourth channel: for SaveImage, SaveAnimatedWEBP, SaveAnimatedPNG and PreviewImage.",
+    "Foreground with straight alpha as a fourth channel: for SaveImage, SaveAnimatedWEBP, "
+    "SaveAnimatedPNG and PreviewImage.",
     "1 - alpha, the polarity that JoinImageWithAlpha, PorterDuffImageComposite and LoadImage's MASK have.",
     "Frames a second.",
 )
@@ -33,27 +43,45 @@ def to_frames(image: Tensor, name: str = "images") -> tuple[Tensor, Tensor | Non
     """IMAGE to colour [N, 3, H, W] and, where it has a fourth channel, alpha [N, 1, H, W].
 
     Raises:
-        FrameError: no IMAGE batch.
+        FrameError: no IMAGE batch, an empty one, or pixels that are no numbers.
     """
     if image.ndim != 4 or image.shape[-1] not in (3, 4):
-        raise FrameError(f"{name}: {list(image.shape)} met, expected an IMAGE batch of [N, H, W, 3 or 4]")
+        raise FrameError(
+            f"{name}: {list(image.shape)} met, expected an IMAGE batch of [N, H, W, 3 or 4]"
+        )
+    _check_pixels(image, name)
     frames = image.float().permute(0, 3, 1, 2)
     return frames[:, :3].contiguous(), frames[:, 3:].contiguous() if frames.shape[1] == 4 else None
+
+
+def _check_pixels(batch: Tensor, name: str) -> None:
+    if not batch.numel():
+        raise FrameError(
+            f"{name}: got an empty batch {list(batch.shape)}, expected one frame of one pixel or more"
+        )
+    extremes = torch.stack(batch.aminmax())  # NaN goes through, and no copy of the batch is made
+    if not torch.isfinite(extremes.float()).all():
+        raise FrameError(
+            f"{name}: NaN or infinite pixels met, expected 0..1; check the nodes before this one"
+        )
 
 
 def to_alpha(mask: Tensor, meaning: str = ALPHA_MEANINGS[0]) -> Tensor:
     """MASK to alpha [N, 1, H, W], 1 = opaque.
 
     Raises:
-        FrameError: no MASK batch.
+        FrameError: no MASK batch, an empty one, or values that are no numbers.
     """
     if mask.ndim != 3:
         raise FrameError(f"alpha: {list(mask.shape)} met, expected a MASK batch of [N, H, W]")
+    _check_pixels(mask, "alpha")
     alpha = mask.float()[:, None]
     return 1 - alpha if meaning == ALPHA_MEANINGS[1] else alpha
 
 
-def to_layer(image: Tensor, mask: Tensor | None, meaning: str, name: str = "images") -> tuple[Tensor, Tensor | None]:
+def to_layer(
+    image: Tensor, mask: Tensor | None, meaning: str, name: str = "images"
+) -> tuple[Tensor, Tensor | None]:
     """IMAGE and MASK to colour and alpha, equally long: one picture, or one mask, stands for all frames.
 
     A MASK goes before the picture's own fourth channel; alpha is None where there is neither.
@@ -69,7 +97,10 @@ def to_layer(image: Tensor, mask: Tensor | None, meaning: str, name: str = "imag
 
 def number(default: float, least: float, most: float, step: float, tooltip: str) -> tuple:
     """A widget of a FLOAT."""
-    return ("FLOAT", {"default": default, "min": least, "max": most, "step": step, "tooltip": tooltip})
+    return (
+        "FLOAT",
+        {"default": default, "min": least, "max": most, "step": step, "tooltip": tooltip},
+    )
 
 
 def to_image(frames: Tensor) -> Tensor:
@@ -82,5 +113,15 @@ def to_outputs(layers: LayerVideo) -> tuple:
     layers = layers.held()
     alpha = layers.alpha
     rgba = torch.cat([layers.foreground, alpha], 1)
-    background = layers.background if layers.background is not None else torch.zeros_like(layers.foreground)
-    return (to_image(layers.foreground), alpha[:, 0].contiguous(), to_image(background), to_image(layers.scene()), to_image(rgba), 1 - alpha[:, 0], float(layers.fps))
+    background = (
+        layers.background if layers.background is not None else torch.zeros_like(layers.foreground)
+    )
+    return (
+        to_image(layers.foreground),
+        alpha[:, 0].contiguous(),
+        to_image(background),
+        to_image(layers.scene()),
+        to_image(rgba),
+        1 - alpha[:, 0],
+        float(layers.fps),
+    )

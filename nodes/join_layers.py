@@ -11,6 +11,7 @@ from ..layerflow_core.layers import Foreground, LayerVideo
 from ..layerflow_core.layout import BACKGROUND, BLENDED, FOREGROUND
 from ..layerflow_core.matching import match_matte
 from ..layerflow_core.names import check_name
+from ..layerflow_core.rates import read_rate
 from .host import CATEGORY
 from .images import ALPHA_MEANINGS, LAYERS, LAYERS_TOOLTIP, to_alpha, to_frames
 
@@ -19,7 +20,10 @@ class JoinLayers:
     """A foreground with what lies behind it; chained, a stack of foregrounds."""
 
     CATEGORY = CATEGORY
-    DESCRIPTION = "Makes layers of ComfyUI's pictures, masks or a VIDEO. With 'below' connected, the foreground is laid on top of those layers: chain nodes for a stack."
+    DESCRIPTION = (
+        "Makes layers of ComfyUI's pictures, masks or a VIDEO. With 'below' connected, the "
+        "foreground is laid on top of those layers: chain nodes for a stack."
+    )
     RETURN_TYPES, RETURN_NAMES, OUTPUT_TOOLTIPS = (LAYERS,), ("layers",), (LAYERS_TOOLTIP,)
     FUNCTION = "join"
 
@@ -27,26 +31,77 @@ class JoinLayers:
     def INPUT_TYPES(cls) -> dict:
         return {
             "required": {
-                "name": ("STRING", {"default": FOREGROUND, "tooltip": "Of the foreground; files are named after it, so no slashes and the like."}),
-                "alpha_is": (ALPHA_MEANINGS, {"default": ALPHA_MEANINGS[0], "tooltip": "What 1 means in the MASK at 'alpha'."}),
-                "fps": ("FLOAT", {"default": 8.0, "min": 0.1, "max": 240.0, "step": 0.001, "tooltip": "Frames a second; a VIDEO's and 'below' say it themselves."}),
+                "name": (
+                    "STRING",
+                    {
+                        "default": FOREGROUND,
+                        "tooltip": "Of the foreground; files are named after it, so no slashes and the like.",
+                    },
+                ),
+                "alpha_is": (
+                    ALPHA_MEANINGS,
+                    {
+                        "default": ALPHA_MEANINGS[0],
+                        "tooltip": "What 1 means in the MASK at 'alpha'.",
+                    },
+                ),
+                "fps": (
+                    "FLOAT",
+                    {
+                        "default": 8.0,
+                        "min": 0.1,
+                        "max": 240.0,
+                        "step": 0.001,
+                        "tooltip": "Frames a second; a VIDEO's and 'below' say it themselves.",
+                    },
+                ),
             },
             "optional": {
-                "foreground": ("IMAGE", {"tooltip": "Colour, straight; a fourth channel is its alpha."}),
-                "alpha": ("MASK", {"tooltip": "Alpha of the foreground; one mask serves all frames."}),
-                "video": ("VIDEO", {"tooltip": "Instead of 'foreground': a video, with its alpha where ComfyUI reads one."}),
-                "background": ("IMAGE", {"tooltip": "The scene without the foreground; one picture serves all frames. Without it the foreground lies over nothing."}),
+                "foreground": (
+                    "IMAGE",
+                    {"tooltip": "Colour, straight; a fourth channel is its alpha."},
+                ),
+                "alpha": (
+                    "MASK",
+                    {"tooltip": "Alpha of the foreground; one mask serves all frames."},
+                ),
+                "video": (
+                    "VIDEO",
+                    {
+                        "tooltip": "Instead of 'foreground': a video, with its alpha where ComfyUI reads one."
+                    },
+                ),
+                "background": (
+                    "IMAGE",
+                    {
+                        "tooltip": "The scene without the foreground; one picture serves all "
+                        "frames. Without it the foreground lies over nothing."
+                    },
+                ),
                 "blended": ("IMAGE", {"tooltip": "The whole scene."}),
                 "below": (LAYERS, {"tooltip": "Layers that the foreground is laid on."}),
             },
-        }  # fmt: skip
+        }
 
-    def join(self, name, alpha_is, fps, foreground=None, alpha=None, video=None, background=None, blended=None, below=None) -> tuple:
+    def join(
+        self,
+        name,
+        alpha_is,
+        fps,
+        foreground=None,
+        alpha=None,
+        video=None,
+        background=None,
+        blended=None,
+        below=None,
+    ) -> tuple:
         colour, matte, rate = _read_foreground(foreground, video)
         if alpha is not None:
             colour, matte = match_matte(colour, to_alpha(alpha, alpha_is), FOREGROUND)
         layer = Foreground(_name_layer(name, below), colour, matte)
-        layers = below or LayerVideo((), None, None, rate or fps)
+        layers = below or LayerVideo(
+            (), None, None, float(read_rate(rate or fps, "fps", FrameError))
+        )
         layers = replace(layers, foregrounds=(*layers.foregrounds, layer), residual=None)
         for kind, image in ((BACKGROUND, background), (BLENDED, blended)):
             if image is not None:

@@ -10,7 +10,10 @@ class LayerPrompts:
     """Collects the per-layer prompts; the index prefix the model wants is added in the core."""
 
     CATEGORY = CATEGORY
-    DESCRIPTION = "One prompt per layer. Write plain sentences: the model's index prefix ('0, ', '1, ', '2, ') is added for you."
+    DESCRIPTION = (
+        "One prompt per layer. Write plain sentences: the model's index prefix ('0, ', '1, ', "
+        "'2, ') is added for you."
+    )
     RETURN_TYPES = ("LAYERFLOW_PROMPTS",)
     RETURN_NAMES = ("prompts",)
     OUTPUT_TOOLTIPS = ("The prompts, for LayerSampler and DecomposeVideo.",)
@@ -23,9 +26,15 @@ class LayerPrompts:
 
         return {
             "required": {
-                "foreground": text("a blue solid circle moving right", "What the transparent layer shows, alone. Embedded model: '<colour> solid|glass <shape> <motion>'."),
+                "foreground": text(
+                    "a blue solid circle moving right",
+                    "What the transparent layer shows, alone. Embedded model: '<colour> solid|glass <shape> <motion>'.",
+                ),
                 "background": text("a sunset", "The scene without the foreground. May stay empty."),
-                "blended": text("a blue solid circle moving right in front of a sunset", "Both together. May stay empty; decomposition by official checkpoints does not use it."),
+                "blended": text(
+                    "a blue solid circle moving right in front of a sunset",
+                    "Both together. May stay empty; decomposition by official checkpoints does not use it.",
+                ),
             }
         }
 

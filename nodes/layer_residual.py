@@ -10,7 +10,10 @@ class LayerResidual:
     """Shadows, reflections and whatever else foreground over background does not explain."""
 
     CATEGORY = CATEGORY
-    DESCRIPTION = "Blended minus (foregrounds over background), in float: shadows and reflections survive recomposition. CompositeRGBA adds it back, exactly."
+    DESCRIPTION = (
+        "Blended minus (foregrounds over background), in float: shadows and reflections "
+        "survive recomposition. CompositeRGBA adds it back, exactly."
+    )
     RETURN_TYPES, RETURN_NAMES = (LAYERS, "IMAGE"), ("layers", "residual")
     OUTPUT_TOOLTIPS = (
         "The layers with their residual, for PreviewLayers and SaveLayers.",

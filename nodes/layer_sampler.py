@@ -13,8 +13,15 @@ class LayerSampler:
     """Generates every layer that is not given."""
 
     CATEGORY = CATEGORY
-    DESCRIPTION = "Draws transparent foreground, background and blended scene in one pass. With 'given' from ConditionLayer it draws only the layers that are missing."
-    RETURN_TYPES, RETURN_NAMES, OUTPUT_TOOLTIPS = (*LAYER_TYPES, LAYERS), (*LAYER_NAMES, "layers"), (*LAYER_TOOLTIPS, LAYERS_TOOLTIP)
+    DESCRIPTION = (
+        "Draws transparent foreground, background and blended scene in one pass. With 'given' "
+        "from ConditionLayer it draws only the layers that are missing."
+    )
+    RETURN_TYPES, RETURN_NAMES, OUTPUT_TOOLTIPS = (
+        (*LAYER_TYPES, LAYERS),
+        (*LAYER_NAMES, "layers"),
+        (*LAYER_TOOLTIPS, LAYERS_TOOLTIP),
+    )
     FUNCTION = "sample"
 
     @classmethod
@@ -25,15 +32,28 @@ class LayerSampler:
                 "prompts": ("LAYERFLOW_PROMPTS", {"tooltip": "From LayerPrompts."}),
                 **SAMPLING_INPUTS,
             },
-            "optional": {"given": ("LAYERFLOW_GIVEN", {"tooltip": "Layers that are already there, from ConditionLayer. They come back untouched."})},
+            "optional": {
+                "given": (
+                    "LAYERFLOW_GIVEN",
+                    {
+                        "tooltip": "Layers that are already there, from ConditionLayer. They come back untouched."
+                    },
+                )
+            },
             "hidden": {"node_id": "UNIQUE_ID"},
         }
 
-    def sample(self, model, prompts, seed, steps, guidance, scale, solver, given=None, node_id=None) -> tuple:
+    def sample(
+        self, model, prompts, seed, steps, guidance, scale, solver, given=None, node_id=None
+    ) -> tuple:
         host = comfy_host(node_id)
         layers = {}
         if given is not None:
-            layers = fit_given(model, given.layers_for(model.config.layout), given.fit, given.timing, host)
-        run = Run(prompts, layers, read_settings(model, layers, steps, guidance, scale, solver), seed)
+            layers = fit_given(
+                model, given.layers_for(model.config.layout), given.fit, given.timing, host
+            )
+        run = Run(
+            prompts, layers, read_settings(model, layers, steps, guidance, scale, solver), seed
+        )
         made = make_layers(model, run, host)
         return (*to_outputs(made), made)

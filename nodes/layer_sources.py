@@ -41,7 +41,11 @@ def find_source(name: str) -> Path:
     if match is not None:
         parts = PurePosixPath(match["path"].replace("\\", "/")).parts
         path = _roots()[match["root"]].joinpath(*parts)
-        is_inside = not any(part == ".." or ":" in part or "\0" in part for part in parts) and parts[0] != "/"
+        is_inside = (
+            bool(parts)
+            and not any(part == ".." or ":" in part or "\0" in part for part in parts)
+            and parts[0] != "/"
+        )
         if is_inside and (os.path.isfile(path) or os.path.isdir(path)):
             return path
     raise VideoFileError(
@@ -58,7 +62,7 @@ def fingerprint(name: str) -> str:
             path = path.parent
         states = sorted(_states(path))
     except (VideoFileError, OSError):
-        return name
+        return ascii(name)
     return hashlib.sha256(ascii([str(path), states]).encode()).hexdigest()
 
 
@@ -71,7 +75,9 @@ def _roots() -> dict[str, Path]:
     }
 
 
-def _walk(folder: str | Path, prefix: str, above: set[tuple[int, int]], depth: int) -> Iterator[str]:
+def _walk(
+    folder: str | Path, prefix: str, above: set[tuple[int, int]], depth: int
+) -> Iterator[str]:
     """Names below a folder, relative to its root; hidden, partial and unreadable ones are left out.
 
     Args:
@@ -99,7 +105,9 @@ def _files_in(entries: list[os.DirEntry], prefix: str) -> Iterator[str]:
     suffixes = {entry.name: os.path.splitext(entry.name)[1].lower() for entry in entries}
     known = [entry for entry in entries if suffixes[entry.name] in _SUFFIXES and _is_file(entry)]
     pictures = [entry.name for entry in known if suffixes[entry.name] in PICTURES]
-    numbered = _numbered(pictures) if prefix else set()  # the root itself has no name to stand for them
+    numbered = (
+        _numbered(pictures) if prefix else set()
+    )  # the root itself has no name to stand for them
     if prefix and pictures:
         yield prefix.rstrip("/")
     for entry in known:
@@ -109,7 +117,9 @@ def _files_in(entries: list[os.DirEntry], prefix: str) -> Iterator[str]:
 
 def _numbered(pictures: list[str]) -> set[str]:
     """Pictures whose names differ from others' by a number alone."""
-    patterns = {name: _LAST_NUMBER.sub("#", name, count=1) for name in pictures if _LAST_NUMBER.search(name)}
+    patterns = {
+        name: _LAST_NUMBER.sub("#", name, count=1) for name in pictures if _LAST_NUMBER.search(name)
+    }
     counts = Counter(patterns.values())
     return {name for name, pattern in patterns.items() if counts[pattern] > 1}
 

@@ -15,7 +15,11 @@ class LayerFlowLoRA:
     """Puts LoRA that `layerflow train` or CogVideoX trainers wrote onto a model."""
 
     CATEGORY = CATEGORY
-    DESCRIPTION = "Puts LoRA onto a model: content and motion LoRA trained with `layerflow train`, and one made for CogVideoX-2B by other trainers. The model that comes in stays as it is; chain nodes for more."
+    DESCRIPTION = (
+        "Puts LoRA onto a model: content and motion LoRA trained with `layerflow train`, and "
+        "one made for CogVideoX-2B by other trainers. The model that comes in stays as it is; "
+        "chain nodes for more."
+    )
     RETURN_TYPES = ("LAYERFLOW_MODEL",)
     RETURN_NAMES = ("model",)
     OUTPUT_TOOLTIPS = ("The model with the LoRA, for LayerSampler and DecomposeVideo.",)
@@ -31,13 +35,34 @@ class LayerFlowLoRA:
             "required": {
                 "model": ("LAYERFLOW_MODEL", {"tooltip": "From LoadLayerFlow."}),
                 "content": (files, {"tooltip": "Content LoRA, a file in models/loras."}),
-                "content_strength": ("FLOAT", {"default": 1.0, **strength, "tooltip": "1 = as trained."}),
+                "content_strength": (
+                    "FLOAT",
+                    {"default": 1.0, **strength, "tooltip": "1 = as trained."},
+                ),
                 "motion": (files, {"tooltip": "Motion LoRA, a file in models/loras."}),
-                "motion_strength": ("FLOAT", {"default": 0.0, **strength, "tooltip": "0 at inference, as in the paper; 1 makes the layers stand still."}),
+                "motion_strength": (
+                    "FLOAT",
+                    {
+                        "default": 0.0,
+                        **strength,
+                        "tooltip": "0 at inference, as in the paper; 1 makes the layers stand still.",
+                    },
+                ),
             },
             "optional": {
-                "cogvideox": (files, {"default": NONE, "tooltip": "LoRA or DoRA of another trainer for CogVideoX-2B (diffusers, PEFT or kohya keys), a file in models/loras. What of it does not fit or is not used is said in a warning."}),
-                "cogvideox_strength": ("FLOAT", {"default": 1.0, **strength, "tooltip": "1 = as trained."}),
+                "cogvideox": (
+                    files,
+                    {
+                        "default": NONE,
+                        "tooltip": "LoRA or DoRA of another trainer for CogVideoX-2B "
+                        "(diffusers, PEFT or kohya keys), a file in models/loras. What of it "
+                        "does not fit or is not used is said in a warning.",
+                    },
+                ),
+                "cogvideox_strength": (
+                    "FLOAT",
+                    {"default": 1.0, **strength, "tooltip": "1 = as trained."},
+                ),
             },
         }
 
@@ -45,7 +70,16 @@ class LayerFlowLoRA:
     def IS_CHANGED(cls, content: str, motion: str, cogvideox: str = NONE, **_) -> str:
         return " ".join(stamp(_find(name)) for name in (content, motion, cogvideox) if name != NONE)
 
-    def attach(self, model, content: str, content_strength: float, motion: str, motion_strength: float, cogvideox: str = NONE, cogvideox_strength: float = 1.0) -> tuple:
+    def attach(
+        self,
+        model,
+        content: str,
+        content_strength: float,
+        motion: str,
+        motion_strength: float,
+        cogvideox: str = NONE,
+        cogvideox_strength: float = 1.0,
+    ) -> tuple:
         from ..layerflow_core.model.inference import ready
         from ..layerflow_core.model.lora_file import attach_lora
         from ..layerflow_core.model.plain_lora import add_plain_lora
@@ -53,7 +87,11 @@ class LayerFlowLoRA:
         if cogvideox != NONE and cogvideox_strength:
             model = add_plain_lora(model, _find(cogvideox), cogvideox_strength)
         chosen = [_find(name) for name in (content, motion) if name != NONE]
-        return (ready(attach_lora(model, chosen, content_strength, motion_strength) if chosen else model),)
+        return (
+            ready(
+                attach_lora(model, chosen, content_strength, motion_strength) if chosen else model
+            ),
+        )
 
 
 def _find(name: str) -> Path:

@@ -12,7 +12,11 @@ class LayerFlowSpeed:
     """A model that computes in another way, or leaves out what hardly shows."""
 
     CATEGORY = CATEGORY
-    DESCRIPTION = "Optional. What is exact is on by itself; here are a compiled transformer, another kernel of attention, and two ways to leave out work at a small error. The model that comes in stays as it is."
+    DESCRIPTION = (
+        "Optional. What is exact is on by itself; here are a compiled transformer, another "
+        "kernel of attention, and two ways to leave out work at a small error. The model that "
+        "comes in stays as it is."
+    )
     RETURN_TYPES = ("LAYERFLOW_MODEL",)
     RETURN_NAMES = ("model",)
     OUTPUT_TOOLTIPS = ("The faster model, for LayerSampler and DecomposeVideo.",)
@@ -23,18 +27,60 @@ class LayerFlowSpeed:
         return {
             "required": {
                 "model": ("LAYERFLOW_MODEL", {"tooltip": "From LoadLayerFlow or LayerFlowLoRA."}),
-                "attention": ([AUTO, *KERNELS], {"default": AUTO, "tooltip": "Kernel of attention. auto: the fastest exact one here. sage: SageAttention, if installed; 8 bits, not exact."}),
-                "compile": ("BOOLEAN", {"default": False, "tooltip": "torch.compile: a minute more at the first step, faster steps afterwards. Exact to rounding. Not with fp8."}),
-                "step_cache": ("FLOAT", {"default": 0.0, "min": 0.0, "max": 1.0, "step": 0.01, "tooltip": "Not exact. Skips most of a step whose layers changed by less than this share since the last computed one. 0: off. The help page has the errors."}),
-                "guidance_margin": ("FLOAT", {"default": 0.0, "min": 0.0, "max": 10.0, "step": 0.05, "tooltip": "Not exact. Leaves out the unconditional branch where guidance weighs less than 1 + this. 0: off."}),
+                "attention": (
+                    [AUTO, *KERNELS],
+                    {
+                        "default": AUTO,
+                        "tooltip": "Kernel of attention. auto: the fastest exact one here. "
+                        "sage: SageAttention, if installed; 8 bits, not exact.",
+                    },
+                ),
+                "compile": (
+                    "BOOLEAN",
+                    {
+                        "default": False,
+                        "tooltip": "torch.compile: a minute more at the first step, faster "
+                        "steps afterwards. Exact to rounding. Not with fp8.",
+                    },
+                ),
+                "step_cache": (
+                    "FLOAT",
+                    {
+                        "default": 0.0,
+                        "min": 0.0,
+                        "max": 1.0,
+                        "step": 0.01,
+                        "tooltip": "Not exact. Skips most of a step whose layers changed by "
+                        "less than this share since the last computed one. 0: off. The help page has the errors.",
+                    },
+                ),
+                "guidance_margin": (
+                    "FLOAT",
+                    {
+                        "default": 0.0,
+                        "min": 0.0,
+                        "max": 10.0,
+                        "step": 0.05,
+                        "tooltip": "Not exact. Leaves out the unconditional branch where "
+                        "guidance weighs less than 1 + this. 0: off.",
+                    },
+                ),
             }
-        }  # fmt: skip
+        }
 
-    def speed(self, model, attention: str, compile: bool, step_cache: float, guidance_margin: float) -> tuple:
+    def speed(
+        self, model, attention: str, compile: bool, step_cache: float, guidance_margin: float
+    ) -> tuple:
         from comfy import model_management
 
         from ..layerflow_core.model.inference import Computing, computing_with
 
-        faster = computing_with(model, Computing(attention, compile), model_management.get_torch_device())
-        sampler = {**model.config.sampler, "step_cache": step_cache, "guidance_margin": guidance_margin}
+        faster = computing_with(
+            model, Computing(attention, compile), model_management.get_torch_device()
+        )
+        sampler = {
+            **model.config.sampler,
+            "step_cache": step_cache,
+            "guidance_margin": guidance_margin,
+        }
         return (replace(faster, config=replace(faster.config, sampler=sampler)),)

@@ -8,7 +8,15 @@ from ..layerflow_core.layer_files.loading import load_layers
 from ..layerflow_core.layer_files.record import ALPHA_KINDS
 from ..layerflow_core.video.files import AUTO, COLOURS, Pick
 from .host import CATEGORY
-from .images import LAYER_NAMES, LAYER_TOOLTIPS, LAYER_TYPES, LAYERS, LAYERS_TOOLTIP, to_image, to_outputs
+from .images import (
+    LAYER_NAMES,
+    LAYER_TOOLTIPS,
+    LAYER_TYPES,
+    LAYERS,
+    LAYERS_TOOLTIP,
+    to_image,
+    to_outputs,
+)
 from .layer_sources import find_source, fingerprint, list_sources
 
 NONE = "none"
@@ -18,10 +26,18 @@ class LoadLayers:
     """A saved set, or any video, picture or folder of pictures with alpha."""
 
     CATEGORY = CATEGORY
-    DESCRIPTION = "Loads what SaveLayers wrote, or any video, picture or sequence with alpha, also VP9's; colour and matte may be two files. Looks into ComfyUI's input and output folders."
+    DESCRIPTION = (
+        "Loads what SaveLayers wrote, or any video, picture or sequence with alpha, also "
+        "VP9's; colour and matte may be two files. Looks into ComfyUI's input and output "
+        "folders."
+    )
     RETURN_TYPES = (*LAYER_TYPES, LAYERS, "IMAGE")
     RETURN_NAMES = (*LAYER_NAMES, "layers", "residual")
-    OUTPUT_TOOLTIPS = (*LAYER_TOOLTIPS, LAYERS_TOOLTIP, "What the blended scene has beyond its layers; black where the files have none.")
+    OUTPUT_TOOLTIPS = (
+        *LAYER_TOOLTIPS,
+        LAYERS_TOOLTIP,
+        "What the blended scene has beyond its layers; black where the files have none.",
+    )
     FUNCTION = "load"
 
     @classmethod
@@ -32,9 +48,27 @@ class LoadLayers:
         files = list_sources()
         return {
             "required": {
-                "source": (files or [NONE], {"tooltip": "A folder that SaveLayers wrote, a folder of pictures, or a file. Press R after adding files."}),
-                "matte": ([NONE, *files], {"default": NONE, "tooltip": "Another file whose alpha, or brightness, is the alpha of 'source'."}),
-                "alpha": (ALPHA_KINDS, {"default": ALPHA_KINDS[0], "tooltip": "What the file's colour is. A saved set says it itself."}),
+                "source": (
+                    files or [NONE],
+                    {
+                        "tooltip": "A folder that SaveLayers wrote, a folder of pictures, or a "
+                        "file. Press R after adding files."
+                    },
+                ),
+                "matte": (
+                    [NONE, *files],
+                    {
+                        "default": NONE,
+                        "tooltip": "Another file whose alpha, or brightness, is the alpha of 'source'.",
+                    },
+                ),
+                "alpha": (
+                    ALPHA_KINDS,
+                    {
+                        "default": ALPHA_KINDS[0],
+                        "tooltip": "What the file's colour is. A saved set says it itself.",
+                    },
+                ),
                 "start": number("First frame."),
                 "count": number("Frames at most; 0: all."),
                 "every": number("One in so many frames.", 1, 1),
@@ -42,11 +76,35 @@ class LoadLayers:
                 "height": number("To be resized to; 0: as it is, or in proportion to 'width'."),
             },
             "optional": {
-                "fps": ("FLOAT", {"default": 0.0, "min": 0.0, "max": 240.0, "step": 0.001, "tooltip": "Resample to this rate by the frames' own times, for clips with a variable rate. 0: all frames as they come."}),
-                "colours": (list(COLOURS), {"default": AUTO, "tooltip": "Which matrix a video has that does not say so. auto: BT.709 from 720 lines on, BT.601 below, as players take it."}),
-                "keep_what_is_there": ("BOOLEAN", {"default": False, "tooltip": "Of a damaged or cut file load the frames that can be read, with a warning, instead of refusing it."}),
+                "fps": (
+                    "FLOAT",
+                    {
+                        "default": 0.0,
+                        "min": 0.0,
+                        "max": 240.0,
+                        "step": 0.001,
+                        "tooltip": "Resample to this rate by the frames' own times, for clips "
+                        "with a variable rate. 0: all frames as they come.",
+                    },
+                ),
+                "colours": (
+                    list(COLOURS),
+                    {
+                        "default": AUTO,
+                        "tooltip": "Which matrix a video has that does not say so. auto: BT.709 "
+                        "from 720 lines on, BT.601 below, as players take it.",
+                    },
+                ),
+                "keep_what_is_there": (
+                    "BOOLEAN",
+                    {
+                        "default": False,
+                        "tooltip": "Of a damaged or cut file load the frames that can be read, "
+                        "with a warning, instead of refusing it.",
+                    },
+                ),
             },
-        }  # fmt: skip
+        }
 
     @classmethod
     def VALIDATE_INPUTS(cls, source: str, matte: str) -> bool | str:
@@ -74,5 +132,7 @@ class LoadLayers:
         pick = Pick(start, every, count, width, height, fps, colours, keep_what_is_there)
         matte_path = None if matte == NONE else find_source(matte)
         layers = load_layers(find_source(source), pick, matte_path, alpha)
-        residual = torch.zeros_like(layers.foreground) if layers.residual is None else layers.residual
+        residual = (
+            torch.zeros_like(layers.foreground) if layers.residual is None else layers.residual
+        )
         return (*to_outputs(layers), layers, to_image(residual))

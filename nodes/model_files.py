@@ -7,9 +7,24 @@ from pathlib import Path
 
 from ..layerflow_core.config import NetworkConfig
 from ..layerflow_core.errors import CheckpointError, MissingPartError
-from ..layerflow_core.model.part_choice import TEXT_ENCODER, VAE, PartKind, choose_part, warn_of_choice
+from ..layerflow_core.model.part_choice import (
+    TEXT_ENCODER,
+    VAE,
+    PartKind,
+    choose_part,
+    warn_of_choice,
+)
 
-__all__ = ["AUTO", "CHECKPOINTS", "TEXT_ENCODER", "VAE", "find_file", "find_part", "find_tokenizer", "list_parts"]
+__all__ = [
+    "AUTO",
+    "CHECKPOINTS",
+    "TEXT_ENCODER",
+    "VAE",
+    "find_file",
+    "find_part",
+    "find_tokenizer",
+    "list_parts",
+]
 
 AUTO = "auto"
 CHECKPOINTS = "layerflow"
@@ -85,7 +100,11 @@ def find_tokenizer(text_encoder: Path) -> Path:
 def stamp_part(kind: PartKind, name: str) -> str:
     """Another text where another file would be taken, or the same has changed."""
     try:
-        paths = _candidates(kind) if name == AUTO else {name: _folders_with(kind).get(name) or find_file(kind.folder, name)}
+        paths = (
+            _candidates(kind)
+            if name == AUTO
+            else {name: _folders_with(kind).get(name) or find_file(kind.folder, name)}
+        )
     except (CheckpointError, MissingPartError):
         return name
     return " ".join(stamp(path) for path in paths.values())
@@ -114,7 +133,10 @@ def _folders_with(kind: PartKind) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for key in _DIFFUSERS:
         for root in map(Path, _roots(key)):
-            configs = [*root.glob(f"{kind.part}/config.json"), *sorted(root.glob(f"*/{kind.part}/config.json"))]
+            configs = [
+                *root.glob(f"{kind.part}/config.json"),
+                *sorted(root.glob(f"*/{kind.part}/config.json")),
+            ]
             for config in configs:
                 found.setdefault(f"{key}/{config.parents[1].name}", config.parent)
     return found

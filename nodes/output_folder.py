@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+import unicodedata
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -49,7 +50,7 @@ def next_folders(prefix: str, root: Path, layers: LayerVideo) -> Iterator[Path]:
     """
     import folder_paths
 
-    replaced = replace_dates(prefix.strip()).replace("\\", "/")
+    replaced = replace_dates(unicodedata.normalize("NFC", prefix.strip())).replace("\\", "/")
     place = PurePosixPath(replaced)
     if place.is_absolute() or ".." in place.parts or not place.name:
         raise VideoFileError(

@@ -17,7 +17,10 @@ class PreviewLayers:
     """Plays layers on the node: solo, mute, opacity, order, matte, wipe."""
 
     CATEGORY = CATEGORY
-    DESCRIPTION = "A player of layers: scrub, play, solo, mute, opacity and order of each, matte view, wipe between the layers and the blended scene, pixel values under the pointer."
+    DESCRIPTION = (
+        "A player of layers: scrub, play, solo, mute, opacity and order of each, matte view, "
+        "wipe between the layers and the blended scene, pixel values under the pointer."
+    )
     RETURN_TYPES, RETURN_NAMES, OUTPUT_TOOLTIPS = (LAYERS,), ("layers",), (LAYERS_TOOLTIP,)
     FUNCTION = "preview"
     OUTPUT_NODE = True
@@ -27,7 +30,16 @@ class PreviewLayers:
         return {
             "required": {
                 "layers": (LAYERS, {"tooltip": LAYERS_FROM}),
-                "longest_side": ("INT", {"default": 720, "min": 64, "max": 4096, "step": 8, "tooltip": "Pixels of the player's pictures; larger layers are shown smaller."}),
+                "longest_side": (
+                    "INT",
+                    {
+                        "default": 720,
+                        "min": 64,
+                        "max": 4096,
+                        "step": 8,
+                        "tooltip": "Pixels of the player's pictures; larger layers are shown smaller.",
+                    },
+                ),
             },
             "hidden": {"node_id": "UNIQUE_ID"},
         }

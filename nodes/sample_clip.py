@@ -13,18 +13,37 @@ class LayerFlowSampleClip:
     """A clip of the procedural world the embedded model was trained on, with its true layers."""
 
     CATEGORY = CATEGORY
-    DESCRIPTION = "A short clip with known layers, for trying things out. Replace it by a video loader for your own footage."
+    DESCRIPTION = (
+        "A short clip with known layers, for trying things out. Replace it by a video loader "
+        "for your own footage."
+    )
     RETURN_TYPES = (*LAYER_TYPES, "LAYERFLOW_PROMPTS", LAYERS)
     RETURN_NAMES = (*LAYER_NAMES, "prompts", "layers")
-    OUTPUT_TOOLTIPS = (*LAYER_TOOLTIPS, "What the layers show, as LayerPrompts would say it.", LAYERS_TOOLTIP)
+    OUTPUT_TOOLTIPS = (
+        *LAYER_TOOLTIPS,
+        "What the layers show, as LayerPrompts would say it.",
+        LAYERS_TOOLTIP,
+    )
     FUNCTION = "draw"
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        return {"required": {"seed": ("INT", {"default": 8, "min": 0, "max": 2**31 - 1, "tooltip": "Which scene."})}}
+        return {
+            "required": {
+                "seed": (
+                    "INT",
+                    {"default": 8, "min": 0, "max": 2**31 - 1, "tooltip": "Which scene."},
+                )
+            }
+        }
 
     def draw(self, seed: int) -> tuple:
         scene = draw_scene(seed, held_out=True)
         true = render(scene)
-        layers = LayerVideo((Foreground(FOREGROUND, true.foreground, true.alpha),), true.background.contiguous(), true.blended, FPS)
+        layers = LayerVideo(
+            (Foreground(FOREGROUND, true.foreground, true.alpha),),
+            true.background.contiguous(),
+            true.blended,
+            FPS,
+        )
         return (*to_outputs(layers), scene.prompts, layers)

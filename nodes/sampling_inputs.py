@@ -14,15 +14,60 @@ from ..layerflow_core.sampling.solver import SOLVERS
 AS_TRAINED = "model default"
 
 SAMPLING_INPUTS: Mapping[str, tuple] = {
-    "seed": ("INT", {"default": 0, "min": 0, "max": LARGEST_SEED, "control_after_generate": True, "tooltip": "Same inputs and same seed give the same layers, bit for bit on the same machine while every part keeps its memory plan: when memory runs out, the next plan computes in other pieces, which changes the last digits."}),
-    "steps": ("INT", {"default": 20, "min": 1, "max": MOST_STEPS, "tooltip": "Sampling steps. The embedded model's published figures are of 20; the official checkpoints were shown with 50."}),
-    "guidance": ([AS_TRAINED, *GUIDANCES], {"default": AS_TRAINED, "tooltip": "How strongly the prompts pull. 'model default' takes guidance, scale and solver from the checkpoint; 'dynamic' is CogVideoX's DynamicCFG, 'constant' plain classifier-free guidance."}),
-    "scale": ("FLOAT", {"default": 6.0, "min": 0.0, "max": 30.0, "step": 0.1, "tooltip": "Guidance scale, used unless guidance is 'model default'."}),
-    "solver": ([AS_TRAINED, *SOLVERS], {"default": AS_TRAINED, "tooltip": "'dpmpp_2m_sde' is the official stochastic solver, 'dpmpp_2m' the deterministic one."}),
-}  # fmt: skip
+    "seed": (
+        "INT",
+        {
+            "default": 0,
+            "min": 0,
+            "max": LARGEST_SEED,
+            "control_after_generate": True,
+            "tooltip": "Same inputs and same seed give the same layers, bit for bit on the same "
+            "machine while every part keeps its memory plan: when memory runs out, the next "
+            "plan computes in other pieces, which changes the last digits.",
+        },
+    ),
+    "steps": (
+        "INT",
+        {
+            "default": 20,
+            "min": 1,
+            "max": MOST_STEPS,
+            "tooltip": "Sampling steps. The embedded model's published figures are of 20; the "
+            "official checkpoints were shown with 50.",
+        },
+    ),
+    "guidance": (
+        [AS_TRAINED, *GUIDANCES],
+        {
+            "default": AS_TRAINED,
+            "tooltip": "How strongly the prompts pull. 'model default' takes guidance, scale "
+            "and solver from the checkpoint; 'dynamic' is CogVideoX's DynamicCFG, 'constant' "
+            "plain classifier-free guidance.",
+        },
+    ),
+    "scale": (
+        "FLOAT",
+        {
+            "default": 6.0,
+            "min": 0.0,
+            "max": 30.0,
+            "step": 0.1,
+            "tooltip": "Guidance scale, used unless guidance is 'model default'.",
+        },
+    ),
+    "solver": (
+        [AS_TRAINED, *SOLVERS],
+        {
+            "default": AS_TRAINED,
+            "tooltip": "'dpmpp_2m_sde' is the official stochastic solver, 'dpmpp_2m' the deterministic one.",
+        },
+    ),
+}
 
 
-def read_settings(model, given: Iterable[str], steps: int, guidance: str, scale: float, solver: str) -> SamplerSettings:
+def read_settings(
+    model, given: Iterable[str], steps: int, guidance: str, scale: float, solver: str
+) -> SamplerSettings:
     """Widgets to settings, the checkpoint's own for a run with these clips given where they say so."""
     chosen: dict[str, Any] = {**model.config.sampler_for(given), "steps": steps}
     if guidance != AS_TRAINED:

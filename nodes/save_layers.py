@@ -15,7 +15,11 @@ class SaveLayers:
     """Writes a new folder with all layers and ``layers.json``."""
 
     CATEGORY = CATEGORY
-    DESCRIPTION = "Saves layers for Nuke, After Effects, Resolve and Photoshop: a new folder in ComfyUI's output with a file for every layer, or one for all, and layers.json. Never overwrites. Drop a saved video or picture on the canvas to get the graph back."
+    DESCRIPTION = (
+        "Saves layers for Nuke, After Effects, Resolve and Photoshop: a new folder in "
+        "ComfyUI's output with a file for every layer, or one for all, and layers.json. Never "
+        "overwrites. Drop a saved video or picture on the canvas to get the graph back."
+    )
     RETURN_TYPES, RETURN_NAMES, OUTPUT_TOOLTIPS = ("STRING",), ("folder",), ("The new folder.",)
     FUNCTION = "save"
     OUTPUT_NODE = True
@@ -25,17 +29,64 @@ class SaveLayers:
         return {
             "required": {
                 "layers": (LAYERS, {"tooltip": LAYERS_FROM}),
-                "filename_prefix": ("STRING", {"default": "layerflow/layers", "tooltip": "Folder and name in ComfyUI's output; a number is added. %date:yyyy-MM-dd% and the other patterns work."}),
-                "format": (FORMATS, {"default": FORMATS[0], "tooltip": "Of the foregrounds, with alpha. OpenEXR holds every layer of a frame in one file, in half floats; PSD every layer of one frame."}),
-                "opaque": (list(OPAQUE), {"default": "H.264 (.mp4)", "tooltip": "Of background, blended scene and residual, unless 'format' holds all layers."}),
-                "alpha": (ALPHA_KINDS, {"default": ALPHA_KINDS[0], "tooltip": "straight: After Effects, Resolve, Photoshop. premultiplied: what Nuke's Merge expects."}),
-                "fps": ("FLOAT", {"default": 0.0, "min": 0.0, "max": 240.0, "step": 0.001, "tooltip": "Frames a second; 23.976 becomes 24000/1001. 0: the layers' own."}),
+                "filename_prefix": (
+                    "STRING",
+                    {
+                        "default": "layerflow/layers",
+                        "tooltip": "Folder and name in ComfyUI's output; a number is added. "
+                        "%date:yyyy-MM-dd% and the other patterns work.",
+                    },
+                ),
+                "format": (
+                    FORMATS,
+                    {
+                        "default": FORMATS[0],
+                        "tooltip": "Of the foregrounds, with alpha. OpenEXR holds every layer "
+                        "of a frame in one file, in half floats; PSD every layer of one frame.",
+                    },
+                ),
+                "opaque": (
+                    list(OPAQUE),
+                    {
+                        "default": "H.264 (.mp4)",
+                        "tooltip": "Of background, blended scene and residual, unless 'format' holds all layers.",
+                    },
+                ),
+                "alpha": (
+                    ALPHA_KINDS,
+                    {
+                        "default": ALPHA_KINDS[0],
+                        "tooltip": "straight: After Effects, Resolve, Photoshop. premultiplied: "
+                        "what Nuke's Merge expects.",
+                    },
+                ),
+                "fps": (
+                    "FLOAT",
+                    {
+                        "default": 0.0,
+                        "min": 0.0,
+                        "max": 240.0,
+                        "step": 0.001,
+                        "tooltip": "Frames a second; 23.976 becomes 24000/1001. 0: the layers' own.",
+                    },
+                ),
                 "frame": ("INT", {"default": 0, "min": 0, "max": 100000, "tooltip": "Of a PSD."}),
             },
             "hidden": {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"},
-        }  # fmt: skip
+        }
 
-    def save(self, layers, filename_prefix, format, opaque, alpha, fps, frame, prompt=None, extra_pnginfo=None) -> dict:
+    def save(
+        self,
+        layers,
+        filename_prefix,
+        format,
+        opaque,
+        alpha,
+        fps,
+        frame,
+        prompt=None,
+        extra_pnginfo=None,
+    ) -> dict:
         root = output_folder()
         first, *others = next_folders(filename_prefix, root, layers)
         how = Saving(format, opaque, alpha, frame)

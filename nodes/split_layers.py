@@ -18,7 +18,10 @@ class SplitLayers:
     """One foreground of a stack, and everything else, as pictures, masks, a VIDEO and a LAYERS document."""
 
     CATEGORY = CATEGORY
-    DESCRIPTION = "Takes layers apart into ComfyUI's own types: IMAGE, MASK, VIDEO, and the LAYERS document of newer versions (one frame)."
+    DESCRIPTION = (
+        "Takes layers apart into ComfyUI's own types: IMAGE, MASK, VIDEO, and the LAYERS "
+        "document of newer versions (one frame)."
+    )
     RETURN_TYPES = (*LAYER_TYPES, "IMAGE", "VIDEO", "LAYERS")
     RETURN_NAMES = (*LAYER_NAMES, "residual", "video", "document")
     OUTPUT_TOOLTIPS = (
@@ -33,39 +36,79 @@ class SplitLayers:
     def INPUT_TYPES(cls) -> dict:
         return {
             "required": {
-                "layers": (LAYERS, {"tooltip": "From LayerSampler, DecomposeVideo, LoadLayers or JoinLayers."}),
-                "foreground": ("INT", {"default": 1, "min": 1, "max": 64, "tooltip": "Which foreground of a stack, counted from the lowest."}),
-                "frame": ("INT", {"default": 0, "min": 0, "max": 100000, "tooltip": "Which frame goes into 'document'."}),
+                "layers": (
+                    LAYERS,
+                    {"tooltip": "From LayerSampler, DecomposeVideo, LoadLayers or JoinLayers."},
+                ),
+                "foreground": (
+                    "INT",
+                    {
+                        "default": 1,
+                        "min": 1,
+                        "max": 64,
+                        "tooltip": "Which foreground of a stack, counted from the lowest.",
+                    },
+                ),
+                "frame": (
+                    "INT",
+                    {
+                        "default": 0,
+                        "min": 0,
+                        "max": 100000,
+                        "tooltip": "Which frame goes into 'document'.",
+                    },
+                ),
             }
         }
 
     def split(self, layers, foreground: int, frame: int) -> tuple:
         layers = layers.held()
         if foreground > len(layers.foregrounds):
-            raise FrameError(f"foreground {foreground} met, these layers have {len(layers.foregrounds)}")
+            raise FrameError(
+                f"foreground {foreground} met, these layers have {len(layers.foregrounds)}"
+            )
         if frame >= len(layers.foreground):
-            raise FrameError(f"frame {frame} met, these layers have {len(layers.foreground)}: expected 0 to {len(layers.foreground) - 1}")
+            raise FrameError(
+                f"frame {frame} met, these layers have {len(layers.foreground)}: expected 0 to "
+                f"{len(layers.foreground) - 1}"
+            )
         one = replace(layers, foregrounds=(layers.foregrounds[foreground - 1],))
         residual = torch.zeros_like(one.foreground) if layers.residual is None else layers.residual
-        return (*to_outputs(one), to_image(residual), _to_video(layers), _to_document(layers, frame))
+        return (
+            *to_outputs(one),
+            to_image(residual),
+            _to_video(layers),
+            _to_document(layers, frame),
+        )
 
 
 def _to_video(layers: LayerVideo):
     from comfy_api.input_impl import VideoFromComponents
     from comfy_api.util import VideoComponents
 
-    return VideoFromComponents(VideoComponents(images=to_image(layers.scene()), frame_rate=exact_rate(layers.fps)))
+    return VideoFromComponents(
+        VideoComponents(images=to_image(layers.scene()), frame_rate=exact_rate(layers.fps))
+    )
 
 
 def _to_document(layers: LayerVideo, frame: int) -> dict:
     """ComfyUI's LAYERS, version 1: masks are 1 where transparent."""
     opaque = [(BACKGROUND, layers.background, None)] if layers.background is not None else []
-    pictures = [*opaque, *((layer.name, layer.colour, layer.opacity) for layer in layers.foregrounds)]
+    pictures = [
+        *opaque,
+        *((layer.name, layer.colour, layer.opacity) for layer in layers.foregrounds),
+    ]
     if layers.blended is not None:
         pictures.append((BLENDED, layers.blended, None))
     items = []
     for index, (name, colour, alpha) in enumerate(pictures):
-        item = {"image": to_image(colour[frame : frame + 1]), "type": "raster", "z_index": index, "name": name, "visible": name != BLENDED}
+        item = {
+            "image": to_image(colour[frame : frame + 1]),
+            "type": "raster",
+            "z_index": index,
+            "name": name,
+            "visible": name != BLENDED,
+        }
         items.append(item if alpha is None else {**item, "mask": 1 - alpha[frame]})
     height, width = layers.foreground.shape[2:]
     return {"version": 1, "canvas": (width, height), "layers": items}

@@ -54,7 +54,9 @@ async def read_body(chunks: AsyncIterable[bytes]) -> bytes:
     async for chunk in chunks:
         body += chunk
         if len(body) > LARGEST_BODY:
-            raise PromptError(f"got more than {LARGEST_BODY} bytes, expected the prompts of one node")
+            raise PromptError(
+                f"got more than {LARGEST_BODY} bytes, expected the prompts of one node"
+            )
     return bytes(body)
 
 

@@ -13,33 +13,84 @@ class TransformLayer:
     """Offset, scale, rotation, speed, hold and reverse of one layer."""
 
     CATEGORY = CATEGORY
-    DESCRIPTION = "Moves, scales, turns and retimes a layer. Colour is resampled premultiplied, so edges stay clean. Without alpha it moves any pictures, a residual too; what is uncovered is black."
+    DESCRIPTION = (
+        "Moves, scales, turns and retimes a layer. Colour is resampled premultiplied, so "
+        "edges stay clean. Without alpha it moves any pictures, a residual too; what is "
+        "uncovered is black."
+    )
     RETURN_TYPES, RETURN_NAMES = ("IMAGE", "MASK", "IMAGE"), ("images", "alpha", "rgba")
-    OUTPUT_TOOLTIPS = ("Colour, straight.", "Alpha, 1 = opaque; all opaque where none came in.", "Both as four channels.")
+    OUTPUT_TOOLTIPS = (
+        "Colour, straight.",
+        "Alpha, 1 = opaque; all opaque where none came in.",
+        "Both as four channels.",
+    )
     FUNCTION = "transform"
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
         return {
             "required": {
-                "images": ("IMAGE", {"tooltip": "Colour of the layer; a fourth channel is its alpha."}),
+                "images": (
+                    "IMAGE",
+                    {"tooltip": "Colour of the layer; a fourth channel is its alpha."},
+                ),
                 "x": number(0.0, -16384.0, 16384.0, 0.1, "Pixels right; fractions are exact."),
                 "y": number(0.0, -16384.0, 16384.0, 0.1, "Pixels down."),
                 "scale": number(1.0, 0.01, 100.0, 0.01, "About the middle."),
-                "rotate": number(0.0, -3600.0, 3600.0, 0.5, "Degrees, clockwise, about the middle."),
-                "speed": number(1.0, 0.0, 100.0, 0.05, "Frames per frame shown; 0.5 is slow motion."),
-                "reverse": ("BOOLEAN", {"default": False, "tooltip": "From the last frame to the first."}),
-                "start": ("INT", {"default": 0, "min": 0, "max": 100000, "tooltip": "Frames the layer begins later; its first frame is shown until then."}),
-                "hold": ("INT", {"default": -1, "min": -1, "max": 100000, "tooltip": "The frame shown here stays from here on; -1: none."}),
-                "ending": (list(ENDINGS), {"default": "hold", "tooltip": "When the frames run out: hold the last, loop, or bounce back."}),
-                "alpha_is": (ALPHA_MEANINGS, {"default": ALPHA_MEANINGS[0], "tooltip": "What 1 means in the MASK at 'alpha'."}),
+                "rotate": number(
+                    0.0, -3600.0, 3600.0, 0.5, "Degrees, clockwise, about the middle."
+                ),
+                "speed": number(
+                    1.0, 0.0, 100.0, 0.05, "Frames per frame shown; 0.5 is slow motion."
+                ),
+                "reverse": (
+                    "BOOLEAN",
+                    {"default": False, "tooltip": "From the last frame to the first."},
+                ),
+                "start": (
+                    "INT",
+                    {
+                        "default": 0,
+                        "min": 0,
+                        "max": 100000,
+                        "tooltip": "Frames the layer begins later; its first frame is shown until then.",
+                    },
+                ),
+                "hold": (
+                    "INT",
+                    {
+                        "default": -1,
+                        "min": -1,
+                        "max": 100000,
+                        "tooltip": "The frame shown here stays from here on; -1: none.",
+                    },
+                ),
+                "ending": (
+                    list(ENDINGS),
+                    {
+                        "default": "hold",
+                        "tooltip": "When the frames run out: hold the last, loop, or bounce back.",
+                    },
+                ),
+                "alpha_is": (
+                    ALPHA_MEANINGS,
+                    {
+                        "default": ALPHA_MEANINGS[0],
+                        "tooltip": "What 1 means in the MASK at 'alpha'.",
+                    },
+                ),
             },
             "optional": {"alpha": ("MASK", {"tooltip": "Alpha of the layer."})},
         }
 
-    def transform(self, images, x, y, scale, rotate, speed, reverse, start, hold, ending, alpha_is, alpha=None) -> tuple:
+    def transform(
+        self, images, x, y, scale, rotate, speed, reverse, start, hold, ending, alpha_is, alpha=None
+    ) -> tuple:
         colour, matte = to_layer(images, alpha, alpha_is)
-        move, shown = Transform(x, y, scale, rotate), Retiming(speed, reverse, start, hold, ending).frames(len(colour))
+        move, shown = (
+            Transform(x, y, scale, rotate),
+            Retiming(speed, reverse, start, hold, ending).frames(len(colour)),
+        )
         if matte is None:
             colour, matte = transform(colour[shown], move), torch.ones_like(colour[:, :1])
         else:

@@ -12,7 +12,42 @@ import pytest
 PACK = Path(__file__).parents[1]
 CORE = sorted((PACK / "layerflow_core").rglob("*.py"))
 # Rooms from the top down; an import points to the same room or to one further down, never up.
-ROOMS = ("cli", "download", "verification", "output", "toy", "training", "footage", "pipeline", "familiarity", "parallel", "latent_store", "workplace", "devices", "memory", "sampling", "model", "player_frames", "layer_files", "composite", "editing", "video", "layers", "matching", "rgba", "config", "layout", "plain_data", "names", "atomic", "rates", "errors")
+ROOMS = (
+    "cli",
+    "arguments",
+    "commands",
+    "options",
+    "download",
+    "verification",
+    "output",
+    "toy",
+    "training",
+    "footage",
+    "pipeline",
+    "familiarity",
+    "parallel",
+    "latent_store",
+    "workplace",
+    "devices",
+    "memory",
+    "sampling",
+    "model",
+    "player_frames",
+    "layer_files",
+    "composite",
+    "editing",
+    "video",
+    "layers",
+    "matching",
+    "rgba",
+    "config",
+    "layout",
+    "plain_data",
+    "names",
+    "atomic",
+    "rates",
+    "errors",
+)
 HOST = {"comfy", "folder_paths", "nodes", "server", "comfy_api"}
 
 
@@ -28,10 +63,14 @@ def imports_of(path: Path) -> list[tuple[int, str]]:
 
 @pytest.mark.parametrize("path", CORE, ids=lambda p: str(p.relative_to(PACK)))
 def test_the_core_knows_no_host(path):
-    assert not [name for level, name in imports_of(path) if level == 0 and name.split(".")[0] in HOST]
+    assert not [
+        name for level, name in imports_of(path) if level == 0 and name.split(".")[0] in HOST
+    ]
 
 
-@pytest.mark.parametrize("path", [p for p in CORE if p.name != "__init__.py"], ids=lambda p: str(p.relative_to(PACK)))
+@pytest.mark.parametrize(
+    "path", [p for p in CORE if p.name != "__init__.py"], ids=lambda p: str(p.relative_to(PACK))
+)
 def test_arrows_go_down_only(path):
     inside = path.relative_to(PACK / "layerflow_core")
     room = inside.parts[0].removesuffix(".py")
@@ -40,9 +79,11 @@ def test_arrows_go_down_only(path):
             assert ROOMS.index(name.split(".")[0]) >= ROOMS.index(room), f"{inside} imports {name}"
 
 
-def test_lint():
+@pytest.mark.parametrize("command", [["check"], ["format", "--check"]], ids=["lint", "format"])
+def test_style(command):
     pytest.importorskip("ruff")
-    result = subprocess.run([sys.executable, "-m", "ruff", "check", "."], cwd=PACK, capture_output=True, text=True)
+    ruff = [sys.executable, "-m", "ruff", *command, "."]
+    result = subprocess.run(ruff, cwd=PACK, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout
 
 
@@ -62,4 +103,8 @@ def test_ui_and_api_graphs_hold_the_same_nodes():
 
 
 def test_workflows_is_the_only_template_folder():
-    assert [n for n in ("example_workflows", "example", "examples", "workflow", "workflows") if (PACK / n).is_dir()] == ["workflows"]
+    assert [
+        n
+        for n in ("example_workflows", "example", "examples", "workflow", "workflows")
+        if (PACK / n).is_dir()
+    ] == ["workflows"]

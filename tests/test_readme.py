@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 PACK = Path(__file__).parents[1]
-NEEDS_A_CHECKPOINT = ("convert", "download")  # commands that want files nobody has without a download
+NEEDS_A_CHECKPOINT = (
+    "convert",
+    "download",
+)  # commands that want files nobody has without a download
 
 
 def printed_commands() -> list[list[str]]:
@@ -21,7 +24,9 @@ def printed_commands() -> list[list[str]]:
 def run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "layerflow_core.cli", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(PACK)}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300
+    )
 
 
 def test_the_terminal_examples_run_as_printed(tmp_path):
@@ -35,7 +40,9 @@ def test_the_terminal_examples_run_as_printed(tmp_path):
             assert (tmp_path / path).exists(), path
 
 
-@pytest.mark.parametrize("words", [w for w in printed_commands() if w[0] in NEEDS_A_CHECKPOINT], ids=" ".join)
+@pytest.mark.parametrize(
+    "words", [w for w in printed_commands() if w[0] in NEEDS_A_CHECKPOINT], ids=" ".join
+)
 def test_the_other_examples_are_understood(words):
     from layerflow_core.cli import build_parser
 
@@ -49,7 +56,9 @@ def test_what_the_embedded_model_cannot_know_is_said_in_one_line_each(tmp_path):
 
     noise = torch.rand(16, 3, 64, 96, generator=torch.Generator().manual_seed(0))
     write_h264(tmp_path / "dog.mp4", noise, 8)
-    done = run(["decompose", "dog.mp4", "--foreground", "a dog", "--steps", "1", "--out", "x"], tmp_path)
+    done = run(
+        ["decompose", "dog.mp4", "--foreground", "a dog", "--steps", "1", "--out", "x"], tmp_path
+    )
     assert done.returncode == 0
     warnings = [line for line in done.stderr.splitlines() if "warning: " in line]
     assert len(warnings) == 2

@@ -109,7 +109,9 @@ def _leaves(group, opacity: float = 1.0, visible: bool = True) -> Iterator[_Leaf
 
 def _read_leaves(leaves: list[_Leaf], size: tuple[int, int], path: Path, pick: Pick) -> LayerVideo:
     with_pixels = [leaf for leaf in leaves if leaf.layer.has_pixels()]
-    taken = [leaf for leaf in with_pixels if leaf.visible or leaf.layer.name in (BACKGROUND, BLENDED)]
+    taken = [
+        leaf for leaf in with_pixels if leaf.visible or leaf.layer.name in (BACKGROUND, BLENDED)
+    ]
     _warn_of_hidden([leaf for leaf in with_pixels if leaf not in taken], path)
     _warn_of_modes(taken, leaves, path)
     check_room(len(taken), 4, size[1], size[0], str(path))
@@ -170,7 +172,9 @@ def _warn_of_modes(taken: list[_Leaf], leaves: list[_Leaf], path: Path) -> None:
         )
     empty = [leaf for leaf in leaves if leaf.visible and not leaf.layer.has_pixels()]
     if empty:
-        _log.warning("%s: left out layers without pixels, such as adjustments (%s)", path, _name(empty))
+        _log.warning(
+            "%s: left out layers without pixels, such as adjustments (%s)", path, _name(empty)
+        )
 
 
 def _is_special(layer) -> bool:

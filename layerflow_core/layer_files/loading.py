@@ -22,7 +22,17 @@ from ..rgba import unpremultiply
 from ..video.files import ALL, Pick, list_pictures, matte_of, read_exr, read_video, read_with_matte
 from ..video.frame_buffer import FrameBuffer
 from .documents import DOCUMENT, read_document
-from .record import BIAS, PREMULTIPLIED, RECORD, RESERVED, RESIDUAL, STRAIGHT, SetRecord, check_layers, read_set
+from .record import (
+    BIAS,
+    PREMULTIPLIED,
+    RECORD,
+    RESERVED,
+    RESIDUAL,
+    STRAIGHT,
+    SetRecord,
+    check_layers,
+    read_set,
+)
 
 __all__ = ["load_layers", "matte_of"]
 
@@ -55,7 +65,7 @@ def load_layers(
 
 
 def _load_clip(path: Path, pick: Pick, matte: Path | None, alpha: str) -> LayerVideo:
-    if path.suffix.lower() == DOCUMENT:
+    if _is_document(path):
         return read_document(path, pick)
     if _is_exr(path) and matte is None:
         pictures = list_pictures(path) if os.path.isdir(path) else [path]
@@ -64,6 +74,10 @@ def _load_clip(path: Path, pick: Pick, matte: Path | None, alpha: str) -> LayerV
     footage = read_with_matte(path, matte, pick)
     foreground = Foreground(FOREGROUND, footage.colour, footage.alpha)
     return LayerVideo((foreground,), None, None, float(footage.fps))
+
+
+def _is_document(path: Path) -> bool:
+    return path.suffix.lower() == DOCUMENT and not os.path.isdir(path)
 
 
 def _is_exr(path: Path) -> bool:
@@ -75,10 +89,12 @@ def _is_exr(path: Path) -> bool:
 
 def _load_set(record: SetRecord, pick: Pick) -> LayerVideo:
     first = record.files[record.foregrounds[0]]
-    if first.suffix.lower() == DOCUMENT:
+    if _is_document(first):
         return replace(read_document(first, pick), fps=float(record.fps))
     if os.path.isdir(first) and _is_exr(first):
-        return _read_exrs(list_pictures(first), record.fps, pick, record.alpha, record.foregrounds[0])
+        return _read_exrs(
+            list_pictures(first), record.fps, pick, record.alpha, record.foregrounds[0]
+        )
     return _load_apart(record, pick)
 
 
@@ -125,7 +141,10 @@ def _read_exrs(
     for number, path in enumerate(chosen):
         pictures = read_exr(path)
         if number == 0:
-            buffers = {name: FrameBuffer(f"{path.parent}, {name or first}", len(chosen)) for name in pictures}
+            buffers = {
+                name: FrameBuffer(f"{path.parent}, {name or first}", len(chosen))
+                for name in pictures
+            }
         if pictures.keys() != buffers.keys():
             raise VideoFileError(
                 f"{path} has the layers {sorted(pictures)}, expected {sorted(buffers)} as in the first frame"

@@ -28,7 +28,14 @@ BIAS = 0.5
 _FORMAT = 1
 
 
-def describe(layers: LayerVideo, fps: Fraction, alpha: str, files: Mapping[str, str], frames: int | None = None, exact: bool = False) -> dict[str, Any]:
+def describe(
+    layers: LayerVideo,
+    fps: Fraction,
+    alpha: str,
+    files: Mapping[str, str],
+    frames: int | None = None,
+    exact: bool = False,
+) -> dict[str, Any]:
     """A record of layers, as ``load_layers`` reads it.
 
     Args:
@@ -49,13 +56,16 @@ def describe(layers: LayerVideo, fps: Fraction, alpha: str, files: Mapping[str, 
         "files": dict(files),
     }
 
+
 def check_layers(layers: LayerVideo) -> None:
     """Raises FrameError unless all layers are of one length and size."""
     shapes = {name: (len(clip), *clip.shape[2:]) for name, clip in layers.clips().items()}
     if layers.residual is not None:
         shapes[RESIDUAL] = (len(layers.residual), *layers.residual.shape[2:])
     if len(set(shapes.values())) > 1:
-        raise FrameError(f"layers of different frames, height, width met: {shapes}; expected all alike")
+        raise FrameError(
+            f"layers of different frames, height, width met: {shapes}; expected all alike"
+        )
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ Legend: N frames, C channels, H height, W width; 0..1, straight colour unless sa
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -20,7 +21,7 @@ from ..errors import FrameError, VideoFileError
 from ..layers import Foreground, LayerVideo
 from ..layout import BACKGROUND, BLENDED
 from ..names import FileNames
-from ..rates import exact_rate
+from ..rates import exact_rate, read_rate
 from ..rgba import premultiply
 from ..video.encodings import (
     H264,
@@ -34,14 +35,26 @@ from ..video.encodings import (
 )
 from ..video.pictures import PICTURE_NUMBER, write_apng, write_exr, write_png_frames, write_psd
 from ..video.webp import write_webp
-from .record import ALPHA_KINDS, BIAS, PREMULTIPLIED, RECORD, RESERVED, RESIDUAL, STRAIGHT, check_layers, describe
+from .record import (
+    ALPHA_KINDS,
+    BIAS,
+    PREMULTIPLIED,
+    RECORD,
+    RESERVED,
+    RESIDUAL,
+    STRAIGHT,
+    check_layers,
+    describe,
+)
 
 # (path without suffix, frames [C, H, W], exact rate, notes) -> the file or folder that was written
 WriteClip = Callable[[Path, Iterable[Tensor], Fraction, Mapping[str, Any]], Path]
 
 
 def _stream(form: Encoding) -> WriteClip:
-    def write(path: Path, frames: Iterable[Tensor], fps: Fraction, notes: Mapping[str, Any]) -> Path:
+    def write(
+        path: Path, frames: Iterable[Tensor], fps: Fraction, notes: Mapping[str, Any]
+    ) -> Path:
         target = path.with_name(path.name + form.suffix)
         write_stream(target, frames, fps, form, notes)
         return target
@@ -50,15 +63,21 @@ def _stream(form: Encoding) -> WriteClip:
 
 
 def _sequence(top: int) -> WriteClip:
-    def write(path: Path, frames: Iterable[Tensor], fps: Fraction, notes: Mapping[str, Any]) -> Path:
-        write_png_frames(lambda number: path / f"{PICTURE_NUMBER.format(number)}.png", frames, top, notes)
+    def write(
+        path: Path, frames: Iterable[Tensor], fps: Fraction, notes: Mapping[str, Any]
+    ) -> Path:
+        write_png_frames(
+            lambda number: path / f"{PICTURE_NUMBER.format(number)}.png", frames, top, notes
+        )
         return path
 
     return write
 
 
 def _moving(write_moving: Callable[..., None], suffix: str) -> WriteClip:
-    def write(path: Path, frames: Iterable[Tensor], fps: Fraction, notes: Mapping[str, Any]) -> Path:
+    def write(
+        path: Path, frames: Iterable[Tensor], fps: Fraction, notes: Mapping[str, Any]
+    ) -> Path:
         target = path.with_name(path.name + suffix)
         write_moving(target, frames, fps, notes)
         return target
@@ -85,6 +104,7 @@ OPAQUE: Mapping[str, WriteClip | None] = {
 }
 EXR, PSD = TOGETHER = ("OpenEXR (all layers)", "PSD (one frame, all layers)")
 FORMATS = (*WITH_ALPHA, *TOGETHER)
+_ENDINGS = {".mov", ".webm", ".webp", ".png", ".mp4", ".mkv", ".exr", ".psd", ".json"}
 
 
 @dataclass(frozen=True)
@@ -107,9 +127,15 @@ class Saving:
     frame: int = 0
 
     def __post_init__(self) -> None:
-        for value, known, what in ((self.format, FORMATS, "format"), (self.opaque, OPAQUE, "opaque format"), (self.alpha, ALPHA_KINDS, "kind of alpha")):
+        for value, known, what in (
+            (self.format, FORMATS, "format"),
+            (self.opaque, OPAQUE, "opaque format"),
+            (self.alpha, ALPHA_KINDS, "kind of alpha"),
+        ):
             if value not in known:
-                raise VideoFileError(f"unknown {what} {value!r} met, expected one of {', '.join(known)}")
+                raise VideoFileError(
+                    f"unknown {what} {value!r} met, expected one of {', '.join(known)}"
+                )
 
 
 def save_layers(
@@ -138,7 +164,7 @@ def save_layers(
     """
     check_layers(layers)
     layers = named_like_files(layers)
-    rate = exact_rate(layers.fps if fps is None else fps)
+    rate = exact_rate(read_rate(layers.fps if fps is None else fps, "fps", VideoFileError))
     notes = dict(notes or {})
     with new_folder(folder, others) as new:
         files = _write_files(new.partial, layers, how, rate, notes)
@@ -155,8 +181,17 @@ def named_like_files(layers: LayerVideo, reserved: Iterable[str] = ()) -> LayerV
         reserved: names that the folder needs for something else.
     """
     names = FileNames((*RESERVED, RECORD, *reserved))
-    foregrounds = tuple(replace(layer, name=names.claim(layer.name)) for layer in layers.foregrounds)
+    foregrounds = tuple(
+        replace(layer, name=names.claim(_without_ending(layer.name)))
+        for layer in layers.foregrounds
+    )
     return replace(layers, foregrounds=foregrounds)
+
+
+def _without_ending(name: str) -> str:
+    """A name that is no other layer's file: the folder of a layer ``background.mp4`` would be the background's."""
+    stem, ending = os.path.splitext(name.rstrip(" ."))
+    return f"{stem}_{ending[1:]}" if ending.lower() in _ENDINGS else name
 
 
 def _write_files(
@@ -184,16 +219,35 @@ def _describe_set(
 
 def _foreground_frames(layer: Foreground, alpha_kind: str) -> Iterator[Tensor]:
     for frame in with_alpha(layer.colour, layer.opacity):
-        yield torch.cat([premultiply(frame[:3], frame[3:]), frame[3:]]) if alpha_kind == PREMULTIPLIED else frame
+        yield (
+            torch.cat([premultiply(frame[:3], frame[3:]), frame[3:]])
+            if alpha_kind == PREMULTIPLIED
+            else frame
+        )
 
 
 def _opaque_layers(layers: LayerVideo) -> dict[str, Tensor]:
-    return {k: v for k, v in ((BACKGROUND, layers.background), (BLENDED, layers.blended), (RESIDUAL, layers.residual)) if v is not None}
+    return {
+        k: v
+        for k, v in (
+            (BACKGROUND, layers.background),
+            (BLENDED, layers.blended),
+            (RESIDUAL, layers.residual),
+        )
+        if v is not None
+    }
 
 
-def _write_apart(folder: Path, layers: LayerVideo, how: Saving, rate: Fraction, notes: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _write_apart(
+    folder: Path, layers: LayerVideo, how: Saving, rate: Fraction, notes: Mapping[str, Any]
+) -> Iterator[tuple[str, str]]:
     for layer in layers.foregrounds:
-        written = WITH_ALPHA[how.format](folder / layer.name, _foreground_frames(layer, how.alpha), rate, {**notes, "alpha": how.alpha})
+        written = WITH_ALPHA[how.format](
+            folder / layer.name,
+            _foreground_frames(layer, how.alpha),
+            rate,
+            {**notes, "alpha": how.alpha},
+        )
         yield layer.name, written.name
     write = OPAQUE[how.opaque]
     for name, clip in _opaque_layers(layers).items() if write else ():
@@ -201,20 +255,36 @@ def _write_apart(folder: Path, layers: LayerVideo, how: Saving, rate: Fraction, 
         yield name, write(folder / name, frames, rate, notes).name
 
 
-def _write_exrs(folder: Path, layers: LayerVideo, how: Saving, rate: Fraction, notes: Mapping[str, Any]) -> dict[str, str]:
+def _write_exrs(
+    folder: Path, layers: LayerVideo, how: Saving, rate: Fraction, notes: Mapping[str, Any]
+) -> dict[str, str]:
     foregrounds = {layer.name: _foreground_frames(layer, how.alpha) for layer in layers.foregrounds}
     clips = {**foregrounds, **{name: iter(clip) for name, clip in _opaque_layers(layers).items()}}
     for number, pictures in enumerate(zip(*clips.values())):
         path = folder / "frames" / f"{PICTURE_NUMBER.format(number)}.exr"
-        write_exr(path, dict(zip(clips, pictures)), rate, {**notes, "alpha": how.alpha, "transfer": "display-referred, BT.709 primaries"})
+        write_exr(
+            path,
+            dict(zip(clips, pictures)),
+            rate,
+            {**notes, "alpha": how.alpha, "transfer": "display-referred, BT.709 primaries"},
+        )
     return dict.fromkeys(clips, "frames")
 
 
 def _write_document(folder: Path, layers: LayerVideo, how: Saving) -> dict[str, str]:
     if not 0 <= how.frame < len(layers.foreground):
-        raise FrameError(f"frame {how.frame} met, these layers have {len(layers.foreground)}: expected 0 to {len(layers.foreground) - 1}")
+        raise FrameError(
+            f"frame {how.frame} met, these layers have {len(layers.foreground)}: expected 0 to "
+            f"{len(layers.foreground) - 1}"
+        )
     below = {BACKGROUND: layers.background[how.frame]} if layers.background is not None else {}
-    pictures = {**below, **{layer.name: torch.cat([layer.colour[how.frame], layer.opacity[how.frame]]) for layer in layers.foregrounds}}
+    pictures = {
+        **below,
+        **{
+            layer.name: torch.cat([layer.colour[how.frame], layer.opacity[how.frame]])
+            for layer in layers.foregrounds
+        },
+    }
     if layers.blended is not None:
         pictures[BLENDED] = layers.blended[how.frame]
     write_psd(folder / "layers.psd", pictures, hidden=(BLENDED,))

@@ -17,7 +17,12 @@ from ..errors import SamplingError
 
 AUTO = "auto"
 # Our names, and diffusers' for the same kernels. SageAttention works in 8 bits and is never taken unasked.
-KERNELS: Mapping[str, str] = {"sdpa": "native", "flash": "_native_flash", "cudnn": "_native_cudnn", "sage": "sage"}
+KERNELS: Mapping[str, str] = {
+    "sdpa": "native",
+    "flash": "_native_flash",
+    "cudnn": "_native_cudnn",
+    "sage": "sage",
+}
 _HOPPER = (9, 0)
 _HALVES = (torch.float16, torch.bfloat16)
 _QKV = ("to_q", "to_k", "to_v")
@@ -34,9 +39,18 @@ class SequenceAttention:
     def __init__(self, kernel: str = "sdpa", parallel: object | None = None) -> None:
         self.kernel, self._parallel = kernel, parallel
 
-    def __call__(self, attn: nn.Module, hidden_states: Tensor, encoder_hidden_states: Tensor, attention_mask: None = None,
-                 image_rotary_emb: None = None) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """Video tokens [B, N, D] and text tokens [B, M, D], both attended; CogVideoX-2B has no mask and no rotary positions."""
+    def __call__(
+        self,
+        attn: nn.Module,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor,
+        attention_mask: None = None,
+        image_rotary_emb: None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Video tokens [B, N, D] and text tokens [B, M, D], both attended.
+
+        CogVideoX-2B has no mask and no rotary positions.
+        """
         texts = encoder_hidden_states.shape[1]
         query, key, value = _project(attn, torch.cat([encoder_hidden_states, hidden_states], 1))
         attended = self._attend(attn.norm_q(query), attn.norm_k(key), value).flatten(2)
@@ -50,13 +64,19 @@ class SequenceAttention:
             return F.scaled_dot_product_attention(query, key, value).transpose(1, 2)
         from diffusers.models.attention_dispatch import dispatch_attention_fn
 
-        return dispatch_attention_fn(query, key, value, backend=KERNELS[self.kernel], parallel_config=self._parallel)
+        return dispatch_attention_fn(
+            query, key, value, backend=KERNELS[self.kernel], parallel_config=self._parallel
+        )
 
 
 def _project(attn: nn.Module, tokens: Tensor) -> list[Tensor]:
     """[B, S, D] to query, key and value, [B, S, H, d] each."""
     fused = getattr(attn, "to_qkv", None)
-    parts = fused(tokens).chunk(3, -1) if fused is not None else (getattr(attn, name)(tokens) for name in _QKV)
+    parts = (
+        fused(tokens).chunk(3, -1)
+        if fused is not None
+        else (getattr(attn, name)(tokens) for name in _QKV)
+    )
     return [part.unflatten(-1, (attn.heads, -1)) for part in parts]
 
 
@@ -65,7 +85,11 @@ def attentions(backbone: nn.Module) -> Iterator[nn.Module]:
 
 
 def use_kernel(backbone: nn.Module, kernel: str) -> None:
-    """Let every block attend with this row of ``KERNELS``; raises SamplingError if there is no such kernel, or not here."""
+    """Let every block attend with this row of ``KERNELS``.
+
+    Raises:
+        SamplingError: if there is no such kernel, or not here.
+    """
     check_kernel(kernel)
     for attn in attentions(backbone):
         attn.set_processor(SequenceAttention(kernel))
@@ -85,15 +109,20 @@ def parallel_attention(backbone: nn.Module, parallel: object) -> Iterator[None]:
     Args:
         parallel: diffusers' ``ParallelConfig``.
     """
+
     def split(processor: object) -> SequenceAttention:
-        return SequenceAttention(processor.kernel if isinstance(processor, SequenceAttention) else "sdpa", parallel)
+        return SequenceAttention(
+            processor.kernel if isinstance(processor, SequenceAttention) else "sdpa", parallel
+        )
 
     with _processors(backbone, split):
         yield
 
 
 @contextmanager
-def _processors(backbone: nn.Module, change: Callable[[object], SequenceAttention]) -> Iterator[None]:
+def _processors(
+    backbone: nn.Module, change: Callable[[object], SequenceAttention]
+) -> Iterator[None]:
     before = [(attn, attn.processor) for attn in attentions(backbone)]
     for attn, processor in before:
         attn.set_processor(change(processor))
@@ -113,11 +142,18 @@ def best_kernel(device: torch.device, dtype: torch.dtype) -> str:
 def check_kernel(kernel: str) -> None:
     """Raises SamplingError if the kernel is unknown or something it needs is not installed."""
     if kernel not in KERNELS:
-        raise SamplingError(f"unknown attention kernel {kernel!r} met, expected {AUTO} or one of {', '.join(KERNELS)}")
+        raise SamplingError(
+            f"unknown attention kernel {kernel!r} met, expected {AUTO} or one of {', '.join(KERNELS)}"
+        )
     if kernel != "sdpa" and not _has_dispatch():
-        raise SamplingError(f"attention kernel {kernel!r} met, this diffusers knows only its own: install diffusers 0.35 or newer, or take sdpa")
+        raise SamplingError(
+            f"attention kernel {kernel!r} met, this diffusers knows only its own: install "
+            "diffusers 0.35 or newer, or take sdpa"
+        )
     if kernel == "sage" and find_spec("sageattention") is None:
-        raise SamplingError("attention kernel 'sage' met, SageAttention is not installed: pip install sageattention, or take auto")
+        raise SamplingError(
+            "attention kernel 'sage' met, SageAttention is not installed: pip install sageattention, or take auto"
+        )
 
 
 def _has_dispatch() -> bool:
@@ -141,7 +177,10 @@ def fuse_qkv(backbone: nn.Module) -> None:
 
 
 def split_qkv(backbone: nn.Module) -> None:
-    """The inverse of ``fuse_qkv``, for LoRA that speaks of single projections; the new matrices are views of the fused one."""
+    """The inverse of ``fuse_qkv``, for LoRA that speaks of single projections.
+
+    The new matrices are views of the fused one.
+    """
     for attn in attentions(backbone):
         if (fused := getattr(attn, "to_qkv", None)) is None:
             continue

@@ -51,7 +51,9 @@ class BaseParts:
         """Raises MissingPartError if this is no diffusers CogVideoX-2b folder."""
         for part in ("text_encoder", "tokenizer", "vae"):
             if not os.path.isdir(folder / part):
-                raise MissingPartError(f"{folder} has no {part} folder: expected a diffusers CogVideoX-2b folder")
+                raise MissingPartError(
+                    f"{folder} has no {part} folder: expected a diffusers CogVideoX-2b folder"
+                )
         return cls(folder / "text_encoder", folder / "tokenizer", folder / "vae")
 
 
@@ -93,7 +95,9 @@ def read_vae(path: Path) -> Part:
 def _check_count(stated: int, found: int, path: Path) -> None:
     """Before anything is built of what a config says."""
     if stated != found:
-        raise CheckpointError(f"{path}: got the weights of {found} blocks, expected {stated} as its config says")
+        raise CheckpointError(
+            f"{path}: got the weights of {found} blocks, expected {stated} as its config says"
+        )
 
 
 def read_tokenizer(path: Path | None) -> bytes:
@@ -104,12 +108,17 @@ def read_tokenizer(path: Path | None) -> bytes:
         CheckpointError: what is there is no tokenizer.
     """
     if path is None:
-        raise MissingPartError("a text encoder without tokenizer met, expected T5's tokenizer.json or the tokenizer folder of CogVideoX-2b beside it")
+        raise MissingPartError(
+            "a text encoder without tokenizer met, expected T5's tokenizer.json or the "
+            "tokenizer folder of CogVideoX-2b beside it"
+        )
     file = path / TOKENIZER_FILE if os.path.isdir(path) else path
     if os.path.isfile(file):
         return _read_tokenizer_file(file)
     if not os.path.isfile(path / _VOCABULARY):
-        raise MissingPartError(f"{path} has no {TOKENIZER_FILE} and no spiece.model: expected T5's tokenizer")
+        raise MissingPartError(
+            f"{path} has no {TOKENIZER_FILE} and no spiece.model: expected T5's tokenizer"
+        )
     return _convert_vocabulary(path / _VOCABULARY)
 
 
@@ -149,7 +158,9 @@ def _t5_config(specs: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
         "d_model": width,
         "num_heads": heads,
         "d_kv": shape(f"{first}.0.{attention}.q.weight", 2)[0] // heads,
-        "d_ff": shape(f"{first}.1.{mlp}.wi_0.weight" if gated else f"{first}.1.{mlp}.wi.weight", 2)[0],
+        "d_ff": shape(f"{first}.1.{mlp}.wi_0.weight" if gated else f"{first}.1.{mlp}.wi.weight", 2)[
+            0
+        ],
         "num_layers": count_blocks(specs, r"encoder\.block\.(\d+)\."),
         "relative_attention_num_buckets": buckets,
         "feed_forward_proj": "gated-gelu" if gated else "relu",
@@ -178,7 +189,9 @@ _VAE_NAMES: tuple[tuple[str, str | Callable], ...] = (
 
 def _diffusers_key(key: str, up_blocks: int) -> str:
     # The original counts the decoder's blocks from the picture, diffusers from the latents.
-    key = re.sub(r"^decoder\.up\.(\d+)", lambda m: f"decoder.up_blocks.{up_blocks - 1 - int(m[1])}", key)
+    key = re.sub(
+        r"^decoder\.up\.(\d+)", lambda m: f"decoder.up_blocks.{up_blocks - 1 - int(m[1])}", key
+    )
     for theirs, ours in _VAE_NAMES:
         key = re.sub(theirs, ours, key)
     return key
@@ -188,7 +201,9 @@ def _vae_config(specs: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
     """``AutoencoderKLCogVideoX`` config from shapes; what they do not tell is CogVideoX-2B's."""
     shape = _shapes_in(specs, path, "a CogVideoX VAE")
     levels = count_blocks(specs, r"encoder\.down_blocks\.(\d+)\.")
-    widths = [shape(f"encoder.down_blocks.{i}.resnets.0.conv1.conv.weight", 5)[0] for i in range(levels)]
+    widths = [
+        shape(f"encoder.down_blocks.{i}.resnets.0.conv1.conv.weight", 5)[0] for i in range(levels)
+    ]
     return {
         "in_channels": shape("encoder.conv_in.conv.weight", 5)[1],
         "out_channels": shape("decoder.conv_out.conv.weight", 5)[0],
@@ -202,14 +217,19 @@ def _vae_config(specs: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
     }
 
 
-def _shapes_in(specs: Mapping[str, Tensor], path: Path, what: str) -> Callable[[str, int], torch.Size]:
+def _shapes_in(
+    specs: Mapping[str, Tensor], path: Path, what: str
+) -> Callable[[str, int], torch.Size]:
     def shape(key: str, dimensions: int) -> torch.Size:
         if key not in specs:
-            raise CheckpointError(f"{path} lacks {key} (met {sorted(specs)[:3] or 'nothing that fits'}): not {what}")
+            raise CheckpointError(
+                f"{path} lacks {key} (met {sorted(specs)[:3] or 'nothing that fits'}): not {what}"
+            )
         found = specs[key].shape
         if len(found) != dimensions or 0 in found:
-            raise CheckpointError(f"{path}: got {key} of shape {list(found)}, expected {dimensions} dimensions: not {what}")
+            raise CheckpointError(
+                f"{path}: got {key} of shape {list(found)}, expected {dimensions} dimensions: not {what}"
+            )
         return found
 
     return shape
-

@@ -22,7 +22,9 @@ def count_blocks(keys: Iterable[str], numbered: str) -> int:
     found = {match[1]: match[0] for key in keys if (match := re.match(numbered, key))}
     longest = max(found, key=len, default="")
     if len(longest) > _LONGEST_NUMBER:
-        raise CheckpointError(f"got a block of number {longest[:20]}, expected blocks numbered from 0: the file is damaged")
+        raise CheckpointError(
+            f"got a block of number {longest[:20]}, expected blocks numbered from 0: the file is damaged"
+        )
     numbers = {int(number): start for number, start in found.items()}
     expected = set(range(len(numbers)))
     if numbers.keys() != expected:

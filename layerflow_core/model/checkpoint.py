@@ -33,14 +33,21 @@ class Checkpoint:
     def part(self, prefix: str) -> dict[str, Tensor]:
         """The tensors below ``prefix.``, without it."""
         start = prefix + "."
-        return {k[len(start) :]: v for k, v in self.tensors.items() if k.startswith(start) and k != TOKENIZER_KEY}
+        return {
+            k[len(start) :]: v
+            for k, v in self.tensors.items()
+            if k.startswith(start) and k != TOKENIZER_KEY
+        }
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
     """Raises CheckpointError if this is no file of our format; official files are named as such."""
     tensors, metadata = read_tensors(path)
     if CONFIG_KEY not in metadata:
-        raise CheckpointError(f"{path} has no LayerFlow config: not a file of this pack; run `layerflow convert` on an official checkpoint first")
+        raise CheckpointError(
+            f"{path} has no LayerFlow config: not a file of this pack; run `layerflow convert` "
+            "on an official checkpoint first"
+        )
     return Checkpoint(ModelConfig.from_json(metadata[CONFIG_KEY]), tensors)
 
 
@@ -49,7 +56,12 @@ def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     write_tensors(path, checkpoint.tensors, {CONFIG_KEY: checkpoint.config.to_json()})
 
 
-def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], what: str, file_key: Callable[[str], str] = str) -> None:
+def load_strictly(
+    module: nn.Module,
+    tensors: Mapping[str, Tensor],
+    what: str,
+    file_key: Callable[[str], str] = str,
+) -> None:
     """Load weights, refusing any key that is missing, unexpected or of another shape.
 
     A module on the meta device takes the tensors themselves, another one copies them.
@@ -63,11 +75,24 @@ def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], what: str, f
     own = {file_key(key): (key, value) for key, value in module.state_dict().items()}
     missing, unexpected = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
     shared = {key: value for key, (_, value) in own.items() if key in tensors}
-    wrong = [f"{k} is {list(tensors[k].shape)}, expected {list(v.shape)}" for k, v in shared.items() if tensors[k].shape != v.shape]
-    kinds = [f"{k} is {tensors[k].dtype}, expected {v.dtype}" for k, v in shared.items() if _is_other_kind(tensors[k], v)]
+    wrong = [
+        f"{k} is {list(tensors[k].shape)}, expected {list(v.shape)}"
+        for k, v in shared.items()
+        if tensors[k].shape != v.shape
+    ]
+    kinds = [
+        f"{k} is {tensors[k].dtype}, expected {v.dtype}"
+        for k, v in shared.items()
+        if _is_other_kind(tensors[k], v)
+    ]
     problems = [
         f"{label} {len(keys)} ({', '.join(keys[:_SHOWN])}{', ...' if len(keys) > _SHOWN else ''})"
-        for label, keys in (("missing:", missing), ("unexpected:", unexpected), ("wrong shape:", wrong), ("wrong dtype:", kinds))
+        for label, keys in (
+            ("missing:", missing),
+            ("unexpected:", unexpected),
+            ("wrong shape:", wrong),
+            ("wrong dtype:", kinds),
+        )
         if keys
     ]
     if problems:
@@ -89,7 +114,9 @@ def encode_bytes(data: bytes) -> Tensor:
 def decode_bytes(tensor: Tensor, name: str) -> bytes:
     """The inverse of ``encode_bytes``; raises CheckpointError if the tensor is none of its kind."""
     if tensor.dtype != torch.uint8 or tensor.ndim != 1:
-        raise CheckpointError(f"got {name} of {tensor.dtype} and shape {list(tensor.shape)}, expected bytes: the file is damaged")
+        raise CheckpointError(
+            f"got {name} of {tensor.dtype} and shape {list(tensor.shape)}, expected bytes: the file is damaged"
+        )
     return tensor.numpy().tobytes()
 
 

@@ -65,13 +65,29 @@ def convert_official(source: Path, target: Path, how: Conversion = Conversion())
         CheckpointError: unreadable, incomplete, or the variant cannot be told; no file is left behind.
     """
     file = open_official(source)
-    config = read_config(file.specs, how.variant or choose_variant(file.specs, source, how.tokens_per_text), how.latent_size, how.tokens_per_text)
+    config = read_config(
+        file.specs,
+        how.variant or choose_variant(file.specs, source, how.tokens_per_text),
+        how.latent_size,
+        how.tokens_per_text,
+    )
     chunks = official_chunks(file, config)
-    build_network(config, {key: spec for chunk in chunks for key, spec in chunk.specs().items()})  # refuses wrong shapes by name
+    build_network(
+        config, {key: spec for chunk in chunks for key, spec in chunk.specs().items()}
+    )  # refuses wrong shapes by name
     finish = partial(_finish, config=config, how=how, idle=_idle_adapters(chunks))
-    finished = [replace(chunk, make=lambda tensors, make=chunk.make: finish(make(tensors))) for chunk in chunks]
-    kept = {key.split(".")[1] for chunk in finished for key in chunk.specs() if key.startswith("lora.")}
-    network = replace(config.network, content_rank=config.network.content_rank * (CONTENT in kept), motion_rank=config.network.motion_rank * (MOTION in kept))
+    finished = [
+        replace(chunk, make=lambda tensors, make=chunk.make: finish(make(tensors)))
+        for chunk in chunks
+    ]
+    kept = {
+        key.split(".")[1] for chunk in finished for key in chunk.specs() if key.startswith("lora.")
+    }
+    network = replace(
+        config.network,
+        content_rank=config.network.content_rank * (CONTENT in kept),
+        motion_rank=config.network.motion_rank * (MOTION in kept),
+    )
     config, parts = _pack_base(replace(config, network=network), how)
     write_chunks(target, [*finished, *parts], {CONFIG_KEY: config.to_json()})
     return digest(target)
@@ -105,7 +121,9 @@ def open_official(source: Path) -> TensorSource:
         named = source / "latest"
         newest = [path for path in found if path.parent.name == _iteration(named)]
         if not found:
-            raise CheckpointError(f"{source} holds no {_DEEPSPEED_FILE}: expected the folder of a released checkpoint")
+            raise CheckpointError(
+                f"{source} holds no {_DEEPSPEED_FILE}: expected the folder of a released checkpoint"
+            )
         source = (newest or found)[-1]
     return official_network(open_weights(source), source)
 
@@ -116,10 +134,13 @@ def official_network(file: TensorSource, source: Path) -> TensorSource:
         return View(file, network_keys(file.specs))
     if any(key.startswith("transformer_blocks.0.attn1.") for key in file.specs):
         raise CheckpointError(
-            f"{source} is a plain video transformer in diffusers' keys, not trained for layers, expected a checkpoint of "
+            f"{source} is a plain video transformer in diffusers' keys, not trained for layers, "
+            "expected a checkpoint of "
             "LayerFlow: get one with the node LayerFlow Download"
         )
-    raise CheckpointError(f"{source} has no LayerFlow tensors (met {sorted(file.specs)[:3]}): not an official checkpoint")
+    raise CheckpointError(
+        f"{source} has no LayerFlow tensors (met {sorted(file.specs)[:3]}): not an official checkpoint"
+    )
 
 
 def _iteration(named: Path) -> str | None:
@@ -140,10 +161,16 @@ def _idle_adapters(chunks: list[Chunk]) -> set[str]:
     return idle
 
 
-def _finish(tensors: Mapping[str, Tensor], config: ModelConfig, how: Conversion, idle: set[str]) -> dict[str, Tensor]:
+def _finish(
+    tensors: Mapping[str, Tensor], config: ModelConfig, how: Conversion, idle: set[str]
+) -> dict[str, Tensor]:
     """One chunk in our network's keys to what stands in the file."""
     unwanted = set() if how.motion else {MOTION}
-    kept = {k: v for k, v in tensors.items() if k.rpartition(".")[0] not in idle and k.split(".")[0] not in unwanted}
+    kept = {
+        k: v
+        for k, v in tensors.items()
+        if k.rpartition(".")[0] not in idle and k.split(".")[0] not in unwanted
+    }
     if how.merge:
         kept = _merge_content(kept, 1 / max(config.network.content_rank, 1))
     return _file_keys({k: cast(k, v, how.dtype) for k, v in kept.items()})
@@ -163,7 +190,10 @@ def _merge_content(tensors: Mapping[str, Tensor], scale: float) -> dict[str, Ten
         path, _, role = key.removeprefix(f"{CONTENT}.").rpartition(".")
         if role == "up":
             weight = f"backbone.{path}.weight"
-            merged[weight] = merged[weight].float() + scale * tensors[key].float() @ tensors[f"{CONTENT}.{path}.down"].float()
+            merged[weight] = (
+                merged[weight].float()
+                + scale * tensors[key].float() @ tensors[f"{CONTENT}.{path}.down"].float()
+            )
     return merged
 
 
@@ -183,7 +213,10 @@ def _pack_base(config: ModelConfig, how: Conversion) -> tuple[ModelConfig, list[
         text = read_text_encoder(base.text_encoder)
         tokenizer = {TOKENIZER_KEY: encode_bytes(read_tokenizer(base.tokenizer))}
         config = replace(config, text_encoder=text.config)
-        chunks += [*_repack("text_encoder", text.tensors, dtype), Chunk(MemorySource(tokenizer), list(tokenizer))]
+        chunks += [
+            *_repack("text_encoder", text.tensors, dtype),
+            Chunk(MemorySource(tokenizer), list(tokenizer)),
+        ]
     if base.vae:
         vae = read_vae(base.vae)
         config = replace(config, vae=vae.config)
@@ -192,4 +225,11 @@ def _pack_base(config: ModelConfig, how: Conversion) -> tuple[ModelConfig, list[
 
 
 def _repack(part: str, source: TensorSource, dtype: torch.dtype) -> list[Chunk]:
-    return [Chunk(source, [key], lambda found: {f"{part}.{key}": value.to(dtype) for key, value in found.items()}) for key in source.specs]
+    return [
+        Chunk(
+            source,
+            [key],
+            lambda found: {f"{part}.{key}": value.to(dtype) for key, value in found.items()},
+        )
+        for key in source.specs
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 import stat
 import zipfile
@@ -59,13 +60,22 @@ _STARTS = (
     (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", OLD_TORCH),
     (b"\x89HDF\r\n", FileKind("an HDF5 file", _CONVERT)),
     (b"\x1f\x8b", FileKind("a gzip archive", "unpack it first")),
+    (b"BZh", FileKind("a bzip2 archive", "unpack it first")),
+    (b"\xfd7zXZ\0", FileKind("an xz archive", "unpack it first")),
+    (b"\x28\xb5\x2f\xfd", FileKind("a zstd archive", "unpack it first")),
     (b"7z\xbc\xaf\x27\x1c", FileKind("a 7-Zip archive", "unpack it first")),
     (b"Rar!", FileKind("a RAR archive", "unpack it first")),
     (b"\x93NUMPY", FileKind("a numpy array", _CONVERT)),
     (b"\x7fELF", FileKind("a program", _CONVERT)),
     (b"MZ", FileKind("a Windows program", _CONVERT)),
 )
-_PAGE = re.compile(rb"\s*(<!doctype html|<html|<head|<\?xml)", re.IGNORECASE)
+TAR = FileKind("a tar archive", "unpack it first")
+_TAR_MARK = slice(257, 262)  # where it says "ustar"
+_PAGE = re.compile(r"\s*<[a-z!?]", re.IGNORECASE)
+_ENCODINGS = (
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+)  # the rest is UTF-8, with or without a mark
 
 
 def find_kind(path: Path) -> FileKind:
@@ -100,8 +110,8 @@ def _kind_of(path: Path, head: bytes, size: int) -> FileKind:
         return _kind_of_zip(path)
     if _is_safetensors(head):
         return SAFETENSORS
-    if _PAGE.match(head):
-        return WEB_PAGE
+    if head[_TAR_MARK] == b"ustar":
+        return TAR
     if head[:1] == b"\x80" and head[1:2] in b"\x02\x03\x04\x05":
         return PICKLE
     return _kind_of_text(head, size)
@@ -128,16 +138,24 @@ def _kind_of_zip(path: Path) -> FileKind:
 
 def _kind_of_text(head: bytes, size: int) -> FileKind:
     """Text is what a server says in place of a file."""
-    try:
-        text = head[:_SHOWN_TEXT].decode("ascii")
-    except UnicodeDecodeError:
+    text = _read_text(head)
+    if text is None:
         return UNKNOWN
-    if not text.isprintable() and not set(text) & set("\r\n\t"):
-        return UNKNOWN
-    if any(not letter.isprintable() and letter not in "\r\n\t" for letter in text):
-        return UNKNOWN
-    shown = " ".join(text.split())
+    if _PAGE.match(text):
+        return WEB_PAGE
+    shown = " ".join(text[:_SHOWN_TEXT].split())
     return FileKind(f"{size} bytes of text that begin with {ascii(shown)}", _AGAIN)
+
+
+def _read_text(head: bytes) -> str | None:
+    """None where it is no text; its last letter may be cut."""
+    encoding = next((name for mark, name in _ENCODINGS if head.startswith(mark)), "utf-8-sig")
+    try:
+        text = codecs.getincrementaldecoder(encoding)().decode(head)
+    except UnicodeDecodeError:
+        return None
+    is_text = all(letter.isprintable() or letter.isspace() for letter in text)
+    return text if is_text else None
 
 
 def check_kind(path: Path, expected: FileKind) -> None:
@@ -150,7 +168,9 @@ def check_kind(path: Path, expected: FileKind) -> None:
 def wrong_kind(path: Path, kind: FileKind, *expected: FileKind) -> CheckpointError:
     """The error for a file of another kind than one of those expected."""
     wanted = " or ".join(each.name for each in expected)
-    return CheckpointError(f"{path} cannot be read: it is {kind.name}, expected {wanted}; {kind.advice}")
+    return CheckpointError(
+        f"{path} cannot be read: it is {kind.name}, expected {wanted}; {kind.advice}"
+    )
 
 
 def wrong_text(path: Path, kind: FileKind, expected: str, reason: str) -> CheckpointError:

@@ -51,5 +51,7 @@ def _widen(module: nn.Linear, inputs: tuple[Tensor, ...]) -> None:
 
 
 def _narrow(module: nn.Linear, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-    if stored := module.__dict__.pop("_stored", None):  # not there if the call failed before it was widened
+    if stored := module.__dict__.pop(
+        "_stored", None
+    ):  # not there if the call failed before it was widened
         (module.weight,) = stored

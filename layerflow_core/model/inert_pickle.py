@@ -19,6 +19,8 @@ from ..errors import CheckpointError
 MOST_OPERATIONS = 2_000_000
 """A checkpoint of 2,000 tensors has about 80,000."""
 
+_LONGEST_NAME = 1000  # letters of a module or of a class in it
+
 
 @dataclass(frozen=True, eq=False)
 class Global:
@@ -150,6 +152,8 @@ class _Machine:
         name, module = self.pop(), self.pop()
         if not isinstance(name, str) or not isinstance(module, str):
             raise _Damaged("a name that is no text")
+        if len(module) + len(name) > _LONGEST_NAME:  # a few bytes can recall long texts many times
+            raise _Damaged("a name that is too long")
         self._stack.append(Global(f"{module}.{name}"))
 
     def call(self) -> None:
@@ -322,10 +326,27 @@ _HARMLESS_PACKAGES = ("deepspeed.", "lightning.", "omegaconf.", "pytorch_lightni
 _TENSOR_MAKERS = ("torch._utils._rebuild_", "torch._tensor._rebuild_")
 
 _PUSHES = {
-    "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT",
-    "STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8",
-    "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8",
-}  # fmt: skip
+    "INT",
+    "BININT",
+    "BININT1",
+    "BININT2",
+    "LONG",
+    "LONG1",
+    "LONG4",
+    "FLOAT",
+    "BINFLOAT",
+    "STRING",
+    "BINSTRING",
+    "SHORT_BINSTRING",
+    "UNICODE",
+    "BINUNICODE",
+    "SHORT_BINUNICODE",
+    "BINUNICODE8",
+    "BINBYTES",
+    "SHORT_BINBYTES",
+    "BINBYTES8",
+    "BYTEARRAY8",
+}
 _Operation = Callable[[_Machine, Any], None]
 _OPERATIONS: dict[str, _Operation] = {
     "PROTO": lambda machine, _: None,
@@ -348,7 +369,9 @@ _OPERATIONS: dict[str, _Operation] = {
     "FROZENSET": lambda machine, _: machine.push(_opaque_set(machine.pop_to_mark())),
     "TUPLE1": lambda machine, _: machine.push((machine.pop(),)),
     "TUPLE2": lambda machine, _: machine.push(_reversed(machine.pop(), machine.pop())),
-    "TUPLE3": lambda machine, _: machine.push(_reversed(machine.pop(), machine.pop(), machine.pop())),
+    "TUPLE3": lambda machine, _: machine.push(
+        _reversed(machine.pop(), machine.pop(), machine.pop())
+    ),
     "APPEND": lambda machine, _: machine.append([machine.pop()]),
     "APPENDS": lambda machine, _: machine.append(machine.pop_to_mark()),
     "ADDITEMS": lambda machine, _: machine.append(machine.pop_to_mark()),

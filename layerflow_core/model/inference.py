@@ -26,7 +26,8 @@ class Computing:
 
     Args:
         kernel: of attention, row of ``attention.KERNELS`` or ``auto``.
-        compiled: blocks go through ``torch.compile``, one graph for the first block and one for all others, at all steps.
+        compiled: blocks go through ``torch.compile``, one graph for the first block and one for all
+            others, at all steps.
     """
 
     kernel: str = AUTO
@@ -72,8 +73,13 @@ def compile_blocks(backbone: nn.Module) -> None:
     """
     version = tuple(int(number) for number in torch.__version__.split(".")[:2])
     if version < _LEAST_TORCH:
-        raise SamplingError(f"compiling met on torch {torch.__version__}, expected {'.'.join(map(str, _LEAST_TORCH))} or newer: switch it off")
+        raise SamplingError(
+            f"compiling met on torch {torch.__version__}, expected "
+            f"{'.'.join(map(str, _LEAST_TORCH))} or newer: switch it off"
+        )
     if any(parameter.dtype == FP8 for parameter in backbone.parameters()):
-        raise SamplingError("compiling met together with fp8 weights, which are widened at every call: choose one of the two")
+        raise SamplingError(
+            "compiling met together with fp8 weights, which are widened at every call: choose one of the two"
+        )
     for block in backbone.transformer_blocks:
         block.compile(dynamic=False)

@@ -15,8 +15,25 @@ from ..config import ModelConfig
 from ..errors import CheckpointError, MissingPartError
 from .base_parts import BaseParts, Part, read_text_encoder, read_tokenizer, read_vae
 from .block_count import count_blocks
-from .checkpoint import TOKENIZER_KEY, Checkpoint, decode_bytes, describe_file, digest, load_strictly, read_checkpoint
-from .lora import CONTENT, DEFAULT_STRENGTHS, MOTION, adapter_paths, add_adapter, file_key, is_projection, set_strengths
+from .checkpoint import (
+    TOKENIZER_KEY,
+    Checkpoint,
+    decode_bytes,
+    describe_file,
+    digest,
+    load_strictly,
+    read_checkpoint,
+)
+from .lora import (
+    CONTENT,
+    DEFAULT_STRENGTHS,
+    MOTION,
+    adapter_paths,
+    add_adapter,
+    file_key,
+    is_projection,
+    set_strengths,
+)
 from .network import LayerFlowNetwork
 from .part_config import t5_fields, vae_fields
 from .tensor_file import MemorySource
@@ -73,13 +90,17 @@ class LayerFlowModel:
     def require_text(self) -> TextEncoder:
         """Raises MissingPartError if there is no text encoder."""
         if self.text is None:
-            raise MissingPartError(f"{self.source} has no text encoder; convert it again with --base and a CogVideoX-2b folder")
+            raise MissingPartError(
+                f"{self.source} has no text encoder; convert it again with --base and a CogVideoX-2b folder"
+            )
         return self.text
 
     def require_vae(self) -> LayerVAE:
         """Raises MissingPartError if there is no VAE."""
         if self.vae is None:
-            raise MissingPartError(f"{self.source} has no VAE; convert it again with --base and a CogVideoX-2b folder")
+            raise MissingPartError(
+                f"{self.source} has no VAE; convert it again with --base and a CogVideoX-2b folder"
+            )
         return self.vae
 
     def set_strengths(self, content: float = 1.0, motion: float = 0.0) -> None:
@@ -101,8 +122,15 @@ def build_network(config: ModelConfig, tensors: Mapping[str, Tensor]) -> LayerFl
     _check_dimensions(config, tensors)
     with torch.device("meta"):  # no random weights for two billion parameters, only to be replaced
         network = _empty_network(config)
-        for name, rank in ((CONTENT, config.network.content_rank), (MOTION, config.network.motion_rank)):
-            paths = [path for path in adapter_paths(tensors, name) if is_projection(network.backbone, path)]
+        for name, rank in (
+            (CONTENT, config.network.content_rank),
+            (MOTION, config.network.motion_rank),
+        ):
+            paths = [
+                path
+                for path in adapter_paths(tensors, name)
+                if is_projection(network.backbone, path)
+            ]
             if rank and paths:
                 add_adapter(network.backbone, name, rank, paths)
     load_strictly(network, tensors, "network", file_key)
@@ -121,14 +149,18 @@ def _check_dimensions(config: ModelConfig, tensors: Mapping[str, Tensor]) -> Non
         )
     blocks = count_blocks(tensors, r"backbone\.transformer_blocks\.(\d+)\.")
     if blocks != config.network.num_layers:
-        raise CheckpointError(f"got the weights of {blocks} blocks, expected {config.network.num_layers} as the config says")
+        raise CheckpointError(
+            f"got the weights of {blocks} blocks, expected {config.network.num_layers} as the config says"
+        )
 
 
 def _empty_network(config: ModelConfig) -> LayerFlowNetwork:
     try:
         return LayerFlowNetwork(config)
     except (ValueError, RuntimeError) as error:
-        raise CheckpointError(f"no network can be built of the checkpoint's config: {error}") from error
+        raise CheckpointError(
+            f"no network can be built of the checkpoint's config: {error}"
+        ) from error
 
 
 def network_tensors(network: LayerFlowNetwork) -> dict[str, Tensor]:
@@ -136,28 +168,59 @@ def network_tensors(network: LayerFlowNetwork) -> dict[str, Tensor]:
     return {file_key(key): value for key, value in network.state_dict().items()}
 
 
-def assemble(checkpoint: Checkpoint, dtype: torch.dtype = torch.float32, source: Path | None = None, base: BaseParts = BaseParts()) -> LayerFlowModel:
-    """Build every part a checkpoint has, and those that lie elsewhere; raises CheckpointError where weights and config disagree."""
-    network = build_network(checkpoint.config, checkpoint.part("network") | checkpoint.part("lora")).to(dtype).fold()
+def assemble(
+    checkpoint: Checkpoint,
+    dtype: torch.dtype = torch.float32,
+    source: Path | None = None,
+    base: BaseParts = BaseParts(),
+) -> LayerFlowModel:
+    """Build every part a checkpoint has, and those that lie elsewhere.
+
+    Raises:
+        CheckpointError: where weights and config disagree.
+    """
+    network = (
+        build_network(checkpoint.config, checkpoint.part("network") | checkpoint.part("lora"))
+        .to(dtype)
+        .fold()
+    )
     text, vae = _text_part(checkpoint, base), _vae_part(checkpoint, base)
     _check_fit(checkpoint.config, text and text[0].config, vae and vae.config)
-    config = replace(checkpoint.config, text_encoder=text and text[0].config, vae=vae and vae.config)
+    config = replace(
+        checkpoint.config, text_encoder=text and text[0].config, vae=vae and vae.config
+    )
     return LayerFlowModel(
         config,
         network,
         _build_text(*text, dtype, config.network.tokens_per_text) if text else None,
         _build_vae(vae, dtype) if vae else None,
         source,
-        origin=(str(dtype), *(describe_file(path) for path in (source, base.text_encoder, base.tokenizer, base.vae) if path)) if source else (),
+        origin=(
+            str(dtype),
+            *(
+                describe_file(path)
+                for path in (source, base.text_encoder, base.tokenizer, base.vae)
+                if path
+            ),
+        )
+        if source
+        else (),
     )
 
 
-def _check_fit(config: ModelConfig, text: Mapping[str, Any] | None, vae: Mapping[str, Any] | None) -> None:
+def _check_fit(
+    config: ModelConfig, text: Mapping[str, Any] | None, vae: Mapping[str, Any] | None
+) -> None:
     network = config.network
     if text and text["d_model"] != network.text_embed_dim:
-        raise CheckpointError(f"a text encoder of width {text['d_model']} met, the network expects {network.text_embed_dim}: take the one it was trained with")
+        raise CheckpointError(
+            f"a text encoder of width {text['d_model']} met, the network expects "
+            f"{network.text_embed_dim}: take the one it was trained with"
+        )
     if vae and vae.get("latent_channels") != network.latent_channels:
-        raise CheckpointError(f"a VAE of {vae['latent_channels']} latent channels met, the network expects {network.latent_channels}")
+        raise CheckpointError(
+            f"a VAE of {vae['latent_channels']} latent channels met, the network expects {network.latent_channels}"
+        )
 
 
 def _text_part(checkpoint: Checkpoint, base: BaseParts) -> tuple[Part, bytes] | None:
@@ -165,13 +228,19 @@ def _text_part(checkpoint: Checkpoint, base: BaseParts) -> tuple[Part, bytes] | 
     inside = checkpoint.tensors.get(TOKENIZER_KEY)
     if base.text_encoder:
         own = inside is not None and base.tokenizer is None
-        return read_text_encoder(base.text_encoder), decode_bytes(inside, TOKENIZER_KEY) if own else read_tokenizer(base.tokenizer)
+        return read_text_encoder(base.text_encoder), decode_bytes(
+            inside, TOKENIZER_KEY
+        ) if own else read_tokenizer(base.tokenizer)
     if checkpoint.config.text_encoder is None:
         return None
     if inside is None:
-        raise CheckpointError("the checkpoint has a text encoder but no tokenizer: the file is incomplete")
+        raise CheckpointError(
+            "the checkpoint has a text encoder but no tokenizer: the file is incomplete"
+        )
     fields = t5_fields(checkpoint.config.text_encoder, "the checkpoint's text encoder config")
-    return Part(fields, MemorySource(checkpoint.part("text_encoder"))), decode_bytes(inside, TOKENIZER_KEY)
+    return Part(fields, MemorySource(checkpoint.part("text_encoder"))), decode_bytes(
+        inside, TOKENIZER_KEY
+    )
 
 
 def _vae_part(checkpoint: Checkpoint, base: BaseParts) -> Part | None:
@@ -186,7 +255,9 @@ def _vae_part(checkpoint: Checkpoint, base: BaseParts) -> Part | None:
 def _build_text(part: Part, tokenizer: bytes, dtype: torch.dtype, tokens: int) -> TextEncoder:
     with torch.device("meta"):
         t5 = build_t5(part.config)
-    load_strictly(t5, untie(part.tensors.read(part.tensors.specs), set(t5.state_dict())), "text encoder")
+    load_strictly(
+        t5, untie(part.tensors.read(part.tensors.specs), set(t5.state_dict())), "text encoder"
+    )
     return TextEncoder.from_data(tokenizer, _cast(t5, dtype), tokens)
 
 
@@ -202,7 +273,9 @@ def _cast(module: nn.Module, dtype: torch.dtype) -> nn.Module:
     return nn.Module.to(module, dtype).requires_grad_(False)
 
 
-def load_model(path: Path, dtype: torch.dtype = torch.float32, base: BaseParts = BaseParts()) -> LayerFlowModel:
+def load_model(
+    path: Path, dtype: torch.dtype = torch.float32, base: BaseParts = BaseParts()
+) -> LayerFlowModel:
     """Read and build a file of our format.
 
     Args:

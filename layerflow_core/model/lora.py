@@ -5,6 +5,7 @@ Content teaches the layers and is always on; motion belongs to training on still
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -33,7 +34,9 @@ def add_adapter(backbone: nn.Module, name: str, rank: int, paths: Sequence[str] 
     """
     from peft import LoraConfig, inject_adapter_in_model
 
-    strangers = [path for path in paths if paths is not TARGETS and not is_projection(backbone, path)]
+    strangers = [
+        path for path in paths if paths is not TARGETS and not is_projection(backbone, path)
+    ]
     if strangers:
         raise CheckpointError(
             f"got a {name} LoRA on {len(strangers)} modules that are not there ({ascii(strangers[0])[1:-1]}), "
@@ -41,7 +44,9 @@ def add_adapter(backbone: nn.Module, name: str, rank: int, paths: Sequence[str] 
         )
     config = LoraConfig(r=rank, lora_alpha=1, target_modules=list(paths))
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # two adapters are meant
+        warnings.filterwarnings(
+            "ignore", message="Already found a `peft_config`"
+        )  # two adapters are meant
         inject_adapter_in_model(config, backbone, adapter_name=name)
 
 
@@ -56,7 +61,9 @@ def is_projection(backbone: nn.Module, path: str) -> bool:
 
 def adapted_layers(backbone: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """(path, PEFT layer) of every adapted projection; nothing if there is no adapter."""
-    return ((path, module) for path, module in backbone.named_modules() if hasattr(module, "lora_A"))
+    return (
+        (path, module) for path, module in backbone.named_modules() if hasattr(module, "lora_A")
+    )
 
 
 def adapter_names(backbone: nn.Module) -> tuple[str, ...]:
@@ -74,8 +81,18 @@ def set_strengths(backbone: nn.Module, strengths: dict[str, float]) -> None:
         CheckpointError: a strength other than 0 is asked of an adapter that the checkpoint does not have.
     """
     present = adapter_names(backbone)
-    if missing := [name for name, strength in strengths.items() if strength and name not in present and name != CONTENT]:
-        raise CheckpointError(f"strength for LoRA {missing} met, this checkpoint has {list(present) or 'none'}")
+    if wrong := [name for name, strength in strengths.items() if not math.isfinite(strength)]:
+        raise CheckpointError(
+            f"strength {strengths[wrong[0]]} for LoRA {wrong} met, expected a finite number"
+        )
+    if missing := [
+        name
+        for name, strength in strengths.items()
+        if strength and name not in present and name != CONTENT
+    ]:
+        raise CheckpointError(
+            f"strength for LoRA {missing} met, this checkpoint has {list(present) or 'none'}"
+        )
     wanted = {name: strengths.get(name, DEFAULT_STRENGTHS[name]) for name in present}
     for _, layer in adapted_layers(backbone):
         layer.set_adapter([name for name, strength in wanted.items() if strength])
@@ -99,7 +116,11 @@ def motion_per_sample(backbone: nn.Module, strengths: Tensor) -> Iterator[None]:
     def weigh(module: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
         return output * weights.to(output)
 
-    hooks = [layer.lora_B[MOTION].register_forward_hook(weigh) for _, layer in adapted_layers(backbone) if MOTION in layer.lora_B]
+    hooks = [
+        layer.lora_B[MOTION].register_forward_hook(weigh)
+        for _, layer in adapted_layers(backbone)
+        if MOTION in layer.lora_B
+    ]
     try:
         yield
     finally:
@@ -115,9 +136,16 @@ def merge(backbone: nn.Module) -> None:
     for path, layer in list(adapted_layers(backbone)):
         base, active = layer.get_base_layer(), list(layer.active_adapters)
         if active:
-            change = sum(layer.scaling[name] * (layer.lora_B[name].weight.float() @ layer.lora_A[name].weight.float()) for name in active)
+            change = sum(
+                layer.scaling[name]
+                * (layer.lora_B[name].weight.float() @ layer.lora_A[name].weight.float())
+                for name in active
+            )
             merged = base.weight.float() + change
-            base.weight = nn.Parameter(to_fp8(merged) if base.weight.dtype == FP8 else merged.to(base.weight.dtype), requires_grad=False)
+            base.weight = nn.Parameter(
+                to_fp8(merged) if base.weight.dtype == FP8 else merged.to(base.weight.dtype),
+                requires_grad=False,
+            )
         parent, _, leaf = path.rpartition(".")
         setattr(backbone.get_submodule(parent), leaf, base)
 
@@ -145,4 +173,10 @@ def file_key(key: str) -> str:
 
 def adapter_paths(keys: Iterable[str], name: str) -> list[str]:
     """The projections that an adapter's keys in our files speak of."""
-    return sorted({key.removeprefix(f"{name}.").rpartition(".")[0] for key in keys if key.startswith(f"{name}.")})
+    return sorted(
+        {
+            key.removeprefix(f"{name}.").rpartition(".")[0]
+            for key in keys
+            if key.startswith(f"{name}.")
+        }
+    )

@@ -1,4 +1,6 @@
-"""One LoRA in a file of its own: safetensors, ``{adapter}.{projection path}.{down|up}``, what it fits in the metadata."""
+"""One LoRA in a file of its own: safetensors, ``{adapter}.{projection path}.{down|up}``, what it
+fits in the metadata.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,15 @@ from .attention import split_qkv
 from .checkpoint import describe_file, load_strictly
 from .fp8 import FP8
 from .loading import AppliedLora, LayerFlowModel
-from .lora import CONTENT, MOTION, adapted_layers, adapter_matrices, adapter_names, adapter_tensors, add_adapter
+from .lora import (
+    CONTENT,
+    MOTION,
+    adapted_layers,
+    adapter_matrices,
+    adapter_names,
+    adapter_tensors,
+    add_adapter,
+)
 from .network import LayerFlowNetwork
 from .tensor_file import SafetensorsFile, read_tensors, write_tensors
 
@@ -64,12 +74,24 @@ def write_lora(path: Path, network: LayerFlowNetwork, adapter: str) -> None:
     Raises:
         CheckpointError: the network has no such adapter, or it changes nothing.
     """
-    layers = {p: layer for p, layer in adapted_layers(network.backbone) if adapter in layer.lora_A and layer.lora_B[adapter].weight.any()}
+    layers = {
+        p: layer
+        for p, layer in adapted_layers(network.backbone)
+        if adapter in layer.lora_A and layer.lora_B[adapter].weight.any()
+    }
     if not layers:
-        raise CheckpointError(f"no trained {adapter} LoRA met in this network; nothing to write to {path}")
+        raise CheckpointError(
+            f"no trained {adapter} LoRA met in this network; nothing to write to {path}"
+        )
     rank = next(iter(layers.values())).r[adapter]
     config = network.config.network
-    facts = {"format": _FORMAT, "adapter": adapter, "rank": rank, "hidden_size": config.hidden_size, "blocks": config.num_layers}
+    facts = {
+        "format": _FORMAT,
+        "adapter": adapter,
+        "rank": rank,
+        "hidden_size": config.hidden_size,
+        "blocks": config.num_layers,
+    }
     wanted = {f"{adapter}.{layer}.{role}" for layer in layers for role in ("down", "up")}
     kept = {key: value for key, value in adapter_tensors(network.backbone).items() if key in wanted}
     write_tensors(path, kept, {LORA_KEY: json.dumps(facts)})
@@ -79,8 +101,12 @@ def read_lora(path: Path) -> LoraFile:
     """Raises CheckpointError if this is no LoRA of this pack, or damaged."""
     tensors, metadata = read_tensors(path)
     if LORA_KEY not in metadata:
-        raise CheckpointError(f"{path} is no LoRA of this pack; expected a file that `layerflow train` wrote")
-    facts = parse_record(LoraFacts, metadata[LORA_KEY], f"{path}, which is no LoRA of this pack", CheckpointError)
+        raise CheckpointError(
+            f"{path} is no LoRA of this pack; expected a file that `layerflow train` wrote"
+        )
+    facts = parse_record(
+        LoraFacts, metadata[LORA_KEY], f"{path}, which is no LoRA of this pack", CheckpointError
+    )
     prefix = facts.adapter + "."
     stripped = {key.removeprefix(prefix): value for key, value in tensors.items()}
     _check_shapes(stripped, facts, path)
@@ -93,9 +119,13 @@ def _check_shapes(tensors: dict[str, Tensor], facts: LoraFacts, path: Path) -> N
         role = key.rpartition(".")[2]
         side = {"down": 0, "up": 1}.get(role)
         if side is None:
-            raise CheckpointError(f"{path} has {ascii(key)}, expected keys that end in down and up: not a LoRA of this pack")
+            raise CheckpointError(
+                f"{path} has {ascii(key)}, expected keys that end in down and up: not a LoRA of this pack"
+            )
         if value.ndim != 2 or value.shape[side] != facts.rank:
-            raise CheckpointError(f"{path}: {key} is {list(value.shape)}, expected a matrix of rank {facts.rank}: the file is damaged")
+            raise CheckpointError(
+                f"{path}: {key} is {list(value.shape)}, expected a matrix of rank {facts.rank}: the file is damaged"
+            )
 
 
 def is_own_lora(path: Path) -> bool:
@@ -103,7 +133,9 @@ def is_own_lora(path: Path) -> bool:
     return LORA_KEY in SafetensorsFile(path).metadata
 
 
-def attach_lora(model: LayerFlowModel, paths: Iterable[Path], content: float = 1.0, motion: float = 0.0) -> LayerFlowModel:
+def attach_lora(
+    model: LayerFlowModel, paths: Iterable[Path], content: float = 1.0, motion: float = 0.0
+) -> LayerFlowModel:
     """A model with LoRA on top; its weights are shared with the one that was given, which stays as it is.
 
     Raises:
@@ -128,9 +160,14 @@ def add_lora(network: LayerFlowNetwork, lora: LoraFile, source: Path) -> None:
     config = network.config.network
     met, expected = (lora.hidden_size, lora.blocks), (config.hidden_size, config.num_layers)
     if met != expected:
-        raise CheckpointError(f"{source} fits networks of width {met[0]} and {met[1]} blocks, this one has {expected[0]} and {expected[1]}")
+        raise CheckpointError(
+            f"{source} fits networks of width {met[0]} and {met[1]} blocks, this one has "
+            f"{expected[0]} and {expected[1]}"
+        )
     if lora.adapter in adapter_names(network.backbone):
-        raise CheckpointError(f"{source} is a {lora.adapter} LoRA and the model already has one; load the model without it")
+        raise CheckpointError(
+            f"{source} is a {lora.adapter} LoRA and the model already has one; load the model without it"
+        )
     add_adapter(network.backbone, lora.adapter, lora.rank, lora.paths)
     for key, matrix in adapter_matrices(network.backbone):
         adapter, _, name = key.partition(".")
@@ -148,11 +185,18 @@ def share_weights(network: LayerFlowNetwork) -> LayerFlowNetwork:
     return copy.deepcopy(network, {id(t): t for t in tensors})
 
 
-def with_network(model: LayerFlowModel, network: LayerFlowNetwork, *made_of: Path | float | str) -> LayerFlowModel:
+def with_network(
+    model: LayerFlowModel, network: LayerFlowNetwork, *made_of: Path | float | str
+) -> LayerFlowModel:
     """The model with another network, ready for inference.
 
     Args:
         made_of: LoRA files, strengths, and whatever else went into it.
     """
     made = [describe_file(part) if isinstance(part, Path) else str(part) for part in made_of]
-    return replace(model, network=network.eval().requires_grad_(False).fold(), origin=(*model.origin, *made) if model.origin else (), peaks={})
+    return replace(
+        model,
+        network=network.eval().requires_grad_(False).fold(),
+        origin=(*model.origin, *made) if model.origin else (),
+        peaks={},
+    )

@@ -19,15 +19,22 @@ from ..errors import CheckpointError
 DOWN, UP, ALPHA, MAGNITUDE = ROLES = ("down", "up", "alpha", "magnitude")
 
 _PREFIX = re.compile(
-    r"^(?:module\.)?(?:base_model\.model\.)?(?:model\.diffusion_model\.|diffusion_model\.|transformer\.|unet\.)?"
+    r"^(?:module\.)?(?:base_model\.model\.)?(?:pipe\.)?"
+    r"(?:model\.diffusion_model\.|diffusion_model\.|transformer\.|lora_transformer\.|unet\.)?"
 )
-_UNDERSCORED = re.compile(r"^(?:lora_(?:unet|transformer|dit))_+(?=\w)")
+# What torch.compile, FSDP and activation checkpointing put between a module's names.
+_WRAPPERS = re.compile(
+    r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."
+)
+_UNDERSCORED = re.compile(r"^(?:lora_(?:unet|transformer|dit)|lycoris)_+(?=\w)")
 # A pattern of what follows the module's name -> the tensor's role.
 _ENDINGS = (
-    (re.compile(r"\.lora[._](?:A|down)(?:\.(?!weight|bias)\w+)?(?:\.weight)?"), DOWN),
-    (re.compile(r"\.lora[._](?:B|up)(?:\.(?!weight|bias)\w+)?(?:\.weight)?"), UP),
+    (re.compile(r"\.lora[._](?:A|down)(?:\.(?!weight|bias)[\w-]+)?(?:\.weight)?"), DOWN),
+    (re.compile(r"\.lora[._](?:B|up)(?:\.(?!weight|bias)[\w-]+)?(?:\.weight)?"), UP),
+    (re.compile(r"(?:_lora|\.lora_linear_layer)\.down\.weight"), DOWN),
+    (re.compile(r"(?:_lora|\.lora_linear_layer)\.up\.weight"), UP),
     (re.compile(r"\.(?:lora_)?alpha"), ALPHA),
-    (re.compile(r"\.lora_magnitude_vector(?:\.\w+)?(?:\.weight)?|\.dora_scale"), MAGNITUDE),
+    (re.compile(r"\.lora_magnitude_vector(?:\.[\w-]+)?(?:\.weight)?|\.dora_scale"), MAGNITUDE),
 )
 # diffusers before PEFT: ``attn1.processor.to_out_lora.down.weight``.
 _PROCESSOR = re.compile(r"(.+)\.processor\.to_(q|k|v|out)_lora\.(down|up)\.weight")
@@ -78,19 +85,23 @@ def read_keys(keys: Iterable[str], backbone: nn.Module, path: Path) -> LoraKeys:
         name, role = meaning
         module = _find_module(name, by_underscores, path)
         if found.modules.setdefault(module, {}).setdefault(role, key) != key:
-            raise CheckpointError(f"{path} has {key} and {found.modules[module][role]}, which mean the same")
+            raise CheckpointError(
+                f"{path} has {key} and {found.modules[module][role]}, which mean the same"
+            )
     return found
 
 
 def strip_prefix(name: str) -> str:
     """A module's name without what trainers put before it."""
-    return _PREFIX.sub("", name)
+    return _PREFIX.sub("", _WRAPPERS.sub("", name))
 
 
 def _refuse_other_kinds(key: str, path: Path) -> None:
     for kind, pattern in _OTHER_KINDS:
         if pattern.search(key):
-            raise CheckpointError(f"{path} holds {kind} ({ascii(key)[1:-1]}), expected plain LoRA or DoRA: two matrices for each weight")
+            raise CheckpointError(
+                f"{path} holds {kind} ({ascii(key)[1:-1]}), expected plain LoRA or DoRA: two matrices for each weight"
+            )
 
 
 def _parse(key: str) -> tuple[str, str] | None:
@@ -107,12 +118,14 @@ def _parse(key: str) -> tuple[str, str] | None:
 
 def _find_module(name: str, by_underscores: dict[str, list[str]], path: Path) -> str:
     """The module's path; the file's own name where the network has none."""
-    if not _UNDERSCORED.match(name):
+    if "." in name or not _UNDERSCORED.match(name):
         return strip_prefix(name)
     bare = _UNDERSCORED.sub("", name)
     candidates = by_underscores.get(bare, [])
     if len(candidates) > 1:
-        raise CheckpointError(f"{path} names {ascii(name)[1:-1]}, which could be {' or '.join(candidates)}")
+        raise CheckpointError(
+            f"{path} names {ascii(name)[1:-1]}, which could be {' or '.join(candidates)}"
+        )
     return candidates[0] if candidates else bare
 
 

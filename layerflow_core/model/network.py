@@ -30,7 +30,9 @@ class LayerEmbedder(nn.Module):
 
     def forward(self, segments: int) -> Tensor:
         """[segments, D]."""
-        index = torch.arange(segments, device=self.linear.weight.device, dtype=self.linear.weight.dtype)
+        index = torch.arange(
+            segments, device=self.linear.weight.device, dtype=self.linear.weight.dtype
+        )
         return self.norm(self.linear(index[:, None]))
 
 
@@ -46,7 +48,9 @@ class LayerFlowNetwork(nn.Module):
         self.config = config
         self.backbone = build_backbone(config)
         self.position_table = nn.Parameter(self.backbone.patch_embed.pos_embedding.detach().float())
-        self.layer_embedder = LayerEmbedder(config.network.hidden_size) if config.layout.layer_embedding else None
+        self.layer_embedder = (
+            LayerEmbedder(config.network.hidden_size) if config.layout.layer_embedding else None
+        )
         self._folded = False
 
     def positions(self) -> Tensor:
@@ -56,7 +60,13 @@ class LayerFlowNetwork(nn.Module):
         config = self.config
         per_segment = self.layer_embedder(len(config.layout.texts))
         text = per_segment.repeat_interleave(config.network.tokens_per_text, 0)
-        return torch.cat([self.position_table[:, : config.text_length] + text, self.position_table[:, config.text_length :]], 1)
+        return torch.cat(
+            [
+                self.position_table[:, : config.text_length] + text,
+                self.position_table[:, config.text_length :],
+            ],
+            1,
+        )
 
     def fold(self) -> LayerFlowNetwork:
         """Fix the positions for inference; call again after loading weights or moving to another dtype."""
@@ -87,18 +97,31 @@ class LayerFlowNetwork(nn.Module):
         if not self._folded:
             self.backbone.patch_embed.pos_embedding = self.positions()
         seen = self.config.layout.to_network(latents)
-        v = self.backbone(hidden_states=seen, encoder_hidden_states=context, timestep=timestep, return_dict=False)[0]
+        v = self.backbone(
+            hidden_states=seen, encoder_hidden_states=context, timestep=timestep, return_dict=False
+        )[0]
         return self.config.layout.from_network(v)
 
     def _check(self, latents: Tensor, context: Tensor) -> None:
         # diffusers would drop the checkpoint's table for plain sincos positions here, without a word.
         config, network = self.config, self.config.network
-        expected = (config.layout.frames, network.latent_channels, network.latent_height, network.latent_width)
+        expected = (
+            config.layout.frames,
+            network.latent_channels,
+            network.latent_height,
+            network.latent_width,
+        )
         if tuple(latents.shape[1:]) != expected:
-            raise LayoutError(f"latents of [T, C, H, W] = {list(latents.shape[1:])} met, the checkpoint's position table fits {list(expected)} only")
+            raise LayoutError(
+                f"latents of [T, C, H, W] = {list(latents.shape[1:])} met, the checkpoint's "
+                f"position table fits {list(expected)} only"
+            )
         text = (config.text_length, network.text_embed_dim)
         if tuple(context.shape[1:]) != text:
-            raise LayoutError(f"text of [tokens, width] = {list(context.shape[1:])} met, layout {config.layout.name!r} expects {list(text)}")
+            raise LayoutError(
+                f"text of [tokens, width] = {list(context.shape[1:])} met, layout "
+                f"{config.layout.name!r} expects {list(text)}"
+            )
 
 
 def build_backbone(config: ModelConfig) -> CogVideoXTransformer3DModel:

@@ -18,7 +18,10 @@ from .lora import CONTENT, MOTION
 from .tensor_file import Chunk, TensorSource
 
 PREFIX = "model.diffusion_model."
-IGNORED_PREFIXES = ("conditioner.", "first_stage_model.")  # T5 and VAE copies that a training run may have saved
+IGNORED_PREFIXES = (
+    "conditioner.",
+    "first_stage_model.",
+)  # T5 and VAE copies that a training run may have saved
 
 # official name -> ours, for what stands once
 _ONCE = {
@@ -49,7 +52,10 @@ _ADALN = "mixins.adaln_layer.adaLN_modulations.{i}.1"
 # Of the 12 chunks of one modulation: video shift, scale, gate then text shift, scale, gate for each of our two norms.
 _ADALN_CHUNKS = {"norm1.linear": (0, 1, 2, 6, 7, 8), "norm2.linear": (3, 4, 5, 9, 10, 11)}
 LORA_MATRICES = {MOTION: ("A", "B"), CONTENT: ("C", "D")}
-_LORA_PARTS = {"attention.query_key_value": ("to_q", "to_k", "to_v"), "attention.dense": ("to_out.0",)}
+_LORA_PARTS = {
+    "attention.query_key_value": ("to_q", "to_k", "to_v"),
+    "attention.dense": ("to_out.0",),
+}
 
 
 def network_keys(keys: Iterable[str]) -> dict[str, str]:
@@ -58,7 +64,9 @@ def network_keys(keys: Iterable[str]) -> dict[str, str]:
 
 
 def is_official(keys: Iterable[str]) -> bool:
-    return any(key.removeprefix(PREFIX).startswith(("mixins.", "transformer.layers.")) for key in keys)
+    return any(
+        key.removeprefix(PREFIX).startswith(("mixins.", "transformer.layers.")) for key in keys
+    )
 
 
 def from_official(tensors: Mapping[str, Tensor], config: ModelConfig) -> dict[str, Tensor]:
@@ -78,8 +86,16 @@ Group = Callable[["_Taker"], dict[str, Tensor]]
 
 
 def official_groups(config: ModelConfig) -> list[Group]:
-    """What ``from_official`` does, in pieces that each need a small part of the file: what stands once, then every block."""
-    return [partial(_once_from_official, config=config), *(partial(_block_from_official, i=i, config=config) for i in range(config.network.num_layers))]
+    """What ``from_official`` does, in pieces that each need a small part of the file: what stands
+    once, then every block.
+    """
+    return [
+        partial(_once_from_official, config=config),
+        *(
+            partial(_block_from_official, i=i, config=config)
+            for i in range(config.network.num_layers)
+        ),
+    ]
 
 
 def official_chunks(file: TensorSource, config: ModelConfig) -> list[Chunk]:
@@ -98,7 +114,9 @@ def _once_from_official(source: _Taker, config: ModelConfig) -> dict[str, Tensor
     rows = config.sequence_length
     table = source.take(POSITIONS)
     if table.ndim != 3 or table.shape[1] < rows:
-        raise CheckpointError(f"{POSITIONS} has shape {list(table.shape)}, layout {config.layout.name!r} needs at least {rows} rows")
+        raise CheckpointError(
+            f"{POSITIONS} has shape {list(table.shape)}, layout {config.layout.name!r} needs at least {rows} rows"
+        )
     ours = {"position_table": table[:, :rows]}
     for theirs, our_name in _ONCE.items():
         if our_name.startswith("layer_embedder") and not config.layout.layer_embedding:
@@ -118,7 +136,9 @@ def _block_from_official(source: _Taker, i: int, config: ModelConfig) -> dict[st
         for our_name, order in _ADALN_CHUNKS.items():
             ours[f"{block}.{our_name}.{end}"] = torch.cat([chunks[c] for c in order])
         qkv = _QKV.format(i=i)
-        for part, rows in zip(("to_q", "to_k", "to_v"), _split(source, [f"{qkv}.original.{end}", f"{qkv}.{end}"], 3)):
+        for part, rows in zip(
+            ("to_q", "to_k", "to_v"), _split(source, [f"{qkv}.original.{end}", f"{qkv}.{end}"], 3)
+        ):
             ours[f"{block}.attn1.{part}.{end}"] = rows
     return ours | _lora_from_official(source, i, config)
 
@@ -128,7 +148,9 @@ def _split(source: _Taker, names: list[str], parts: int) -> tuple[Tensor, ...]:
     key = next((name for name in names if source.has(name)), names[-1])
     tensor = source.take(key)
     if tensor.ndim < 1 or not tensor.shape[0] or tensor.shape[0] % parts:
-        raise CheckpointError(f"{PREFIX}{key} has shape {list(tensor.shape)}, expected rows that {parts} divides: the file is damaged")
+        raise CheckpointError(
+            f"{PREFIX}{key} has shape {list(tensor.shape)}, expected rows that {parts} divides: the file is damaged"
+        )
     return tensor.chunk(parts)
 
 
@@ -156,10 +178,18 @@ def to_official(tensors: Mapping[str, Tensor], config: ModelConfig) -> dict[str,
     """The inverse of ``from_official``; ``.original.`` keys exactly where LoRA stands beside them."""
     theirs = {POSITIONS: tensors["position_table"]}
     for name, our_name in _ONCE.items():
-        theirs |= {f"{name}.{end}": tensors[f"{our_name}.{end}"] for end in ("weight", "bias") if f"{our_name}.{end}" in tensors}
+        theirs |= {
+            f"{name}.{end}": tensors[f"{our_name}.{end}"]
+            for end in ("weight", "bias")
+            if f"{our_name}.{end}" in tensors
+        }
     for i in range(config.network.num_layers):
         block = f"backbone.transformer_blocks.{i}"
-        lora = {f"{module}.{matrix}": tensors[ours] for ours, module, matrix in _lora_keys(i) if ours in tensors}
+        lora = {
+            f"{module}.{matrix}": tensors[ours]
+            for ours, module, matrix in _lora_keys(i)
+            if ours in tensors
+        }
         original = ".original" if lora else ""
         for end in ("weight", "bias"):
             for name, our_name in _PER_BLOCK.items():
@@ -170,7 +200,9 @@ def to_official(tensors: Mapping[str, Tensor], config: ModelConfig) -> dict[str,
                 for c, chunk in zip(order, tensors[f"{block}.{our_name}.{end}"].chunk(6)):
                     chunks[c] = chunk
             theirs[f"{_ADALN.format(i=i)}.{end}"] = torch.cat(chunks)
-            theirs[f"{_QKV.format(i=i)}{original}.{end}"] = torch.cat([tensors[f"{block}.attn1.{p}.{end}"] for p in ("to_q", "to_k", "to_v")])
+            theirs[f"{_QKV.format(i=i)}{original}.{end}"] = torch.cat(
+                [tensors[f"{block}.attn1.{p}.{end}"] for p in ("to_q", "to_k", "to_v")]
+            )
         theirs |= lora
     return {PREFIX + key: value.contiguous() for key, value in theirs.items()}
 
@@ -194,7 +226,9 @@ class _Taker:
 
     def take(self, key: str) -> Tensor:
         if key not in self._left:
-            raise CheckpointError(f"the official checkpoint lacks {PREFIX}{key}: the file is incomplete or of another variant")
+            raise CheckpointError(
+                f"the official checkpoint lacks {PREFIX}{key}: the file is incomplete or of another variant"
+            )
         return self._left.pop(key)
 
     def take_either(self, module: str, end: str) -> Tensor:
@@ -207,4 +241,7 @@ class _Taker:
     def refuse_rest(self) -> None:
         if self._left:
             shown = ", ".join(sorted(self._left)[:5])
-            raise CheckpointError(f"the official checkpoint has {len(self._left)} unexpected tensors ({shown}): not a LayerFlow file of this variant")
+            raise CheckpointError(
+                f"the official checkpoint has {len(self._left)} unexpected tensors ({shown}): "
+                "not a LayerFlow file of this variant"
+            )

@@ -22,7 +22,14 @@ from .base_parts import SCALING_FACTOR, Part, read_text_encoder, read_vae
 _log = logging.getLogger(__name__)
 
 _T5_V1_1 = {"vocab_size": 32128, "feed_forward_proj": "gated-gelu"}
-_T5_V1_1_XXL = {**_T5_V1_1, "d_model": 4096, "d_kv": 64, "d_ff": 10240, "num_layers": 24, "num_heads": 64}
+_T5_V1_1_XXL = {
+    **_T5_V1_1,
+    "d_model": 4096,
+    "d_kv": 64,
+    "d_ff": 10240,
+    "num_layers": 24,
+    "num_heads": 64,
+}
 # Of the same model the more exact file is taken; what no pattern fits goes between.
 _PRECISIONS = (r"fp16|f16|bf16", r"fp32|f32", r"scaled", r"fp8|e4m3|e5m2|q8|int8")
 _UNSAID = 2
@@ -57,15 +64,23 @@ class PartKind:
 def _t5_differences(config: Mapping[str, Any], network: NetworkConfig) -> list[str]:
     is_released = network.text_embed_dim == _T5_V1_1_XXL["d_model"]
     wanted = _T5_V1_1_XXL if is_released else {**_T5_V1_1, "d_model": network.text_embed_dim}
-    return [f"{key} {config[key]}, expected {value}" for key, value in wanted.items() if config[key] != value]
+    return [
+        f"{key} {config[key]}, expected {value}"
+        for key, value in wanted.items()
+        if config[key] != value
+    ]
 
 
 def _vae_differences(config: Mapping[str, Any], network: NetworkConfig) -> list[str]:
     found = []
     if config["latent_channels"] != network.latent_channels:
-        found.append(f"latent_channels {config['latent_channels']}, expected {network.latent_channels}")
+        found.append(
+            f"latent_channels {config['latent_channels']}, expected {network.latent_channels}"
+        )
     if not math.isclose(config["scaling_factor"], SCALING_FACTOR, rel_tol=1e-4):
-        found.append(f"scaling_factor {config['scaling_factor']}, expected {SCALING_FACTOR} as CogVideoX-2B has")
+        found.append(
+            f"scaling_factor {config['scaling_factor']}, expected {SCALING_FACTOR} as CogVideoX-2B has"
+        )
     if config["invert_scale_latents"]:
         found.append("invert_scale_latents, which is CogVideoX 1.5's")
     return found
@@ -79,7 +94,8 @@ TEXT_ENCODER = PartKind(
     wanted=re.compile(r"(?<![a-z])t5[-_. ]?(v1[-_.]?1[-_.]?)?xxl", re.IGNORECASE),
     foreign=re.compile(
         r"flan|umt5|mt5|byt5|long[-_.]?t5|code[-_.]?t5|aurora|(?<![a-z0-9])ul2|t5[-_.]?v?1[-_.]?0|"
-        r"(?<![a-z0-9])t0|gguf|pile[-_.]?t5|abliterat|uncensor",
+        r"(?<![a-z0-9])t0|gguf|pile[-_.]?t5|abliterat|uncensor|"
+        r"heretic|unchained|derestrict|jailbreak|nsfw|distil|fine[-_.]?tun",
         re.IGNORECASE,
     ),
     help="put t5xxl_fp16.safetensors or an fp8 one (huggingface.co/comfyanonymous/flux_text_encoders) "
@@ -92,7 +108,9 @@ VAE = PartKind(
     folder="vae",
     part="vae",
     wanted=re.compile(r"cogvideo|3d-vae", re.IGNORECASE),
-    foreign=re.compile(r"5b|1[-_. ]?5|i2v|image|(?<![a-z])fun(?![a-z])|void|transformer", re.IGNORECASE),
+    foreign=re.compile(
+        r"5b|1[-_. ]?5|i2v|image|(?<![a-z])fun(?![a-z])|void|transformer", re.IGNORECASE
+    ),
     help="put vae/diffusion_pytorch_model.safetensors of huggingface.co/THUDM/CogVideoX-2b "
     f"as cogvideox_vae.safetensors into models/vae, {_WHOLE}",
     read=read_vae,
@@ -147,11 +165,17 @@ def warn_of_choice(kind: PartKind, label: str, path: Path, network: NetworkConfi
 
 def _is_shared(kind: PartKind, path: Path) -> bool:
     """CogVideoX 5B and 1.5 folders hold the very same T5; another VAE tells itself by its config."""
-    return os.path.isdir(path) and kind is TEXT_ENCODER and not re.search(r"flan|mt5|byt5", path.parent.name, re.IGNORECASE)
+    return (
+        os.path.isdir(path)
+        and kind is TEXT_ENCODER
+        and not re.search(r"flan|mt5|byt5", path.parent.name, re.IGNORECASE)
+    )
 
 
 def _rank(label: str, path: Path) -> tuple[bool, bool, int]:
-    precision = next((i for i, names in enumerate(_PRECISIONS) if re.search(names, label, re.IGNORECASE)), None)
+    precision = next(
+        (i for i, names in enumerate(_PRECISIONS) if re.search(names, label, re.IGNORECASE)), None
+    )
     ranks = (0, 1, 3, 4)
     is_2b = re.search(r"2b", label, re.IGNORECASE) is not None
     return not os.path.isdir(path), not is_2b, _UNSAID if precision is None else ranks[precision]

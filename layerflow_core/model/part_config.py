@@ -53,7 +53,9 @@ class VaeFields:
     out_channels: Small = 3
     down_block_types: Annotated[list[Literal["CogVideoXDownBlock3D"]], Len(1, 8)] | None = None
     up_block_types: Annotated[list[Literal["CogVideoXUpBlock3D"]], Len(1, 8)] | None = None
-    block_out_channels: Annotated[list[Annotated[int, Interval(ge=1, le=8192)]], Len(1, 8)] | None = None
+    block_out_channels: (
+        Annotated[list[Annotated[int, Interval(ge=1, le=8192)]], Len(1, 8)] | None
+    ) = None
     latent_channels: Small = 16
     layers_per_block: Annotated[int, Interval(ge=1, le=16)] = 3
     act_fn: Literal["silu", "swish", "mish", "gelu", "relu"] = "silu"
@@ -103,7 +105,9 @@ def _check_levels(fields: VaeFields, source: str) -> None:
     levels = (fields.block_out_channels, fields.down_block_types, fields.up_block_types)
     counts = {4 if level is None else len(level) for level in levels}  # diffusers' own has four
     if len(counts) != 1:
-        raise CheckpointError(f"{source}: got different numbers of blocks {sorted(counts)}, expected one for all")
+        raise CheckpointError(
+            f"{source}: got different numbers of blocks {sorted(counts)}, expected one for all"
+        )
     wrong = [width for width in fields.block_out_channels or () if width % fields.norm_num_groups]
     if wrong:
         raise CheckpointError(
@@ -127,5 +131,7 @@ def read_config_file(folder: Path) -> Mapping[str, Any] | None:
         return None
     data = read_json(file, CheckpointError, LARGEST_CONFIG)
     if not isinstance(data, dict):
-        raise CheckpointError(f"{file}: got {type(data).__name__}, expected an object with the fields of a config")
+        raise CheckpointError(
+            f"{file}: got {type(data).__name__}, expected an object with the fields of a config"
+        )
     return data

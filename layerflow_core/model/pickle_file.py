@@ -29,7 +29,10 @@ _STORAGE_DTYPES = {
     "BoolStorage": torch.bool,
     "UntypedStorage": torch.uint8,
 }
-_DTYPES = {str(dtype): dtype for dtype in (*_STORAGE_DTYPES.values(), torch.float8_e4m3fn, torch.float8_e5m2)}
+_DTYPES = {
+    str(dtype): dtype
+    for dtype in (*_STORAGE_DTYPES.values(), torch.float8_e4m3fn, torch.float8_e5m2)
+}
 
 
 class PickleFile:
@@ -43,7 +46,8 @@ class PickleFile:
         self.path = path
         archive = read_archive(path)
         self._places = {
-            key: _Place(tensor, archive, f"{path}: {ascii(key)}") for key, tensor in _named_tensors(archive, path).items()
+            key: _Place(tensor, archive, f"{path}: {ascii(key)}")
+            for key, tensor in _named_tensors(archive, path).items()
         }
         self._size = archive.size
         self.specs = {key: place.spec() for key, place in self._places.items()}
@@ -54,9 +58,13 @@ class PickleFile:
         try:
             if self.path.stat().st_size != self._size:
                 raise CheckpointError(f"{self.path} has changed since it was opened; load it again")
-            mapped = torch.from_file(str(self.path), shared=False, size=self._size, dtype=torch.uint8)
+            mapped = torch.from_file(
+                str(self.path), shared=False, size=self._size, dtype=torch.uint8
+            )
         except (OSError, RuntimeError) as error:
-            raise CheckpointError(f"{self.path} cannot be mapped into memory: {_first_line(error)}") from error
+            raise CheckpointError(
+                f"{self.path} cannot be mapped into memory: {_first_line(error)}"
+            ) from error
         return {key: self._places[key].read(mapped) for key in keys}
 
 
@@ -108,7 +116,9 @@ class _Place:
         if usable.storage_offset() % self._dtype.itemsize:
             usable = usable.clone()  # torch aligns storages, other writers need not
         flat = usable.view(self._dtype)
-        return flat.as_strided(self._tensor.size, self._tensor.stride, flat.storage_offset() + self._tensor.offset)
+        return flat.as_strided(
+            self._tensor.size, self._tensor.stride, flat.storage_offset() + self._tensor.offset
+        )
 
 
 def _find_dtype(tensor: StoredTensor, name: str) -> torch.dtype:
@@ -124,7 +134,9 @@ def _find_dtype(tensor: StoredTensor, name: str) -> torch.dtype:
 
 def _find_stretch(tensor: StoredTensor, archive: TorchArchive, name: str) -> Stretch:
     if tensor.storage.key not in archive.storages:
-        raise CheckpointError(f"{name} has no data in the file: the file is incomplete, get it again")
+        raise CheckpointError(
+            f"{name} has no data in the file: the file is incomplete, get it again"
+        )
     return archive.storages[tensor.storage.key]
 
 

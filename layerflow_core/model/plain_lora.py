@@ -24,7 +24,8 @@ from .tensor_file import SafetensorsFile
 
 _METADATA = "lora_adapter_metadata"  # diffusers', JSON
 _SHOWN = 5
-_Alpha = Annotated[float, Interval(ge=-1e6, le=1e6)]
+_LARGEST_ALPHA = 1e6
+_Alpha = Annotated[float, Interval(ge=-_LARGEST_ALPHA, le=_LARGEST_ALPHA)]
 _log = logging.getLogger(__name__)
 
 
@@ -76,14 +77,20 @@ def add_plain_lora(model: LayerFlowModel, path: Path, strength: float = 1.0) -> 
     network = share_weights(model.network)
     split_qkv(network.backbone)
     deltas, unused = read_deltas(path, network.backbone)
-    misfits = {name: misfit for name, delta in deltas.items() if (misfit := _misfit(network.backbone, name, delta))}
+    misfits = {
+        name: misfit
+        for name, delta in deltas.items()
+        if (misfit := _misfit(network.backbone, name, delta))
+    }
     named = f"{len(misfits)} of its parts do not fit this network ({_some(misfits.values())})"
     if len(misfits) == len(deltas):
         raise CheckpointError(f"{path} cannot be used: {named}; expected a LoRA of CogVideoX-2B")
     if misfits:
         _log.warning("%s: %s", path.name, named)
     if unused:
-        _log.warning("%s: %d of its tensors are not used (%s)", path.name, len(unused), _some(unused))
+        _log.warning(
+            "%s: %d of its tensors are not used (%s)", path.name, len(unused), _some(unused)
+        )
     for name, delta in deltas.items():
         if name not in misfits:
             _change(network.backbone, name, delta, strength)
@@ -101,7 +108,9 @@ def read_deltas(path: Path, backbone: nn.Module) -> tuple[dict[str, Delta], list
     file = SafetensorsFile(path)
     keys = read_keys(file.specs, backbone, path)
     modules = {name: roles for name, roles in keys.modules.items() if DOWN in roles or UP in roles}
-    strays = [key for name, roles in keys.modules.items() if name not in modules for key in roles.values()]
+    strays = [
+        key for name, roles in keys.modules.items() if name not in modules for key in roles.values()
+    ]
     if not modules:
         raise CheckpointError(
             f"{path} has no LoRA matrices (met {sorted(file.specs)[:3]}); "
@@ -111,23 +120,41 @@ def read_deltas(path: Path, backbone: nn.Module) -> tuple[dict[str, Delta], list
     deltas = {}
     for name, roles in modules.items():
         if DOWN not in roles or UP not in roles:
-            raise CheckpointError(f"{path} has only one of two matrices for {name}: the file is incomplete")
+            raise CheckpointError(
+                f"{path} has only one of two matrices for {name}: the file is incomplete"
+            )
         found = file.read(list(roles.values()))
-        deltas[name] = _make_delta(name, {role: found[key] for role, key in roles.items()}, metadata, path)
+        deltas[name] = _make_delta(
+            name, {role: found[key] for role, key in roles.items()}, metadata, path
+        )
     return deltas, [*keys.unused, *strays]
 
 
-def _make_delta(name: str, tensors: Mapping[str, Tensor], metadata: LoraMetadata, path: Path) -> Delta:
+def _make_delta(
+    name: str, tensors: Mapping[str, Tensor], metadata: LoraMetadata, path: Path
+) -> Delta:
+    _check_finite(name, tensors, path)
     down = _as_matrix(tensors[DOWN])
     up = _as_matrix(tensors[UP])
     fits = down is not None and up is not None and down.shape[0] == up.shape[1] > 0
     if not fits:
         shapes = f"{list(tensors[DOWN].shape)} and {list(tensors[UP].shape)}"
-        raise CheckpointError(f"{path}: the matrices of {name} are {shapes}, expected [rank, columns] and [rows, rank]")
+        raise CheckpointError(
+            f"{path}: the matrices of {name} are {shapes}, expected [rank, columns] and [rows, rank]"
+        )
     rank = down.shape[0]
     divisor = math.sqrt(rank) if metadata.use_rslora else rank
     scale = _find_alpha(name, tensors, metadata, rank, path) / divisor
     return Delta(down, up, scale, _read_magnitude(name, tensors, up.shape[0], path))
+
+
+def _check_finite(name: str, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """One infinity or NaN in a file would make every picture black."""
+    wrong = [role for role, tensor in tensors.items() if not torch.isfinite(tensor.float()).all()]
+    if wrong:
+        raise CheckpointError(
+            f"{path}: {wrong[0]} of {name} holds values that are no finite numbers: the file is damaged"
+        )
 
 
 def _as_matrix(tensor: Tensor) -> Tensor | None:
@@ -137,7 +164,9 @@ def _as_matrix(tensor: Tensor) -> Tensor | None:
     return tensor if tensor.ndim == 2 and tensor.is_floating_point() else None
 
 
-def _find_alpha(name: str, tensors: Mapping[str, Tensor], metadata: LoraMetadata, rank: int, path: Path) -> float:
+def _find_alpha(
+    name: str, tensors: Mapping[str, Tensor], metadata: LoraMetadata, rank: int, path: Path
+) -> float:
     """From a tensor beside the matrices, the file's metadata, or the rank."""
     if ALPHA in tensors:
         return _read_number(tensors[ALPHA], f"{path}: alpha of {name}")
@@ -150,12 +179,18 @@ def _find_alpha(name: str, tensors: Mapping[str, Tensor], metadata: LoraMetadata
 
 def _read_number(tensor: Tensor, what: str) -> float:
     value = float(tensor) if tensor.numel() == 1 else math.nan
-    if not math.isfinite(value):
-        raise CheckpointError(f"{what} has the shape {list(tensor.shape)}, expected one finite number: the file is damaged")
+    if not abs(value) <= _LARGEST_ALPHA:  # nan, too
+        raise CheckpointError(
+            f"{what} is {value:g} in the shape {list(tensor.shape)}, expected one number of "
+            f"{_LARGEST_ALPHA:g} at most: "
+            "the file is damaged"
+        )
     return value
 
 
-def _read_magnitude(name: str, tensors: Mapping[str, Tensor], rows: int, path: Path) -> Tensor | None:
+def _read_magnitude(
+    name: str, tensors: Mapping[str, Tensor], rows: int, path: Path
+) -> Tensor | None:
     if MAGNITUDE not in tensors:
         return None
     magnitude = tensors[MAGNITUDE]
@@ -171,7 +206,9 @@ def _read_metadata(metadata: Mapping[str, str], path: Path) -> LoraMetadata:
     data = parse_json(metadata.get(_METADATA, "{}"), source, CheckpointError)
     if not isinstance(data, dict):
         raise CheckpointError(f"{source}: got {type(data).__name__}, expected an object")
-    stated: dict[str, Any] = {strip_prefix(key): value for key, value in data.items() if value is not None}
+    stated: dict[str, Any] = {
+        strip_prefix(key): value for key, value in data.items() if value is not None
+    }
     return as_record(LoraMetadata, stated, source, CheckpointError)
 
 

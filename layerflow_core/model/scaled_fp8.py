@@ -41,10 +41,14 @@ class Unscaled:
     def __init__(self, source: TensorSource, scales: Mapping[str, str]) -> None:
         self._source, self._scales = source, scales
         plain = {key: spec for key, spec in source.specs.items() if not key.endswith(_MARKS)}
-        self.specs = {key: spec.to(_PLAIN) if key in scales else spec for key, spec in plain.items()}
+        self.specs = {
+            key: spec.to(_PLAIN) if key in scales else spec for key, spec in plain.items()
+        }
 
     def read(self, keys: Collection[str]) -> dict[str, Tensor]:
-        found = self._source.read([*keys, *(self._scales[key] for key in keys if key in self._scales)])
+        found = self._source.read(
+            [*keys, *(self._scales[key] for key in keys if key in self._scales)]
+        )
         return {key: self._multiply(key, found) for key in keys}
 
     def _multiply(self, key: str, found: Mapping[str, Tensor]) -> Tensor:
@@ -67,11 +71,20 @@ def unscaled(source: TensorSource, path: Path) -> TensorSource:
                 f"{path}: {key} is {ascii(met)[1:-1]}, expected plain weights or {' or '.join(sorted(_FORMATS))}; "
                 "take another file of the text encoder"
             )
-    scales = {key.removesuffix(end) + ".weight": key for key in source.specs for end in _SCALES if key.endswith(end)}
+    scales = {
+        key.removesuffix(end) + ".weight": key
+        for key in source.specs
+        for end in _SCALES
+        if key.endswith(end)
+    }
     if wrong := [key for key in scales.values() if source.specs[key].numel() != 1]:
-        raise CheckpointError(f"{path}: {wrong[0]} has shape {list(source.specs[wrong[0]].shape)}, expected one scale a weight")
+        raise CheckpointError(
+            f"{path}: {wrong[0]} has shape {list(source.specs[wrong[0]].shape)}, expected one scale a weight"
+        )
     if missing := [key for key in scales if key not in source.specs]:
-        raise CheckpointError(f"{path} has a scale for {missing[0]}, which is not there: the file is incomplete")
+        raise CheckpointError(
+            f"{path} has a scale for {missing[0]}, which is not there: the file is incomplete"
+        )
     return Unscaled(source, scales) if scales or marks or "scaled_fp8" in source.specs else source
 
 
@@ -79,6 +92,8 @@ def _read_mark(source: TensorSource, key: str, path: Path) -> str:
     """The name of the format of a weight."""
     spec = source.specs[key]
     if spec.dtype != torch.uint8 or spec.ndim != 1 or spec.numel() > _LARGEST_MARK:
-        raise CheckpointError(f"{path}: got {key} of {spec.dtype} and shape {list(spec.shape)}, expected a few bytes of JSON")
+        raise CheckpointError(
+            f"{path}: got {key} of {spec.dtype} and shape {list(spec.shape)}, expected a few bytes of JSON"
+        )
     text = source.read([key])[key].numpy().tobytes()
     return parse_record(Mark, text, f"{path}: {key}", CheckpointError).format

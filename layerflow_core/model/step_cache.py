@@ -27,7 +27,9 @@ T = TypeVar("T")
 
 @dataclass
 class _Known:
-    """Of one branch, at the last step that was computed: what the first block added, and what all others did; [N, D]."""
+    """Of one branch, at the last step that was computed: what the first block added, and what all
+    others did; [N, D].
+    """
 
     first: Tensor
     others: Tensor
@@ -75,10 +77,13 @@ class StepCache:
 
     def _change(self, added: Tensor, known: _Known) -> float:
         """The largest relative change of a layer: mean |new - old| / mean |old| over its generated tokens."""
+
         def share(frames: slice) -> float:
             span = slice(frames.start * self._tokens, frames.stop * self._tokens)
             old = known.first[span].float()
-            return float((added[span].float() - old).abs().mean() / old.abs().mean().clamp(min=1e-12))
+            return float(
+                (added[span].float() - old).abs().mean() / old.abs().mean().clamp(min=1e-12)
+            )
 
         return max(map(share, self._spans))
 
@@ -92,7 +97,11 @@ def layer_spans(layout: Layout) -> list[slice]:
     if layout.layers_per_frame > 1:
         return [slice(0, layout.network_frames)]
     spans = [layout.span(clip.name) for clip in layout.clips]
-    return [slice(span.start, span.stop - clip.given) for clip, span in zip(layout.clips, spans) if clip.given < clip.frames]
+    return [
+        slice(span.start, span.stop - clip.given)
+        for clip, span in zip(layout.clips, spans)
+        if clip.given < clip.frames
+    ]
 
 
 def cached_bytes(config: ModelConfig, width: int) -> int:
@@ -101,7 +110,14 @@ def cached_bytes(config: ModelConfig, width: int) -> int:
     Args:
         width: bytes of one number.
     """
-    return 2 * 2 * config.layout.network_frames * config.network.tokens_per_frame * config.network.hidden_size * width
+    return (
+        2
+        * 2
+        * config.layout.network_frames
+        * config.network.tokens_per_frame
+        * config.network.hidden_size
+        * width
+    )
 
 
 class _AllBlocks(nn.Module):
@@ -111,9 +127,13 @@ class _AllBlocks(nn.Module):
         super().__init__()
         self._blocks, self._cache, self._branches = list(blocks), cache, branches
 
-    def forward(self, hidden_states: Tensor, encoder_hidden_states: Tensor, **conditions) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, hidden_states: Tensor, encoder_hidden_states: Tensor, **conditions
+    ) -> tuple[Tensor, Tensor]:
         first, *others = self._blocks
-        video, text = first(hidden_states=hidden_states, encoder_hidden_states=encoder_hidden_states, **conditions)
+        video, text = first(
+            hidden_states=hidden_states, encoder_hidden_states=encoder_hidden_states, **conditions
+        )
         added = video - hidden_states
         if (sums := self._cache.again(added, self._branches)) is not None:
             return video + sums, text  # nobody looks at the text after the blocks

@@ -1,4 +1,7 @@
-"""Files of tensors, read and written piece by piece, so that no file need fit into memory. Nothing is unpickled here."""
+"""Files of tensors, read and written piece by piece, so that no file need fit into memory.
+
+Nothing is unpickled here.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +22,19 @@ from .file_kind import SAFETENSORS, check_kind
 
 # safetensors' names of what torch can hold
 _DTYPES = {
-    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
-    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
-}  # fmt: skip
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 _ALIGNMENT = 8
 _MOST_ELEMENTS = 2**48
@@ -127,7 +139,11 @@ def parse_tensors(data: bytes) -> dict[str, Tensor]:
 
 
 def open_tensors(path: Path):
-    """Any safetensors file, memory-mapped: ``safetensors.safe_open``; raises CheckpointError as ``SafetensorsFile`` does."""
+    """Any safetensors file, memory-mapped: ``safetensors.safe_open``.
+
+    Raises:
+        CheckpointError: as ``SafetensorsFile`` does.
+    """
     from safetensors import safe_open
 
     check_kind(path, SAFETENSORS)
@@ -142,16 +158,29 @@ def naming(path: Path) -> Iterator[None]:
 
     try:
         yield
-    except (SafetensorError, OSError, ValueError, RuntimeError, MemoryError) as error:  # torch's, where it cannot be mapped
-        raise CheckpointError(f"{path} cannot be read as safetensors ({error}): the file is damaged or its copy is not complete; get it again") from error
+    except (
+        SafetensorError,
+        OSError,
+        ValueError,
+        RuntimeError,
+        MemoryError,
+    ) as error:  # torch's, where it cannot be mapped
+        raise CheckpointError(
+            f"{path} cannot be read as safetensors ({error}): the file is damaged or its copy "
+            "is not complete; get it again"
+        ) from error
 
 
 def _spec(part, name: str) -> Tensor:
     if part.get_dtype() not in _DTYPES:
-        raise CheckpointError(f"{name} is stored as {part.get_dtype()}, expected one of {', '.join(_DTYPES)}")
+        raise CheckpointError(
+            f"{name} is stored as {part.get_dtype()}, expected one of {', '.join(_DTYPES)}"
+        )
     shape = part.get_shape()
     if not is_countable(shape):
-        raise CheckpointError(f"{name} has the shape {str(shape)[:100]}, which no tensor has: the file is damaged")
+        raise CheckpointError(
+            f"{name} has the shape {str(shape)[:100]}, which no tensor has: the file is damaged"
+        )
     return torch.empty(shape, dtype=_DTYPES[part.get_dtype()], device="meta")
 
 
@@ -166,7 +195,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
 
 
 def write_chunks(path: Path, chunks: Iterable[Chunk], metadata: Mapping[str, str]) -> None:
-    """A safetensors file, atomically, one chunk in memory at a time; the library itself writes only what is in memory whole.
+    """A safetensors file, atomically, one chunk in memory at a time; the library itself writes only
+    what is in memory whole.
 
     Raises:
         CheckpointError: the folder cannot be written to, or the disk is full.
@@ -182,14 +212,20 @@ def write_chunks(path: Path, chunks: Iterable[Chunk], metadata: Mapping[str, str
                 file.write(_bytes_of(value))
 
 
-def _lay_out(parts: Sequence[Mapping[str, Tensor]], metadata: Mapping[str, str]) -> tuple[bytes, dict[str, int]]:
+def _lay_out(
+    parts: Sequence[Mapping[str, Tensor]], metadata: Mapping[str, str]
+) -> tuple[bytes, dict[str, int]]:
     """The header, and where each tensor begins behind it; wide types first, so that all are aligned."""
     specs = {key: spec for part in parts for key, spec in part.items()}
     header: dict[str, dict] = {"__metadata__": dict(metadata)} if metadata else {}
     places, end = {}, 0
     for key in sorted(specs, key=lambda k: (-specs[k].element_size(), k)):
         places[key], end = end, end + specs[key].numel() * specs[key].element_size()
-        header[key] = {"dtype": _NAMES[specs[key].dtype], "shape": list(specs[key].shape), "data_offsets": [places[key], end]}
+        header[key] = {
+            "dtype": _NAMES[specs[key].dtype],
+            "shape": list(specs[key].shape),
+            "data_offsets": [places[key], end],
+        }
     text = json.dumps(header, separators=(",", ":")).encode()
     return text + b" " * (-len(text) % _ALIGNMENT), places
 

@@ -7,7 +7,8 @@ Each prompt is encoded alone, with its layer index in front, without attention m
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -47,7 +48,9 @@ def untie(tensors: dict[str, Tensor], expected: set[str]) -> dict[str, Tensor]:
     if shared is None:
         return tensors
     both = {"shared.weight": shared, _TIED: shared}
-    return {k: v for k, v in tensors.items() if k not in both} | {k: v for k, v in both.items() if k in expected}
+    return {k: v for k, v in tensors.items() if k not in both} | {
+        k: v for k, v in both.items() if k in expected
+    }
 
 
 class TextEncoder:
@@ -72,7 +75,8 @@ class TextEncoder:
         largest = max(tokenizer.get_vocab().values(), default=0)
         if largest >= t5.config.vocab_size:
             raise CheckpointError(
-                f"got a tokenizer with token {largest}, expected {t5.config.vocab_size} tokens as the text encoder has: "
+                f"got a tokenizer with token {largest}, expected {t5.config.vocab_size} tokens "
+                "as the text encoder has: "
                 "take T5's own tokenizer"
             )
         return cls(tokenizer, t5, tokens)
@@ -83,7 +87,8 @@ class TextEncoder:
 
     def token_ids(self, text: str) -> Tensor:
         """[tokens] int64."""
-        return torch.tensor(self.tokenizer.encode(text).ids)
+        with _tokenizer_errors():
+            return torch.tensor(self.tokenizer.encode(text).ids)
 
     def count_tokens(self, text: str) -> int:
         """Tokens of the whole text, end mark included; what is beyond ``tokens`` is cut."""
@@ -91,7 +96,11 @@ class TextEncoder:
 
     def too_long(self, prompts: Mapping[str, str], layout: Layout) -> dict[str, int]:
         """By layer, how many tokens a prompt has that will be cut."""
-        counts = {name: self.count_tokens(indexed(index, prompts[name])) for index, name in enumerate(layout.texts) if prompts.get(name, "").strip()}
+        counts = {
+            name: self.count_tokens(indexed(index, prompts[name]))
+            for index, name in enumerate(layout.texts)
+            if prompts.get(name, "").strip()
+        }
         return {name: count for name, count in counts.items() if count > self.tokens}
 
     @torch.inference_mode()
@@ -109,7 +118,11 @@ class TextEncoder:
 
     def knows(self, prompts: Mapping[str, str], layout: Layout) -> bool:
         """Whether all encodings are in the cache, so that the encoder need not go to its device."""
-        texts = (indexed(index, prompts.get(name, "")) for index, name in enumerate(layout.texts) if prompts.get(name, "").strip())
+        texts = (
+            indexed(index, prompts.get(name, ""))
+            for index, name in enumerate(layout.texts)
+            if prompts.get(name, "").strip()
+        )
         return all(text in self._cache for text in texts)
 
     def encode_layers(self, prompts: Mapping[str, str], layout: Layout) -> Tensor:
@@ -134,18 +147,30 @@ def read_tokenizer_data(data: bytes) -> Tokenizer:
     from tokenizers import Tokenizer
 
     parse_json(data, "the checkpoint's tokenizer", CheckpointError)
-    try:
+    with _tokenizer_errors():
         return Tokenizer.from_buffer(data)
-    except BaseException as error:  # plain Exceptions, and a PanicException that is no Exception; none is a cancel
+
+
+@contextmanager
+def _tokenizer_errors() -> Iterator[None]:
+    """What a damaged tokenizer raises, when it is read or later, becomes a CheckpointError."""
+    try:
+        yield
+    except (
+        BaseException
+    ) as error:  # plain Exceptions, and a PanicException that is no Exception; none is a cancel
         if isinstance(error, (KeyboardInterrupt, SystemExit)):
             raise
         reason = str(error)[:200]
-        raise CheckpointError(f"the checkpoint's tokenizer cannot be read: {reason}; take T5's own") from error
+        raise CheckpointError(
+            f"the checkpoint's tokenizer cannot be used: {reason}; take T5's own"
+        ) from error
 
 
 def count_tokens(tokenizer: Tokenizer, text: str) -> int:
     """Tokens of a text, its end mark included, whether or not the tokenizer cuts and pads."""
-    encoding = tokenizer.encode(text)
+    with _tokenizer_errors():
+        encoding = tokenizer.encode(text)
     return 1 + sum(sum(part.attention_mask) - 1 for part in (encoding, *encoding.overflowing))
 
 
@@ -159,7 +184,16 @@ def check_prompts(prompts: Mapping[str, str], layout: Layout) -> None:
     for name, prompt in prompts.items():
         if not isinstance(prompt, str):
             raise PromptError(f"the prompt for {name!r} is {type(prompt).__name__}, expected text")
+        if any("\ud800" <= letter <= "\udfff" for letter in prompt):
+            raise PromptError(
+                f"the prompt for {name!r} has half a character (a lone surrogate), expected text; type it anew"
+            )
         if prompt.strip() and name not in layout.names:
-            raise PromptError(f"a prompt for layer {name!r} met, layout {layout.name!r} has {', '.join(layout.names)}")
+            raise PromptError(
+                f"a prompt for layer {name!r} met, layout {layout.name!r} has {', '.join(layout.names)}"
+            )
     if not any(prompts.get(name, "").strip() for name in layout.texts):
-        raise PromptError(f"no prompts met, expected text for at least one of {', '.join(layout.texts)}: describe what each layer shows")
+        raise PromptError(
+            f"no prompts met, expected text for at least one of {', '.join(layout.texts)}: "
+            "describe what each layer shows"
+        )

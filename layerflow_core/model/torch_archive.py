@@ -57,14 +57,23 @@ def read_archive(path: Path) -> TorchArchive:
             members = _find_members(file, size, path)
             pickle = _read(file, members, _PICKLE, LARGEST_PICKLE, path)
             order = _read(file, members, _ORDER, 16, path) if _ORDER in members else b""
-    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError, EOFError) as error:
+    except (
+        OSError,
+        zipfile.BadZipFile,
+        ValueError,
+        NotImplementedError,
+        RuntimeError,
+        EOFError,
+    ) as error:
         raise _damaged(path, "its directory cannot be read") from error
     if order and order.decode("ascii", "replace") != sys.byteorder:
         raise CheckpointError(
             f"{path} has numbers of byte order {order!r}, expected {sys.byteorder}: save it again on this machine"
         )
     storages = {
-        name.removeprefix(_STORAGES): stretch for name, stretch in members.items() if name.startswith(_STORAGES)
+        name.removeprefix(_STORAGES): stretch
+        for name, stretch in members.items()
+        if name.startswith(_STORAGES)
     }
     return TorchArchive(pickle, storages, size)
 
@@ -73,7 +82,11 @@ def _find_members(file, size: int, path: Path) -> dict[str, Stretch]:
     """By their names below the archive's one folder."""
     with zipfile.ZipFile(file) as archive:
         entries = archive.infolist()
-    roots = [entry.filename.removesuffix(_PICKLE) for entry in entries if entry.filename.endswith(f"/{_PICKLE}")]
+    roots = [
+        entry.filename.removesuffix(_PICKLE)
+        for entry in entries
+        if entry.filename.endswith(f"/{_PICKLE}")
+    ]
     if len(roots) != 1:
         raise _damaged(path, f"got {len(roots)} lists of tensors, expected one")
     (root,) = roots
@@ -116,4 +129,6 @@ def _shown(entry: zipfile.ZipInfo) -> str:
 
 
 def _damaged(path: Path, what: str) -> CheckpointError:
-    return CheckpointError(f"{path} cannot be read as weights: {what}; the file is damaged, get it again")
+    return CheckpointError(
+        f"{path} cannot be read as weights: {what}; the file is damaged, get it again"
+    )

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from diffusers import AutoencoderKLCogVideoX
 
 _WHOLE_STACK = 1 << 20  # more frames than any stack has
-# diffusers' blending of tiles needs sizes that these shares of overlap divide: a sixth of the height, a fifth of the width.
+# diffusers' blending of tiles needs sizes that these shares of overlap divide: a sixth of the
+# height, a fifth of the width.
 _TILE_HEIGHT, _TILE_WIDTH = 6, 5
 
 
@@ -46,7 +47,8 @@ class VaeMode:
 WHOLE = VaeMode("whole stack")
 STREAMED = VaeMode("streamed", 2)
 TILED = VaeMode("streamed in tiles", 2, 2)
-VAE_MODES = (WHOLE, STREAMED, TILED)
+FINELY_TILED = VaeMode("streamed in small tiles", 2, 3)
+VAE_MODES = (WHOLE, STREAMED, TILED, FINELY_TILED)
 
 
 def build_vae(config: Mapping[str, Any]) -> AutoencoderKLCogVideoX:
@@ -64,7 +66,9 @@ def build_vae(config: Mapping[str, Any]) -> AutoencoderKLCogVideoX:
         raise CheckpointError(f"the VAE's config contradicts itself: {error}") from error
 
 
-def set_mode(vae: AutoencoderKLCogVideoX, mode: VaeMode, latent_size: tuple[int, int] = (0, 0)) -> AutoencoderKLCogVideoX:
+def set_mode(
+    vae: AutoencoderKLCogVideoX, mode: VaeMode, latent_size: tuple[int, int] = (0, 0)
+) -> AutoencoderKLCogVideoX:
     """The same module, set to work in this mode.
 
     Args:
@@ -76,13 +80,19 @@ def set_mode(vae: AutoencoderKLCogVideoX, mode: VaeMode, latent_size: tuple[int,
     if mode.tiles == 1:
         vae.disable_tiling()
         return vae
-    height, width = (unit * math.ceil(size / mode.tiles / unit) for size, unit in zip(latent_size, (_TILE_HEIGHT, _TILE_WIDTH)))
+    height, width = (
+        unit * math.ceil(size / mode.tiles / unit)
+        for size, unit in zip(latent_size, (_TILE_HEIGHT, _TILE_WIDTH))
+    )
     vae.enable_tiling(height * factor, width * factor, 1 / _TILE_HEIGHT, 1 / _TILE_WIDTH)
     return vae
 
 
 def in_channels_last(vae: AutoencoderKLCogVideoX) -> AutoencoderKLCogVideoX:
-    """The same module, its convolutions' weights laid out as tensor cores read them; exact to rounding, faster on GPUs only."""
+    """The same module, its convolutions' weights laid out as tensor cores read them.
+
+    Exact to rounding, faster on GPUs only.
+    """
     for module in vae.modules():
         if isinstance(module, nn.Conv3d):
             module.to(memory_format=torch.channels_last_3d)
@@ -117,7 +127,9 @@ class LayerVAE:
         self.vae = vae
         config, channels = vae.config, vae.config.latent_channels
         self.mean = torch.tensor(config.latents_mean or [0.0] * channels).view(1, channels, 1, 1)
-        self.std = torch.tensor(config.latents_std or [1 / config.scaling_factor] * channels).view(1, channels, 1, 1)
+        self.std = torch.tensor(config.latents_std or [1 / config.scaling_factor] * channels).view(
+            1, channels, 1, 1
+        )
 
     @property
     def spatial_factor(self) -> int:
@@ -125,7 +137,13 @@ class LayerVAE:
         return spatial_factor(self.vae)
 
     @torch.inference_mode()
-    def encode(self, clips: Mapping[str, Tensor], layout: Layout, generator: torch.Generator, mode: VaeMode = WHOLE) -> Tensor:
+    def encode(
+        self,
+        clips: Mapping[str, Tensor],
+        layout: Layout,
+        generator: torch.Generator,
+        mode: VaeMode = WHOLE,
+    ) -> Tensor:
         """Sample the posterior of all clips.
 
         Args:
@@ -142,12 +160,18 @@ class LayerVAE:
     def posterior(self, clips: Mapping[str, Tensor], layout: Layout) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation that ``encode`` draws from, [T, C, H/f, W/f] each, float32 on the CPU."""
         means, stds = zip(*(self._moments(part, WHOLE) for part in self._parts(clips, layout)))
-        mean, std = (rearrange(torch.cat(p, 2), "1 c t h w -> t c h w").cpu() for p in (means, stds))
+        mean, std = (
+            rearrange(torch.cat(p, 2), "1 c t h w -> t c h w").cpu() for p in (means, stds)
+        )
         return (mean - self.mean) / self.std, std / self.std
 
     def _parts(self, clips: Mapping[str, Tensor], layout: Layout) -> list[Tensor]:
         stack = layout.stack(clips)
-        return [stack[layout.pixel_span(name)] for name in layout.names] if layout.encoding == CLIP else [stack]
+        return (
+            [stack[layout.pixel_span(name)] for name in layout.names]
+            if layout.encoding == CLIP
+            else [stack]
+        )
 
     def _moments(self, pixels: Tensor, mode: VaeMode) -> tuple[Tensor, Tensor]:
         set_mode(self.vae, mode, tuple(size // self.spatial_factor for size in pixels.shape[-2:]))

@@ -30,7 +30,9 @@ _MOST_ROWS = 2**22  # of a position table; the released ones have 23,628
 _ASPECT = NetworkConfig().latent_height / NetworkConfig().latent_width
 
 
-def choose_variant(specs: Mapping[str, Tensor], source: Path, tokens_per_text: int = TOKENS_PER_TEXT) -> str:
+def choose_variant(
+    specs: Mapping[str, Tensor], source: Path, tokens_per_text: int = TOKENS_PER_TEXT
+) -> str:
     """The row that a file's shapes fit, and where they leave a choice, its name too.
 
     Raises:
@@ -41,19 +43,29 @@ def choose_variant(specs: Mapping[str, Tensor], source: Path, tokens_per_text: i
     if len(fitting) == 1 or len(named) == 1:
         return (named or fitting)[0]
     known = ", ".join(fitting) or "no known variant"
-    raise CheckpointError(f"{source} could be {known}: say which with `layerflow convert --variant`, or name the file after it")
+    raise CheckpointError(
+        f"{source} could be {known}: say which with `layerflow convert --variant`, or name the file after it"
+    )
 
 
-def detect_variant(specs: Mapping[str, Tensor], tokens_per_text: int = TOKENS_PER_TEXT) -> tuple[str, ...]:
+def detect_variant(
+    specs: Mapping[str, Tensor], tokens_per_text: int = TOKENS_PER_TEXT
+) -> tuple[str, ...]:
     """The rows that a checkpoint's table length and layer embedder fit; shapes alone cannot always tell tasks apart."""
     has_embedder = "mixins.pos_embed.txt_embedder.0.weight" in specs
     if POSITIONS not in specs:
         return ()
     rows = _rows(specs)
-    layouts = [layout for name in OFFICIAL_VARIANTS if (layout := find_layout(name)).layer_embedding == has_embedder]
+    layouts = [
+        layout
+        for name in OFFICIAL_VARIANTS
+        if (layout := find_layout(name)).layer_embedding == has_embedder
+    ]
     sizes = {layout.name: _tokens_per_frame(layout, rows, tokens_per_text) for layout in layouts}
     # Other sizes than the released one divide by chance too often to be believed beside it.
-    released = tuple(name for name, tokens in sizes.items() if tokens == NetworkConfig().tokens_per_frame)
+    released = tuple(
+        name for name, tokens in sizes.items() if tokens == NetworkConfig().tokens_per_frame
+    )
     return released or tuple(name for name, tokens in sizes.items() if tokens)
 
 
@@ -76,8 +88,12 @@ def _tokens_per_frame(layout: Layout, rows: int, tokens_per_text: int) -> int:
     return tokens if tokens > 0 and not rest else 0
 
 
-def read_config(specs: Mapping[str, Tensor], variant: str, latent_size: tuple[int, int] | None = None,
-                tokens_per_text: int = TOKENS_PER_TEXT) -> ModelConfig:  # fmt: skip
+def read_config(
+    specs: Mapping[str, Tensor],
+    variant: str,
+    latent_size: tuple[int, int] | None = None,
+    tokens_per_text: int = TOKENS_PER_TEXT,
+) -> ModelConfig:
     """Dimensions of an official checkpoint (prefix stripped) from its shapes.
 
     Args:
@@ -93,7 +109,9 @@ def read_config(specs: Mapping[str, Tensor], variant: str, latent_size: tuple[in
     _, channels, patch, _ = _shape(specs, "mixins.patch_embed.proj.weight", 4)
     blocks = count_blocks(specs, _BLOCK_NUMBER)
     if hidden == NetworkConfig().hidden_size and blocks != NetworkConfig().num_layers:
-        raise CheckpointError(f"{blocks} blocks met, a CogVideoX-2B checkpoint has {NetworkConfig().num_layers}: the file is incomplete")
+        raise CheckpointError(
+            f"{blocks} blocks met, a CogVideoX-2B checkpoint has {NetworkConfig().num_layers}: the file is incomplete"
+        )
     head = _shape(specs, "mixins.adaln_layer.query_layernorm_list.0.weight", 1)[0]
     height, width = latent_size or _latent_size(layout, specs, patch, tokens_per_text)
     dimensions = {
@@ -110,13 +128,17 @@ def read_config(specs: Mapping[str, Tensor], variant: str, latent_size: tuple[in
         "motion_rank": _lora_rank(specs, MOTION),
         "content_rank": _lora_rank(specs, CONTENT),
     }
-    network = as_record(NetworkConfig, dimensions, "the official checkpoint's shapes", CheckpointError)
+    network = as_record(
+        NetworkConfig, dimensions, "the official checkpoint's shapes", CheckpointError
+    )
     return ModelConfig(layout=layout, network=network)
 
 
 def _shape(specs: Mapping[str, Tensor], key: str, dimensions: int) -> Size:
     if key not in specs:
-        raise CheckpointError(f"the official checkpoint lacks {PREFIX}{key}: the file is incomplete or no LayerFlow checkpoint")
+        raise CheckpointError(
+            f"the official checkpoint lacks {PREFIX}{key}: the file is incomplete or no LayerFlow checkpoint"
+        )
     shape = specs[key].shape
     if len(shape) != dimensions or 0 in shape:
         raise CheckpointError(
@@ -126,12 +148,16 @@ def _shape(specs: Mapping[str, Tensor], key: str, dimensions: int) -> Size:
     return shape
 
 
-def _latent_size(layout: Layout, specs: Mapping[str, Tensor], patch: int, tokens_per_text: int) -> tuple[int, int]:
+def _latent_size(
+    layout: Layout, specs: Mapping[str, Tensor], patch: int, tokens_per_text: int
+) -> tuple[int, int]:
     rows = _rows(specs)
     tokens = _tokens_per_frame(layout, rows, tokens_per_text)
     if not tokens:
         fitting = ", ".join(detect_variant(specs, tokens_per_text)) or "none of the released ones"
-        raise CheckpointError(f"variant {layout.name!r} does not fit a position table of {rows} rows; by its shapes the file is {fitting}")
+        raise CheckpointError(
+            f"variant {layout.name!r} does not fit a position table of {rows} rows; by its shapes the file is {fitting}"
+        )
     height, width = min(_sizes(tokens), key=lambda size: abs(math.log(size[0] / size[1] / _ASPECT)))
     return height * patch, width * patch
 
@@ -140,7 +166,9 @@ def _rows(specs: Mapping[str, Tensor]) -> int:
     """Of the position table."""
     rows = _shape(specs, POSITIONS, 3)[1]
     if rows > _MOST_ROWS:
-        raise CheckpointError(f"got a position table of {rows} rows, expected {_MOST_ROWS} at most: the file is damaged")
+        raise CheckpointError(
+            f"got a position table of {rows} rows, expected {_MOST_ROWS} at most: the file is damaged"
+        )
     return rows
 
 

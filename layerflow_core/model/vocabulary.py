@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import difflib
 import json
-import re
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Iterator, Mapping
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-_WORD = re.compile(r"\w+")
+_LETTERS, _MARKS, _SYMBOL = ("L", "N"), "M", "So"  # Unicode categories; emoji are symbols
 _NEAREST = 3  # known words that are named for an unknown one
 _NAMED = 8  # unknown words that are named
 _SMALL = 100  # words of a vocabulary that can be listed; of a larger one no word stands for what is unknown
 _SHORTEST = 2  # letters of a known word that is named
+_LONGEST = 40  # letters of an unknown word that are shown
 
 
 def unknown_words(tokenizer: Tokenizer, text: str) -> list[str]:
@@ -31,14 +33,34 @@ def unknown_words(tokenizer: Tokenizer, text: str) -> list[str]:
     unknown = _unknown_id(tokenizer)
     if unknown is None:
         return []
+    text = unicodedata.normalize("NFC", text)
     encoding = tokenizer.encode(text, add_special_tokens=False)
     places = set()
     for part in (encoding, *encoding.overflowing):
         for token, (start, stop) in zip(part.ids, part.offsets):
             if token == unknown:
                 places.update(range(start, stop))
-    words = [found[0] for found in _WORD.finditer(text) if places.issuperset(range(*found.span()))]
+    words = [text[place.start : place.stop] for place in _words(text) if places.issuperset(place)]
     return list(dict.fromkeys(words))
+
+
+def _words(text: str) -> Iterator[range]:
+    """Where words and emoji stand; the marks that many scripts write vowels with belong to their words."""
+    for kind, group in groupby(enumerate(text), lambda entry: _kind_of(entry[1])):
+        places = [number for number, _ in group]
+        if kind and not all(
+            unicodedata.category(text[place]).startswith(_MARKS) for place in places
+        ):
+            yield range(places[0], places[-1] + 1)
+
+
+def _kind_of(letter: str) -> str:
+    """Empty for what is no part of a word."""
+    category = unicodedata.category(letter)
+    if category == _SYMBOL:
+        return "symbol"
+    is_part = letter == "_" or category.startswith((*_LETTERS, _MARKS))
+    return "word" if is_part else ""
 
 
 def known_words(tokenizer: Tokenizer) -> list[str]:
@@ -59,9 +81,13 @@ def describe_unknown(tokenizer: Tokenizer, prompts: Mapping[str, str]) -> str:
     if not found:
         return ""
     words = list(found)
-    named = ", ".join(f'"{word}"' for word in words[:_NAMED])
+    named = ", ".join(f'"{_shorten(word)}"' for word in words[:_NAMED])
     more = f" and {len(words) - _NAMED} more" if len(words) > _NAMED else ""
     return f"does not know {named}{more}{_alternatives(tokenizer, words)}"
+
+
+def _shorten(word: str) -> str:
+    return word if len(word) <= _LONGEST else f"{word[:_LONGEST]}..."
 
 
 def _alternatives(tokenizer: Tokenizer, words: list[str]) -> str:
@@ -70,7 +96,9 @@ def _alternatives(tokenizer: Tokenizer, words: list[str]) -> str:
         return ""
     near: dict[str, None] = {}
     for word in words[:_NAMED]:
-        near.update(dict.fromkeys(difflib.get_close_matches(word.lower(), known, _NEAREST)))
+        near.update(
+            dict.fromkeys(difflib.get_close_matches(word[:_LONGEST].lower(), known, _NEAREST))
+        )
     nearest = f"; nearest known words: {', '.join(near)}" if near else ""
     return f"{nearest}; it knows {', '.join(known)}"
 

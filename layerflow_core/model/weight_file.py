@@ -76,7 +76,9 @@ def _shards_of(index: Path) -> list[Path]:
     names = sorted(set(read_record(ShardIndex, index, CheckpointError).weight_map.values()))
     wrong = [name for name in names if not _SHARD.fullmatch(name)]
     if wrong or len(names) > _MOST_SHARDS:
-        raise CheckpointError(f"{index} names {ascii(wrong[:1] or len(names))}, expected .safetensors files beside it")
+        raise CheckpointError(
+            f"{index} names {ascii(wrong[:1] or len(names))}, expected .safetensors files beside it"
+        )
     missing = [name for name in names if not os.path.isfile(index.parent / name)]
     if missing:
         raise CheckpointError(

@@ -18,7 +18,12 @@ def dynamic_weight(step: Step, scale: float, exponent: float = 5.0) -> float:
     (N - t) / N is far below zero early on, so the weight jumps about in [1, 1 + scale] before it settles. That is
     what the released weights were tuned and shown with; it stays.
     """
-    return 1 + scale * (1 - math.cos(math.pi * ((step.count - step.timestep) / step.count) ** exponent)) / 2
+    return (
+        1
+        + scale
+        * (1 - math.cos(math.pi * ((step.count - step.timestep) / step.count) ** exponent))
+        / 2
+    )
 
 
 def constant_weight(step: Step, scale: float) -> float:
@@ -32,5 +37,7 @@ GUIDANCES: Mapping[str, Weight] = {"dynamic": dynamic_weight, "constant": consta
 def find_guidance(name: str) -> Weight:
     """Raises SamplingError if the table has no such row."""
     if name not in GUIDANCES:
-        raise SamplingError(f"unknown guidance {name!r} met, expected one of {', '.join(GUIDANCES)}")
+        raise SamplingError(
+            f"unknown guidance {name!r} met, expected one of {', '.join(GUIDANCES)}"
+        )
     return GUIDANCES[name]

@@ -14,7 +14,8 @@ from .noise import DrawNoise
 from .schedule import MOST_STEPS, Schedule, Step
 from .solver import find_solver
 
-# (x [B, G, C, H, W], timestep, guided) -> (v_uncond, v_cond), raw network outputs of x's shape; v_uncond is None unless guided
+# (x [B, G, C, H, W], timestep, guided) -> (v_uncond, v_cond), raw network outputs of x's shape;
+# v_uncond is None unless guided
 Predict = Callable[[Tensor, int, bool], tuple[Tensor | None, Tensor]]
 # (step, x after the step, guided x0), called after every step; may raise to stop the run
 Watch = Callable[[Step, Tensor, Tensor], None]
@@ -50,9 +51,13 @@ class SamplerSettings:
         if not (0 <= self.scale < 1000):
             raise SamplingError(f"guidance scale {self.scale} met, expected 0 to 1000")
         if not (0 <= self.guidance_margin < 1000):
-            raise SamplingError(f"guidance margin {self.guidance_margin} met, expected 0 (exact) or a little more")
+            raise SamplingError(
+                f"guidance margin {self.guidance_margin} met, expected 0 (exact) or a little more"
+            )
         if not (0 <= self.step_cache <= 1):
-            raise SamplingError(f"step cache threshold {self.step_cache} met, expected 0 (off) to 1")
+            raise SamplingError(
+                f"step cache threshold {self.step_cache} met, expected 0 (off) to 1"
+            )
         if not 1 <= self.steps <= MOST_STEPS:
             raise SamplingError(f"{self.steps} steps met, expected 1 to {MOST_STEPS}")
 
@@ -62,13 +67,21 @@ def denoise(v: Tensor, x: Tensor, q: float) -> Tensor:
     return q * x - (1 - q * q) ** 0.5 * v.float()
 
 
-def sample(predict: Predict, initial: Tensor, noise: DrawNoise, schedule: Schedule, settings: SamplerSettings, watch: Watch | None = None) -> Tensor:
+def sample(
+    predict: Predict,
+    initial: Tensor,
+    noise: DrawNoise,
+    schedule: Schedule,
+    settings: SamplerSettings,
+    watch: Watch | None = None,
+) -> Tensor:
     """Run the official recipe, or the rows chosen instead.
 
     Args:
         predict: the network with its conditions, both branches in one call, or one where guidance does nothing.
         initial: [B, G, C, H, W] float32 standard normal.
-        noise: standard normal of the same shape for a step's number; on the device of ``initial``; the last step draws none.
+        noise: standard normal of the same shape for a step's number; on the device of ``initial``;
+            the last step draws none.
 
     Returns:
         Clean latents [B, G, C, H, W], float32.

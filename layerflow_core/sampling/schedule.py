@@ -61,7 +61,12 @@ class Schedule:
     """Tables of one schedule config."""
 
     def __init__(self, config: ScheduleConfig = ScheduleConfig()) -> None:
-        betas = torch.linspace(config.beta_start**0.5, config.beta_end**0.5, config.timesteps, dtype=torch.float64) ** 2
+        betas = (
+            torch.linspace(
+                config.beta_start**0.5, config.beta_end**0.5, config.timesteps, dtype=torch.float64
+            )
+            ** 2
+        )
         alphas = torch.cumprod(1 - betas, 0)
         self.timesteps = config.timesteps
         self.alphas_cumprod = alphas / (config.snr_shift + (1 - config.snr_shift) * alphas)
@@ -88,6 +93,14 @@ class Schedule:
         roots = zero_terminal_snr(self.alphas_cumprod[timesteps[::-1]]).flip(0)
         levels = [*(float(r) for r in roots), 1.0]
         return [
-            Step(i, count, t, levels[i], levels[i + 1], levels[i - 1] if i else None, float(self.snap(roots[i])))
+            Step(
+                i,
+                count,
+                t,
+                levels[i],
+                levels[i + 1],
+                levels[i - 1] if i else None,
+                float(self.snap(roots[i])),
+            )
             for i, t in enumerate(timesteps)
         ]

@@ -32,7 +32,9 @@ def _second_order(step: Step, x0: Tensor, previous_x0: Tensor | None) -> Tensor:
     return (1 + 1 / (2 * r)) * x0 - previous_x0 / (2 * r)
 
 
-def dpmpp_2m_sde(step: Step, x: Tensor, x0: Tensor, previous_x0: Tensor | None, draw_noise: Callable[[], Tensor]) -> Tensor:
+def dpmpp_2m_sde(
+    step: Step, x: Tensor, x0: Tensor, previous_x0: Tensor | None, draw_noise: Callable[[], Tensor]
+) -> Tensor:
     """SDE-DPM-Solver++(2M), the official solver; one noise tensor a step."""
     h = _lam(step.b) - _lam(step.a)
     d = _second_order(step, x0, previous_x0)
@@ -42,7 +44,9 @@ def dpmpp_2m_sde(step: Step, x: Tensor, x0: Tensor, previous_x0: Tensor | None, 
     return keep * x + pull * d + sigma_b * math.sqrt(1 - math.exp(-2 * h)) * draw_noise()
 
 
-def dpmpp_2m(step: Step, x: Tensor, x0: Tensor, previous_x0: Tensor | None, draw_noise: Callable[[], Tensor]) -> Tensor:
+def dpmpp_2m(
+    step: Step, x: Tensor, x0: Tensor, previous_x0: Tensor | None, draw_noise: Callable[[], Tensor]
+) -> Tensor:
     """DPM-Solver++(2M), the deterministic ODE solver (arXiv 2211.01095, algorithm 2)."""
     h = _lam(step.b) - _lam(step.a)
     d = _second_order(step, x0, previous_x0)

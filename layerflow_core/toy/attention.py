@@ -18,7 +18,11 @@ class HeadByHead(TorchFunctionMode):
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        plain = kwargs.get("attn_mask") is None and kwargs.get("scale") is None and not kwargs.get("is_causal")
+        plain = (
+            kwargs.get("attn_mask") is None
+            and kwargs.get("scale") is None
+            and not kwargs.get("is_causal")
+        )
         if function is F.scaled_dot_product_attention and plain and len(args) == 3:
             return attend(*args)
         return function(*args, **kwargs)

@@ -41,7 +41,9 @@ class ProceduralClips:
 
     def __post_init__(self) -> None:
         if self.quality not in QUALITIES:
-            raise DatasetError(f"unknown quality {self.quality!r} met, expected one of {', '.join(QUALITIES)}")
+            raise DatasetError(
+                f"unknown quality {self.quality!r} met, expected one of {', '.join(QUALITIES)}"
+            )
 
     def __len__(self) -> int:
         return self.count
@@ -51,7 +53,9 @@ class ProceduralClips:
             raise IndexError(index)
         scene = draw_scene(self.first_seed + index, held_out=False)
         layers = QUALITIES[self.quality](render(scene), random.Random(self.first_seed + index))
-        return LayerClip(f"scene {self.first_seed + index}", vars(layers), scene.prompts, Fraction(FPS))
+        return LayerClip(
+            f"scene {self.first_seed + index}", vars(layers), scene.prompts, Fraction(FPS)
+        )
 
     def fingerprint(self) -> str:
         return repr(self)
@@ -70,7 +74,10 @@ def make_coarse(true: TrueLayers, rng: random.Random) -> TrueLayers:
     return TrueLayers(footage, mask, smear(footage, hole), footage)
 
 
-QUALITIES: Mapping[str, Callable[[TrueLayers, random.Random], TrueLayers]] = {EXACT: keep_truth, COARSE: make_coarse}
+QUALITIES: Mapping[str, Callable[[TrueLayers, random.Random], TrueLayers]] = {
+    EXACT: keep_truth,
+    COARSE: make_coarse,
+}
 
 
 def resize_mask(mask: Tensor, pixels: int) -> Tensor:

@@ -18,8 +18,10 @@ class Stage:
         frames: latent frames per clip that are cut from it, 1 or 4.
         tasks: weight of each set of given clips.
         focus: weight of the loss where the object is, in the foreground and blended clips; 1 is the official loss. An
-            object fills a twelfth of its clip, so its colour hardly shows in the plain mean, and its word is not learnt.
-        noise_power: timesteps are drawn as u ** this; below 1 there are more noisy ones, where it is decided what a clip
+            object fills a twelfth of its clip, so its colour hardly shows in the plain mean, and
+            its word is not learnt.
+        noise_power: timesteps are drawn as u ** this; below 1 there are more noisy ones, where it
+            is decided what a clip
             becomes, and where words are learnt.
     """
 
@@ -48,33 +50,80 @@ class Curriculum:
 
 
 def _tasks(apart: float, free: float) -> Mapping[tuple[str, ...], float]:
-    """Weights of decomposition and of generation; what is left goes to the tasks with a foreground or a background given."""
+    """Weights of decomposition and of generation.
+
+    What is left goes to the tasks with a foreground or a background given.
+    """
     rest = (1 - apart - free) / 2
     return {(BLENDED,): apart, (): free, (FOREGROUND, ALPHA): rest, (BACKGROUND,): rest}
 
 
-def make_plan(steps: int, batch: int, rate: float, matrix_rate: float = 0.0, warm_up: int = 60, ema: float = 0.0) -> TrainPlan:
+def make_plan(
+    steps: int,
+    batch: int,
+    rate: float,
+    matrix_rate: float = 0.0,
+    warm_up: int = 60,
+    ema: float = 0.0,
+) -> TrainPlan:
     """What all trainings from nothing share; rates are those of AdamW and of Muon."""
     return TrainPlan(
-        steps, batch=batch, rate=rate, matrix_rate=matrix_rate, warm_up=warm_up, ema=ema, betas=(0.9, 0.98), weight_decay=0.01,
-        checkpointing=False, save_every=100, log_every=25, keep=1,
-    )  # fmt: skip
+        steps,
+        batch=batch,
+        rate=rate,
+        matrix_rate=matrix_rate,
+        warm_up=warm_up,
+        ema=ema,
+        betas=(0.9, 0.98),
+        weight_decay=0.01,
+        checkpointing=False,
+        save_every=100,
+        log_every=25,
+        keep=1,
+    )
 
 
 # Copying is learnt first, colours with it; shapes and motions take far longer, and are learnt where steps are cheap.
 _SHIPPED = (
     Stage("stills", "stills", 1, make_plan(2400, 16, 3e-3, 4e-3), _tasks(0.45, 0.33), focus=10.0),
     Stage("shapes", "stills", 1, make_plan(1300, 8, 2e-3, 2.5e-3), _tasks(0.25, 0.55), focus=10.0),
-    Stage("more_shapes", "stills", 1, make_plan(2100, 16, 2e-3, 3e-3), _tasks(0.3, 0.5), focus=10.0),
-    Stage("motions", "small_clips", 4, make_plan(2600, 8, 2e-3, 3e-3), _tasks(0.3, 0.5), focus=10.0),
-    Stage("more_motions", "small_clips", 4, make_plan(900, 8, 2e-3, 3e-3, warm_up=30), _tasks(0.15, 0.75), focus=10.0, noise_power=0.3),
-    Stage("clips", "clips", 4, make_plan(1800, 4, 2e-3, 2.5e-3, warm_up=30, ema=0.99), _tasks(0.4, 0.4), focus=5.0, noise_power=0.6),
+    Stage(
+        "more_shapes", "stills", 1, make_plan(2100, 16, 2e-3, 3e-3), _tasks(0.3, 0.5), focus=10.0
+    ),
+    Stage(
+        "motions", "small_clips", 4, make_plan(2600, 8, 2e-3, 3e-3), _tasks(0.3, 0.5), focus=10.0
+    ),
+    Stage(
+        "more_motions",
+        "small_clips",
+        4,
+        make_plan(900, 8, 2e-3, 3e-3, warm_up=30),
+        _tasks(0.15, 0.75),
+        focus=10.0,
+        noise_power=0.3,
+    ),
+    Stage(
+        "clips",
+        "clips",
+        4,
+        make_plan(1800, 4, 2e-3, 2.5e-3, warm_up=30, ema=0.99),
+        _tasks(0.4, 0.4),
+        focus=5.0,
+        noise_power=0.6,
+    ),
 )
 
 
 def _start(layout: str) -> Curriculum:
     """Where the proof of the three stages starts, see ``proof``: frames of coarse footage, never a true layer."""
-    stage = Stage(f"start_{layout}", "coarse_stills", 1, make_plan(1600, 16, 3e-3, 4e-3), _tasks(0.4, 0.4), focus=10.0)
+    stage = Stage(
+        f"start_{layout}",
+        "coarse_stills",
+        1,
+        make_plan(1600, 16, 3e-3, 4e-3),
+        _tasks(0.4, 0.4),
+        focus=10.0,
+    )
     return Curriculum(layout, ("coarse_stills",), (stage,))
 
 

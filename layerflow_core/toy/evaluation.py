@@ -77,7 +77,9 @@ class Plan:
 
     def __post_init__(self) -> None:
         if self.seed < 0 or self.scenes < 2:
-            raise SamplingError(f"seed {self.seed} and {self.scenes} scenes met, expected 0 or more and 2 or more")
+            raise SamplingError(
+                f"seed {self.seed} and {self.scenes} scenes met, expected 0 or more and 2 or more"
+            )
 
     def scene(self, index: int) -> Scene:
         return draw_scene(FIRST_SEED + SEEDS_APART * self.seed + index % self.scenes, held_out=True)
@@ -95,12 +97,20 @@ def evaluate(plan: Plan, report: Callable[[int, int], None] = lambda done, total
     """
     rows: list[Figures] = []
     processes = min(plan.scenes, os.cpu_count() or 1)
-    with ProcessPoolExecutor(processes, torch.multiprocessing.get_context("spawn"), _start, (plan,)) as pool:
+    with ProcessPoolExecutor(
+        processes, torch.multiprocessing.get_context("spawn"), _start, (plan,)
+    ) as pool:
         for row in pool.map(_measure_in_worker, range(plan.scenes)):
             rows.append(row)
             report(len(rows), plan.scenes)
     config = read_checkpoint(plan.checkpoint).config
-    guidance = {task: f"{s.guidance} {s.scale:g}" for task, s in (("decompose", _settings(config, plan, BLENDED)), ("generate", _settings(config, plan)))}
+    guidance = {
+        task: f"{s.guidance} {s.scale:g}"
+        for task, s in (
+            ("decompose", _settings(config, plan, BLENDED)),
+            ("generate", _settings(config, plan)),
+        )
+    }
     facts = {"scenes": plan.scenes, "seed": plan.seed, "steps": plan.steps, "guidance": guidance}
     return {**facts, **_summarise(rows, _mean), "spread": _summarise(rows, _standard_error)}
 
@@ -125,7 +135,9 @@ def _settings(config: ModelConfig, plan: Plan, *given: str) -> SamplerSettings:
 def measure_scene(model: LayerFlowModel, plan: Plan, index: int) -> Figures:
     """All figures of one scene."""
     scene = plan.scene(index)
-    true, other = (render(shown, None, *model.frame_size) for shown in (scene, plan.scene(index + 1)))
+    true, other = (
+        render(shown, None, *model.frame_size) for shown in (scene, plan.scene(index + 1))
+    )
     seed = plan.seed * SEEDS_APART + index
     two_prompts = {FOREGROUND: scene.foreground_prompt, BACKGROUND: scene.background_prompt}
 
@@ -143,11 +155,19 @@ def measure_scene(model: LayerFlowModel, plan: Plan, index: int) -> Figures:
             "vae": _vae_psnr(model, true),
         }
         if index % CONDITIONED == 0:
-            behind = make_layers(model, run(scene.prompts, {FOREGROUND: true.foreground, ALPHA: true.alpha}))
-            before = make_layers(model, run(scene.prompts, {BACKGROUND: true.background.contiguous()}))
+            behind = make_layers(
+                model, run(scene.prompts, {FOREGROUND: true.foreground, ALPHA: true.alpha})
+            )
+            before = make_layers(
+                model, run(scene.prompts, {BACKGROUND: true.background.contiguous()})
+            )
             figures["conditioned"] = {
-                "background_for_foreground": float(name_background(behind.background) == scene.background),
-                "color_for_background": float(name_colour(before.foreground, before.alpha) == scene.colour),
+                "background_for_foreground": float(
+                    name_background(behind.background) == scene.background
+                ),
+                "color_for_background": float(
+                    name_colour(before.foreground, before.alpha) == scene.colour
+                ),
                 "shape_for_background": float(name_shape(before.alpha) == scene.shape),
             }
     return figures
@@ -180,11 +200,15 @@ def _judge(made: LayerVideo, scene: Scene) -> dict[str, float]:
 
 
 def _as_video(true: TrueLayers, fps: float) -> LayerVideo:
-    return LayerVideo((Foreground(FOREGROUND, true.foreground, true.alpha),), true.background, true.blended, fps)
+    return LayerVideo(
+        (Foreground(FOREGROUND, true.foreground, true.alpha),), true.background, true.blended, fps
+    )
 
 
 def _trivial(true: TrueLayers, other: TrueLayers) -> dict[str, float]:
-    """What one gets without a model: an empty alpha, another scene's alpha or blend, the blend as background, a guess."""
+    """What one gets without a model: an empty alpha, another scene's alpha or blend, the blend as
+    background, a guess.
+    """
     inside = true.alpha > 0.5 * true.alpha.max()
     return {
         "empty_alpha_mae": float(true.alpha.mean()),
@@ -204,7 +228,9 @@ def _vae_psnr(model: LayerFlowModel, true: TrueLayers) -> dict[str, float]:
     """dB of each kind of clip, encoded and decoded: what no figure above can exceed."""
     layout = model.config.layout
     clips = dict(zip(layout.names, model_clips(true)))
-    restored = model.vae.decode(model.vae.encode(clips, layout, NoiseSource(0).generator(POSTERIOR)), layout)
+    restored = model.vae.decode(
+        model.vae.encode(clips, layout, NoiseSource(0).generator(POSTERIOR)), layout
+    )
     return {name: psnr(restored[name] / 2, clips[name] / 2) for name in layout.names}
 
 
@@ -214,7 +240,10 @@ def _summarise(rows: Iterable[Figures], summary: Callable[[list[float]], float])
         for group, figures in row.items():
             for name, value in figures.items():
                 columns.setdefault(group, {}).setdefault(name, []).append(value)
-    return {group: {name: round(summary(values), 5) for name, values in figures.items()} for group, figures in columns.items()}
+    return {
+        group: {name: round(summary(values), 5) for name, values in figures.items()}
+        for group, figures in columns.items()
+    }
 
 
 def _mean(values: list[float]) -> float:

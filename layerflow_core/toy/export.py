@@ -35,18 +35,39 @@ def export(folder: Path, target: Path, curriculum: str) -> None:
     row = CURRICULA[curriculum]
     data = LatentSet.load(folder / f"{row.sets[0]}.safetensors")
     trainee = SceneTrainee(network_config(row.layout, CLIP_FRAMES, data.latents.shape[3:]))
-    trainee.load_state_dict(torch.load(final_weights(folder, row.stages[-1].name), weights_only=True))
+    trainee.load_state_dict(
+        torch.load(final_weights(folder, row.stages[-1].name), weights_only=True)
+    )
     parametrize.remove_parametrizations(trainee.network, "position_table", leave_parametrized=True)
     vae = build_vae().eval()
     vae.load_state_dict(torch.load(final_weights(folder, VAE), weights_only=True))
-    vae_config = {**VAE_CONFIG, "latents_mean": data.mean.tolist(), "latents_std": data.std.tolist()}
-    config = replace(trainee.network.config, vae=vae_config, fps=float(FPS), sampler=SAMPLER, sampler_given=SAMPLER_GIVEN)
-    config = replace(config, preview=fit_preview(vae, config), reconstruction_limit=RECONSTRUCTION_LIMIT)
+    vae_config = {
+        **VAE_CONFIG,
+        "latents_mean": data.mean.tolist(),
+        "latents_std": data.std.tolist(),
+    }
+    config = replace(
+        trainee.network.config,
+        vae=vae_config,
+        fps=float(FPS),
+        sampler=SAMPLER,
+        sampler_given=SAMPLER_GIVEN,
+    )
+    config = replace(
+        config, preview=fit_preview(vae, config), reconstruction_limit=RECONSTRUCTION_LIMIT
+    )
     tensors = {f"network.{k}": v for k, v in network_tensors(trainee.network).items()}
-    tensors |= {f"text_encoder.{k}": v for k, v in trainee.t5.state_dict().items() if k != "encoder.embed_tokens.weight"}
+    tensors |= {
+        f"text_encoder.{k}": v
+        for k, v in trainee.t5.state_dict().items()
+        if k != "encoder.embed_tokens.weight"
+    }
     tensors |= {f"vae.{k}": v for k, v in vae.state_dict().items()}
     halves = {k: v.half() for k, v in tensors.items()}
-    write_checkpoint(Checkpoint(config, {**halves, TOKENIZER_KEY: encode_bytes(tokenizer_json().encode())}), target)
+    write_checkpoint(
+        Checkpoint(config, {**halves, TOKENIZER_KEY: encode_bytes(tokenizer_json().encode())}),
+        target,
+    )
 
 
 @torch.inference_mode()
@@ -56,7 +77,10 @@ def fit_preview(vae, config: ModelConfig) -> tuple[tuple[float, ...], ...]:
     for scene in draw_scenes(_PREVIEW_SCENES, 3 * 10**8, held_out=False):
         pixels = torch.stack(model_clips(render(scene))).transpose(1, 2)
         latents = vae.encode(pixels).latent_dist.mean
-        mean, std = (torch.tensor(config.vae[k]).view(1, -1, 1, 1, 1) for k in ("latents_mean", "latents_std"))
+        mean, std = (
+            torch.tensor(config.vae[k]).view(1, -1, 1, 1, 1)
+            for k in ("latents_mean", "latents_std")
+        )
         small = torch.nn.functional.adaptive_avg_pool3d(pixels * 0.5 + 0.5, latents.shape[2:])
         inputs.append(_points((latents - mean) / std))
         colours.append(_points(small))

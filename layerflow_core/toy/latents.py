@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..devices import fast_autocast
+from ..errors import DatasetError
+from ..plain_data import Text, parse_record
 from .clips import COARSE, EXACT, QUALITIES
 from .vae_training import VAE, build_vae, model_clips
 from .workers import final_weights
@@ -52,7 +54,8 @@ class LatentSet:
     """Encoded scenes.
 
     Args:
-        latents: [n, 4 clips, F, C, h, w] float16, unnormalised posterior means, in the order foreground, alpha, background, blended.
+        latents: [n, 4 clips, F, C, h, w] float16, unnormalised posterior means, in the order
+            foreground, alpha, background, blended.
         prompts: per scene, the three prompts in segment order.
         mean, std: [C] over the set of clips.
     """
@@ -70,14 +73,21 @@ class LatentSet:
     def save(self, path: Path) -> None:
         from safetensors.torch import save_file
 
-        save_file({"latents": self.latents, "mean": self.mean, "std": self.std}, str(path), {"prompts": json.dumps(self.prompts)})
+        save_file(
+            {"latents": self.latents, "mean": self.mean, "std": self.std},
+            str(path),
+            {"prompts": json.dumps(self.prompts)},
+        )
 
     @classmethod
     def load(cls, path: Path) -> LatentSet:
         from ..model.tensor_file import read_tensors
 
         tensors, metadata = read_tensors(path)
-        return cls(tensors["latents"], json.loads(metadata["prompts"]), tensors["mean"], tensors["std"])
+        prompts = parse_record(
+            list[list[Text]], metadata.get("prompts", ""), f"{path}: prompts", DatasetError
+        )
+        return cls(tensors["latents"], prompts, tensors["mean"], tensors["std"])
 
 
 @torch.inference_mode()
@@ -89,7 +99,11 @@ def encode_scenes(vae, footage: Footage, seeds: range) -> LatentSet:
         for seed in seeds[start : start + CHUNK]:
             scene = draw_scene(seed, held_out=False)
             prompts.append(list(scene.prompts.values()))
-            times = torch.linspace(0, 1, FRAMES) if footage.moving else torch.rand(1, generator=torch.Generator().manual_seed(seed))
+            times = (
+                torch.linspace(0, 1, FRAMES)
+                if footage.moving
+                else torch.rand(1, generator=torch.Generator().manual_seed(seed))
+            )
             chunk.append(torch.stack(model_clips(_draw(scene, times, footage, seed))))
         pixels = torch.stack(chunk).flatten(0, 1).transpose(1, 2)
         with fast_autocast(torch.device("cpu")):
@@ -105,7 +119,9 @@ def _draw(scene: Scene, times: Tensor, footage: Footage, seed: int) -> TrueLayer
         return render(scene, times, *size)
     # Faults are measured in pixels of the full size.
     layers = QUALITIES[footage.quality](render(scene, times), random.Random(seed))
-    return TrueLayers(**{name: F.interpolate(layer, size, mode="area") for name, layer in vars(layers).items()})
+    return TrueLayers(
+        **{name: F.interpolate(layer, size, mode="area") for name, layer in vars(layers).items()}
+    )
 
 
 def _moments(latents: Tensor) -> tuple[Tensor, Tensor]:
@@ -125,7 +141,9 @@ def write_latents(rank: int, folder: str, sets: tuple[str, ...]) -> None:
         if not (root / f"{name}.safetensors").exists():
             share = footage.scenes // count
             first = footage.first_seed + rank * share
-            encode_scenes(vae, footage, range(first, first + share)).save(root / f"{name}.{rank}.part")
+            encode_scenes(vae, footage, range(first, first + share)).save(
+                root / f"{name}.{rank}.part"
+            )
             dist.barrier()
             if rank == 0:
                 _join(root, name, count, sets[0])
@@ -137,6 +155,8 @@ def _join(root: Path, name: str, count: int, first: str) -> None:
     latents = torch.cat([p.latents for p in parts])
     reference = None if name == first else LatentSet.load(root / f"{first}.safetensors")
     mean, std = (reference.mean, reference.std) if reference else _moments(latents)
-    LatentSet(latents, [prompt for p in parts for prompt in p.prompts], mean, std).save(root / f"{name}.safetensors")
+    LatentSet(latents, [prompt for p in parts for prompt in p.prompts], mean, std).save(
+        root / f"{name}.safetensors"
+    )
     for r in range(count):
         (root / f"{name}.{r}.part").unlink()

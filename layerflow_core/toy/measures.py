@@ -37,7 +37,9 @@ def psnr(a: Tensor, b: Tensor, where: Tensor | None = None) -> float:
 def mean_error(a: Tensor, b: Tensor, where: Tensor | None = None) -> float:
     """Mean absolute difference; ``where`` as in ``psnr``."""
     difference = (a - b).abs()
-    return float(difference.mean() if where is None else difference[where.expand_as(difference)].mean())
+    return float(
+        difference.mean() if where is None else difference[where.expand_as(difference)].mean()
+    )
 
 
 def gradient_error(a: Tensor, b: Tensor) -> float:
@@ -46,7 +48,10 @@ def gradient_error(a: Tensor, b: Tensor) -> float:
 
 
 def _edges(alpha: Tensor) -> Tensor:
-    down, right = alpha[..., 1:, :-1] - alpha[..., :-1, :-1], alpha[..., :-1, 1:] - alpha[..., :-1, :-1]
+    down, right = (
+        alpha[..., 1:, :-1] - alpha[..., :-1, :-1],
+        alpha[..., :-1, 1:] - alpha[..., :-1, :-1],
+    )
     return torch.hypot(down, right)
 
 
@@ -63,7 +68,10 @@ def name_background(background: Tensor) -> str:
     y, x = coordinates(*picture.shape[1:])
 
     def distance(name: str) -> float:
-        return min(float((BACKGROUNDS[name](x, y, i / _PHASES) - picture).square().mean()) for i in range(_PHASES))
+        return min(
+            float((BACKGROUNDS[name](x, y, i / _PHASES) - picture).square().mean())
+            for i in range(_PHASES)
+        )
 
     return min(BACKGROUNDS, key=distance)
 
@@ -75,7 +83,9 @@ def name_shape(alpha: Tensor) -> str:
     scores = torch.zeros(len(templates))
     for frame in solid[::3, 0]:
         centred = _centre(frame)
-        overlap = torch.minimum(templates, centred).sum((1, 2)) / torch.maximum(templates, centred).sum((1, 2))
+        overlap = torch.minimum(templates, centred).sum((1, 2)) / torch.maximum(
+            templates, centred
+        ).sum((1, 2))
         scores += overlap
     best = scores.unflatten(0, (len(SHAPES), len(_RADII))).amax(1)
     return list(SHAPES)[int(best.argmax())]
@@ -86,8 +96,12 @@ def _templates(height: int, width: int) -> Tensor:
     """[shapes * radii, H, W] alphas about the picture's centre."""
     y, x = coordinates(height, width)
     middle = (width / height / 2, 0.5)
-    distances = (SHAPES[name](x - middle[0], y - middle[1], radius) for name in SHAPES for radius in _RADII)
-    return torch.stack([_centre((0.5 - distance * height / 2).clamp(0, 1)) for distance in distances])
+    distances = (
+        SHAPES[name](x - middle[0], y - middle[1], radius) for name in SHAPES for radius in _RADII
+    )
+    return torch.stack(
+        [_centre((0.5 - distance * height / 2).clamp(0, 1)) for distance in distances]
+    )
 
 
 def _solid(alpha: Tensor) -> Tensor:
@@ -101,7 +115,9 @@ def _centroids(alpha: Tensor) -> Tensor:
     weight = alpha[:, 0] if alpha.ndim == 4 else alpha[None]
     total = weight.sum((1, 2)).clamp(min=1e-6)
     ys, xs = (torch.arange(size, dtype=torch.float32) for size in weight.shape[1:])
-    centres = torch.stack([(weight * xs).sum((1, 2)) / total, (weight * ys[:, None]).sum((1, 2)) / total], 1)
+    centres = torch.stack(
+        [(weight * xs).sum((1, 2)) / total, (weight * ys[:, None]).sum((1, 2)) / total], 1
+    )
     return torch.where(weight.sum((1, 2))[:, None] > 1, centres, _middle(weight))
 
 
@@ -121,7 +137,10 @@ def name_motion(alpha: Tensor) -> str:
     """The motion whose path lies nearest to that of the alpha's centroid, [T, 1, H, W]."""
     path = _centroids(_solid(alpha)) / alpha.shape[2]
     path = path - path.mean(0)
-    return min(MOTIONS, key=lambda name: min(float((path - p).square().mean()) for p in _paths(name, len(path))))
+    return min(
+        MOTIONS,
+        key=lambda name: min(float((path - p).square().mean()) for p in _paths(name, len(path))),
+    )
 
 
 @functools.cache
@@ -131,7 +150,10 @@ def _paths(motion: str, frames: int) -> tuple[Tensor, ...]:
     if motion != "circling":
         return (torch.stack([dx * (t - 0.5), dy * (t - 0.5)], 1),)
     starts = (2 * math.pi * i / _TURNS for i in range(_TURNS))
-    orbits = (torch.stack([dx * (s + 2 * math.pi * t).cos(), dy * (s + 2 * math.pi * t).sin()], 1) for s in starts)
+    orbits = (
+        torch.stack([dx * (s + 2 * math.pi * t).cos(), dy * (s + 2 * math.pi * t).sin()], 1)
+        for s in starts
+    )
     return tuple(orbit - orbit.mean(0) for orbit in orbits)
 
 
@@ -142,6 +164,8 @@ def path_length(alpha: Tensor) -> float:
 
 
 def shape_consistency(alpha: Tensor) -> float:
-    """Mean IoU of neighbouring frames of [T, 1, H, W], centroids laid on each other: 1 for an outline that never boils."""
+    """Mean IoU of neighbouring frames of [T, 1, H, W], centroids laid on each other: 1 for an
+    outline that never boils.
+    """
     frames = [_centre(frame) for frame in _solid(alpha)[:, 0]]
     return sum(soft_iou(a, b) for a, b in zip(frames, frames[1:])) / (len(frames) - 1)

@@ -18,17 +18,28 @@ from .workers import final_weights, finish
 
 
 def train_stage(rank: int, folder: str, seed: int, curriculum: str, number: int) -> None:
-    """One process of the training of a stage of ``CURRICULA``; goes on from the stage before, writes its ``final_weights``."""
+    """One process of the training of a stage of ``CURRICULA``.
+
+    Goes on from the stage before, writes its ``final_weights``.
+    """
     torch.manual_seed(seed)
     root, row = Path(folder), CURRICULA[curriculum]
     stage = row.stages[number]
     data = LatentSet.load(root / f"{stage.data}.safetensors")
     trainee = SceneTrainee(network_config(row.layout, stage.frames, data.latents.shape[3:]))
     if number:
-        trainee.load_state_dict(torch.load(final_weights(root, row.stages[number - 1].name), weights_only=True))
+        trainee.load_state_dict(
+            torch.load(final_weights(root, row.stages[number - 1].name), weights_only=True)
+        )
     tokens = TextEncoder.from_data(tokenizer_json().encode(), trainee.t5, TOKENS_PER_TEXT)
-    batches = SceneBatches(trainee.layout, data.normalised(), token_ids(tokens, data.prompts), stage, seed)
-    finish(Trainer(trainee, batches, stage.plan, root / stage.name), trainee, final_weights(root, stage.name))
+    batches = SceneBatches(
+        trainee.layout, data.normalised(), token_ids(tokens, data.prompts), stage, seed
+    )
+    finish(
+        Trainer(trainee, batches, stage.plan, root / stage.name),
+        trainee,
+        final_weights(root, stage.name),
+    )
 
 
 def token_ids(encoder: TextEncoder, prompts: list[list[str]]) -> Tensor:

@@ -1,4 +1,5 @@
-"""The method's three stages and their ablations trained on the procedural world: ``python -m layerflow_core.toy.proof FOLDER``.
+"""The method's three stages and their ablations trained on the procedural world: ``python -m
+layerflow_core.toy.proof FOLDER``.
 
 At half the embedded model's size, with its VAE. Every training leaves its result in the folder and is skipped when that
 is there; a stopped one goes on. ``proof_table`` measures the results.
@@ -76,7 +77,9 @@ TRAININGS: Mapping[str, Training] = {
     "joint": Training("joint", SEQUENCE_START, BASE_STEPS + MOTION_STEPS + CONTENT_STEPS),
     "channels_base": Training("base", CHANNELS_START, BASE_STEPS),
     "channels_motion": Training("motion", "channels_base", MOTION_STEPS),
-    "channels_content": Training("content", "channels_base", CONTENT_STEPS, motion="channels_motion"),
+    "channels_content": Training(
+        "content", "channels_base", CONTENT_STEPS, motion="channels_motion"
+    ),
 }
 
 
@@ -105,7 +108,11 @@ def prepare_start(folder: Path, curriculum: str) -> None:
 
 def result_of(folder: Path, name: str) -> Path:
     """The file that a training, or a start, leaves behind."""
-    return folder / f"{name}.safetensors" if name in CURRICULA else folder / name / f"{TRAININGS[name].stage}.safetensors"
+    return (
+        folder / f"{name}.safetensors"
+        if name in CURRICULA
+        else folder / name / f"{TRAININGS[name].stage}.safetensors"
+    )
 
 
 def _train(rank: int, folder: str, name: str) -> None:
@@ -120,7 +127,9 @@ def training_config(folder: Path, name: str) -> TrainingConfig:
     rates = (5e-3, 0.0) if stage.adapter else (2e-3, 3e-3)
     return TrainingConfig(
         model=ModelSection(result_of(folder, training.start), motion_lora=motion),
-        stage=StageSection(training.stage, blocks="every", tasks="all", rank=RANKS.get(stage.adapter, 0)),
+        stage=StageSection(
+            training.stage, blocks="every", tasks="all", rank=RANKS.get(stage.adapter, 0)
+        ),
         data={source: SOURCES[source] for source in stage.sources},
         plan=make_plan(training.steps, 8, *rates, warm_up=30),
         output=folder / name,

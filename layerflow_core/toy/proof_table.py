@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from ..atomic import replacing
 from ..errors import TrainingError
 from ..model.checkpoint import digest
+from ..plain_data import read_json
 from .evaluation import Plan, evaluate, write_figures
 from .proof import TRAININGS, result_of
 
@@ -31,7 +31,13 @@ class Row:
         return Plan(result_of(folder, self.network), seed, scenes, steps, loras)
 
 
-FULL, VIDEO_ONLY, NO_MOTION, JOINT, CHANNELS = "three stages", "video only", "no motion LoRA", "all at once", "layers as channels"
+FULL, VIDEO_ONLY, NO_MOTION, JOINT, CHANNELS = (
+    "three stages",
+    "video only",
+    "no motion LoRA",
+    "all at once",
+    "layers as channels",
+)
 ROWS = (
     Row(FULL, "base", "content"),
     Row(VIDEO_ONLY, "base"),
@@ -78,7 +84,8 @@ class Ordering:
     """The full method is expected to be better than a row, by these measures of this world.
 
     The paper's table 3 compares video only, concatenation of channels (trained on video only) and joint training. The
-    first is ours too; the others differ from the paper's in their data, so they are ours, after table 3; that the motion
+    first is ours too; the others differ from the paper's in their data, so they are ours, after
+    table 3; that the motion
     LoRA keeps motion is said in the paper and is in no table of it.
     """
 
@@ -89,17 +96,33 @@ class Ordering:
 
 _LAYERS = ("alpha_mae", "alpha_iou", "alpha_gradient", "background_psnr")
 ORDERINGS = (
-    Ordering("ours, after table 3: one sequence against layers as channels", CHANNELS, (*_LAYERS, "color", "shape", "motion", "composite_mae")),
-    Ordering("the paper's table 3: image data against video only", VIDEO_ONLY, (*_LAYERS, "composite_mae")),
+    Ordering(
+        "ours, after table 3: one sequence against layers as channels",
+        CHANNELS,
+        (*_LAYERS, "color", "shape", "motion", "composite_mae"),
+    ),
+    Ordering(
+        "the paper's table 3: image data against video only",
+        VIDEO_ONLY,
+        (*_LAYERS, "composite_mae"),
+    ),
     Ordering("ours: the motion LoRA keeps motion", NO_MOTION, ("dynamic_degree", "motion")),
-    Ordering("ours, after table 3: stages against all data at once", JOINT, (*_LAYERS, "composite_mae")),
+    Ordering(
+        "ours, after table 3: stages against all data at once", JOINT, (*_LAYERS, "composite_mae")
+    ),
 )
 
 # {row: {measure: (mean, standard error)}}
 Table = dict[str, dict[str, tuple[float, float]]]
 
 
-def measure_proof(folder: Path, seeds: Sequence[int], scenes: int, steps: int, report: Callable[[str], None] = print) -> str:
+def measure_proof(
+    folder: Path,
+    seeds: Sequence[int],
+    scenes: int,
+    steps: int,
+    report: Callable[[str], None] = print,
+) -> str:
     """Evaluate every row and write ``proof.json`` and ``proof.md`` into the folder.
 
     Every (row, seed) is written when it is measured and not measured again.
@@ -111,14 +134,29 @@ def measure_proof(folder: Path, seeds: Sequence[int], scenes: int, steps: int, r
         TrainingError: a training of the proof is not finished.
     """
     if missing := [name for name in TRAININGS if not result_of(folder, name).exists()]:
-        raise TrainingError(f"{folder} lacks the trainings {', '.join(missing)}; make them with `python -m layerflow_core.toy.proof {folder}`")
+        raise TrainingError(
+            f"{folder} lacks the trainings {', '.join(missing)}; make them with `python -m "
+            f"layerflow_core.toy.proof {folder}`"
+        )
     runs: dict[str, list[dict]] = {}
     for row in ROWS:
         for seed in seeds:
             report(f"{row.name}, seed {seed}")
-            runs.setdefault(row.name, []).append(_measured(folder, row, row.plan(folder, seed, scenes, steps)))
+            runs.setdefault(row.name, []).append(
+                _measured(folder, row, row.plan(folder, seed, scenes, steps))
+            )
     table = make_table(runs)
-    write_figures({"seeds": list(seeds), "scenes": scenes, "steps": steps, "table": table, "verdicts": list(judge(table)), "runs": runs}, folder / "proof.json")
+    write_figures(
+        {
+            "seeds": list(seeds),
+            "scenes": scenes,
+            "steps": steps,
+            "table": table,
+            "verdicts": list(judge(table)),
+            "runs": runs,
+        },
+        folder / "proof.json",
+    )
     page = "\n".join(write_markdown(table, len(seeds) * scenes)) + "\n"
     with replacing(folder / "proof.md") as partial:
         partial.write_text(page)
@@ -127,20 +165,43 @@ def measure_proof(folder: Path, seeds: Sequence[int], scenes: int, steps: int, r
 
 def _measured(folder: Path, row: Row, plan: Plan) -> dict:
     weights = "".join(digest(path)[:8] for path in (plan.checkpoint, *plan.loras))
-    path = folder / "measured" / f"{row.name.replace(' ', '_')}_{plan.seed}_{plan.scenes}_{plan.steps}_{weights}.json"
+    path = (
+        folder
+        / "measured"
+        / f"{row.name.replace(' ', '_')}_{plan.seed}_{plan.scenes}_{plan.steps}_{weights}.json"
+    )
     if not path.exists():
         path.parent.mkdir(exist_ok=True)
         write_figures(evaluate(plan), path)
-    return json.loads(path.read_text())
+    return read_json(path, TrainingError)
 
 
 def make_table(runs: Mapping[str, Sequence[Mapping]]) -> Table:
-    """Mean over all scenes of all seeds, with its standard error; the trivial answers are a row, and so is the truth."""
-    table = {name: {m.name: _pool([run[m.group][m.name] for run in row], [run["spread"][m.group][m.name] for run in row]) for m in MEASURES}
-             for name, row in runs.items()}  # fmt: skip
+    """Mean over all scenes of all seeds, with its standard error.
+
+    The trivial answers are a row, and so is the truth.
+    """
+    table = {
+        name: {
+            m.name: _pool(
+                [run[m.group][m.name] for run in row],
+                [run["spread"][m.group][m.name] for run in row],
+            )
+            for m in MEASURES
+        }
+        for name, row in runs.items()
+    }
     some = next(iter(runs.values()))
-    table["trivial answer"] = {m.name: _pool([run["trivial"][m.trivial] for run in some], [0.0] * len(some)) for m in MEASURES if m.trivial}
-    table["true clips"] = {m.name: _pool([run["truth"][m.name] for run in some], [0.0] * len(some)) for m in MEASURES if m.group == "generate"}
+    table["trivial answer"] = {
+        m.name: _pool([run["trivial"][m.trivial] for run in some], [0.0] * len(some))
+        for m in MEASURES
+        if m.trivial
+    }
+    table["true clips"] = {
+        m.name: _pool([run["truth"][m.name] for run in some], [0.0] * len(some))
+        for m in MEASURES
+        if m.group == "generate"
+    }
     return table
 
 
@@ -150,11 +211,16 @@ def _pool(means: Sequence[float], errors: Sequence[float]) -> tuple[float, float
 
 
 def judge(table: Table) -> Iterator[tuple[str, str, str]]:
-    """(source, measure's title, verdict) of every ordering: it comes out, it is reversed, or the difference may be chance."""
+    """(source, measure's title, verdict) of every ordering: it comes out, it is reversed, or the
+    difference may be chance.
+    """
     titles = {m.name: m for m in MEASURES}
     for ordering in ORDERINGS:
         for name in ordering.measures:
-            (ours, our_error), (theirs, their_error) = table[FULL][name], table[ordering.worse][name]
+            (ours, our_error), (theirs, their_error) = (
+                table[FULL][name],
+                table[ordering.worse][name],
+            )
             lead = (ours - theirs) * titles[name].sign
             firm = abs(lead) > FIRM * math.hypot(our_error, their_error)
             verdict = ("comes out" if lead > 0 else "is reversed") if firm else "undecided"
@@ -167,7 +233,11 @@ def write_markdown(table: Table, scenes: int) -> Iterator[str]:
     yield "|---" * (len(table) + 1) + "|"
     for measure in MEASURES:
         cells = (_cell(row.get(measure.name)) for row in table.values())
-        yield f"| {measure.title} {'(more)' if measure.sign > 0 else '(less)'} | " + " | ".join(cells) + " |"
+        yield (
+            f"| {measure.title} {'(more)' if measure.sign > 0 else '(less)'} | "
+            + " | ".join(cells)
+            + " |"
+        )
     yield "\n| comparison | measure | here |\n|---|---|---|"
     yield from (f"| {source} | {title} | {verdict} |" for source, title, verdict in judge(table))
 

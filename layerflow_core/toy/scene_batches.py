@@ -49,8 +49,16 @@ class SceneBatches:
         ids: [n, S, L] token ids of the scenes' prompts.
     """
 
-    def __init__(self, layout: Layout, latents: Tensor, ids: Tensor, stage: Stage, seed: int) -> None:
-        self.layout, self.latents, self.ids, self.stage, self.seed = layout, latents, ids, stage, seed
+    def __init__(
+        self, layout: Layout, latents: Tensor, ids: Tensor, stage: Stage, seed: int
+    ) -> None:
+        self.layout, self.latents, self.ids, self.stage, self.seed = (
+            layout,
+            latents,
+            ids,
+            stage,
+            seed,
+        )
 
     def draw(self, step: int, samples: range) -> SceneBatch:
         return SceneBatch(*draw_samples(self._draw_one, self.seed, step, samples))
@@ -58,17 +66,29 @@ class SceneBatches:
     def _draw_one(self, generator: torch.Generator) -> tuple[Tensor, ...]:
         stage, layout = self.stage, self.layout
         pick = int(torch.randint(len(self.latents), (), generator=generator))
-        first = int(torch.randint(self.latents.shape[2] - stage.frames + 1, (), generator=generator))
+        first = int(
+            torch.randint(self.latents.shape[2] - stage.frames + 1, (), generator=generator)
+        )
         clean = self.latents[pick, :, first : first + stage.frames].flatten(0, 1).float()
         names = list(stage.tasks)[pick_weighted(stage.tasks.values(), generator)]
         timestep = (torch.rand((), generator=generator) ** stage.noise_power * TIMESTEPS).long()
         noise = torch.randn(clean.shape, generator=generator)
         given = layout.giving(*names).given_mask
-        return clean, noise, given, self.ids[pick], self._keep_text(names, generator), timestep, self._weigh(clean)
+        return (
+            clean,
+            noise,
+            given,
+            self.ids[pick],
+            self._keep_text(names, generator),
+            timestep,
+            self._weigh(clean),
+        )
 
     def _keep_text(self, given: Sequence[str], generator: torch.Generator) -> Tensor:
         keep = torch.rand(len(self.layout.texts), generator=generator) >= TEXT_DROP
-        keep &= torch.rand((), generator=generator) >= TEXT_DROP  # of all together, too: guidance needs a base
+        keep &= (
+            torch.rand((), generator=generator) >= TEXT_DROP
+        )  # of all together, too: guidance needs a base
         # Who takes a video apart rarely describes it as a whole: that segment is often empty then.
         silent = torch.rand((), generator=generator) < 0.5
         keep[self.layout.texts.index(BLENDED)] &= not (BLENDED in given and silent)

@@ -29,16 +29,26 @@ from .scene_batches import SceneBatch
 WIDTH, HEADS, BLOCKS = 192, 3, 6
 TEXT_WIDTH = 64
 TIME_WIDTH = 128
-# How long a picture's height is on the axis of the usual table: long, so that neighbouring patches differ, and the same at
+# How long a picture's height is on the axis of the usual table: long, so that neighbouring patches
+# differ, and the same at
 # every resolution, so that what a word means for a place does not change with it.
 PICTURE_HEIGHT = 40.0
 QK_GAIN = 1.4
 FAR = 900  # timesteps from here on are nearly pure noise: only words can help
 
 T5 = {
-    "d_model": TEXT_WIDTH, "d_kv": 32, "num_heads": 2, "d_ff": 128, "num_layers": 2, "vocab_size": len(vocabulary()),
-    "feed_forward_proj": "gated-gelu", "pad_token_id": 0, "eos_token_id": 1, "dropout_rate": 0.0, "tie_word_embeddings": False,
-}  # fmt: skip
+    "d_model": TEXT_WIDTH,
+    "d_kv": 32,
+    "num_heads": 2,
+    "d_ff": 128,
+    "num_layers": 2,
+    "vocab_size": len(vocabulary()),
+    "feed_forward_proj": "gated-gelu",
+    "pad_token_id": 0,
+    "eos_token_id": 1,
+    "dropout_rate": 0.0,
+    "tie_word_embeddings": False,
+}
 
 
 def network_config(layout: str, frames: int, latent: tuple[int, int, int]) -> ModelConfig:
@@ -53,10 +63,17 @@ def network_config(layout: str, frames: int, latent: tuple[int, int, int]) -> Mo
     row = find_layout(layout)
     row = replace(row, clips=tuple(replace(clip, frames=frames) for clip in row.clips))
     network = NetworkConfig(
-        num_attention_heads=HEADS, attention_head_dim=WIDTH // HEADS, num_layers=BLOCKS, time_embed_dim=TIME_WIDTH,
-        text_embed_dim=TEXT_WIDTH, latent_channels=channels, latent_height=height, latent_width=width,
-        patch_size=2, tokens_per_text=TOKENS_PER_TEXT,
-    )  # fmt: skip
+        num_attention_heads=HEADS,
+        attention_head_dim=WIDTH // HEADS,
+        num_layers=BLOCKS,
+        time_embed_dim=TIME_WIDTH,
+        text_embed_dim=TEXT_WIDTH,
+        latent_channels=channels,
+        latent_height=height,
+        latent_width=width,
+        patch_size=2,
+        tokens_per_text=TOKENS_PER_TEXT,
+    )
     return ModelConfig(layout=row, network=network, unified=True, text_encoder=T5)
 
 
@@ -74,11 +91,23 @@ class ClipPositions(nn.Module):
 
         network, layout = config.network, config.layout
         frames = layout.clips[0].frames
-        size = (network.latent_width // network.patch_size, network.latent_height // network.patch_size)
-        grid = torch.as_tensor(get_3d_sincos_pos_embed(network.hidden_size, size, frames, size[1] / PICTURE_HEIGHT, 1.0, output_type="pt"))
+        size = (
+            network.latent_width // network.patch_size,
+            network.latent_height // network.patch_size,
+        )
+        grid = torch.as_tensor(
+            get_3d_sincos_pos_embed(
+                network.hidden_size, size, frames, size[1] / PICTURE_HEIGHT, 1.0, output_type="pt"
+            )
+        )
         self.register_buffer("grid", grid.flatten(0, 1).float(), persistent=False)
         self.clips = layout.network_frames // frames  # one if clips lie on each other as channels
-        self.text_rows = nn.Parameter(0.5 * torch.randn(config.text_length, network.hidden_size, generator=torch.Generator().manual_seed(2)))
+        self.text_rows = nn.Parameter(
+            0.5
+            * torch.randn(
+                config.text_length, network.hidden_size, generator=torch.Generator().manual_seed(2)
+            )
+        )
 
     def forward(self, clip_vectors: Tensor) -> Tensor:
         """[clips, D] -> [1, text + video tokens, D]."""
@@ -86,7 +115,9 @@ class ClipPositions(nn.Module):
         return torch.cat([self.text_rows, video])[None]
 
     def right_inverse(self, table: Tensor) -> Tensor:
-        return 0.5 * torch.randn(self.clips, table.shape[-1], generator=torch.Generator().manual_seed(1))
+        return 0.5 * torch.randn(
+            self.clips, table.shape[-1], generator=torch.Generator().manual_seed(1)
+        )
 
 
 class SceneTrainee(Trainee):
@@ -95,7 +126,9 @@ class SceneTrainee(Trainee):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.network = LayerFlowNetwork(config).unfold()
-        parametrize.register_parametrization(self.network, "position_table", ClipPositions(config), unsafe=True)
+        parametrize.register_parametrization(
+            self.network, "position_table", ClipPositions(config), unsafe=True
+        )
         start_matching_positions(self.network)
         self.t5 = build_t5(config.text_encoder)
         self.objective, self._watched = LayerObjective(Schedule()), {}
@@ -122,11 +155,18 @@ class SceneTrainee(Trainee):
         return self._watched
 
     def _watch(self, per_frame: Tensor, batch: SceneBatch) -> dict[str, float]:
-        """Losses with the blend given and with nothing given: copying shows as their difference, words far from the end."""
+        """Losses with the blend given and with nothing given: copying shows as their difference,
+        words far from the end.
+        """
         spans = {name: self.layout.span(name) for name in (FOREGROUND, ALPHA, BACKGROUND)}
         apart, free = batch.given[:, self.layout.span(BLENDED)].all(1), ~batch.given.any(1)
         rows = {"apart": apart, "free": free, "far": free & (batch.timestep >= FAR)}
-        return {f"{name}|{label}": float(per_frame[row, span].mean()) for label, row in rows.items() for name, span in spans.items() if row.any()}
+        return {
+            f"{name}|{label}": float(per_frame[row, span].mean())
+            for label, row in rows.items()
+            for name, span in spans.items()
+            if row.any()
+        }
 
 
 def start_matching_positions(network: LayerFlowNetwork) -> None:

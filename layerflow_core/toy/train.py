@@ -44,7 +44,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="for checkpoints and latents; about 700 MB")
     parser.add_argument("--target", type=Path, default=EMBEDDED, help="file to write")
-    parser.add_argument("--evaluate", type=int, default=SCENES, metavar="SCENES", help="held-out scenes to measure on, 0 for none")
+    parser.add_argument(
+        "--evaluate",
+        type=int,
+        default=SCENES,
+        metavar="SCENES",
+        help="held-out scenes to measure on, 0 for none",
+    )
     options = parser.parse_args(arguments)
     options.folder.mkdir(parents=True, exist_ok=True)
     if not final_weights(options.folder, VAE).exists():
@@ -53,7 +59,10 @@ def main(arguments: list[str] | None = None) -> None:
     train_curriculum(options.folder, SHIPPED)
     export(options.folder, options.target, SHIPPED)
     if options.evaluate:
-        write_figures(evaluate(Plan(options.target, scenes=options.evaluate)), options.target.with_name("figures.json"))
+        write_figures(
+            evaluate(Plan(options.target, scenes=options.evaluate)),
+            options.target.with_name("figures.json"),
+        )
 
 
 if __name__ == "__main__":

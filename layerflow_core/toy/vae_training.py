@@ -35,7 +35,9 @@ VAE_CONFIG = {
 }
 VAE = "vae"  # name of its training
 PLAN = make_plan(2000, 1, 2e-3, warm_up=50, ema=0.99)
-DRAWS_PER_STEP = 1 << 20  # room for one step's scene seeds; keeps two steps from ever sharing a scene
+DRAWS_PER_STEP = (
+    1 << 20
+)  # room for one step's scene seeds; keeps two steps from ever sharing a scene
 KL_WEIGHT = 1e-4
 START_LOG_VARIANCE = -6.0
 
@@ -51,7 +53,11 @@ class Shape:
 
 
 # Short clips teach the picture, whole clips the time axis, small stills serve the transformer's first stage.
-SHAPES = (Shape(4, 8, HEIGHT, WIDTH), Shape(2, FRAMES, HEIGHT, WIDTH), Shape(32, 1, HEIGHT // 2, WIDTH // 2))
+SHAPES = (
+    Shape(4, 8, HEIGHT, WIDTH),
+    Shape(2, FRAMES, HEIGHT, WIDTH),
+    Shape(32, 1, HEIGHT // 2, WIDTH // 2),
+)
 SHARES = (0.4, 0.4, 0.2)
 
 
@@ -80,7 +86,9 @@ def draw_clips(shape: Shape, first_seed: int, generator: torch.Generator) -> Ten
         spare = (FRAMES - shape.frames) / (FRAMES - 1)
         start = torch.rand((), generator=generator) * (spare if shape.frames > 1 else 1.0)
         times = start + torch.arange(shape.frames) / (FRAMES - 1)
-        layers = render(draw_scene(first_seed + i, held_out=False), times, shape.height, shape.width)
+        layers = render(
+            draw_scene(first_seed + i, held_out=False), times, shape.height, shape.width
+        )
         kind = int(torch.randint(4, (), generator=generator))
         clips.append(model_clips(layers)[kind].transpose(0, 1))
     return torch.stack(clips)
@@ -100,7 +108,14 @@ class ClipBatches:
     def draw(self, step: int, samples: range) -> ClipBatch:
         shape = SHAPES[pick_weighted(SHARES, torch.Generator().manual_seed(step))]
         seed = mix_seed(step, samples.start)
-        return ClipBatch(draw_clips(shape, step * DRAWS_PER_STEP + samples.start * 1000, torch.Generator().manual_seed(seed)), torch.tensor(seed))
+        return ClipBatch(
+            draw_clips(
+                shape,
+                step * DRAWS_PER_STEP + samples.start * 1000,
+                torch.Generator().manual_seed(seed),
+            ),
+            torch.tensor(seed),
+        )
 
 
 class VaeTrainee(Trainee):
@@ -119,7 +134,10 @@ class VaeTrainee(Trainee):
         restored = self.vae.decode(mean + noise * (0.5 * logvar).exp()).sample.float()
         kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
         squared = (restored - clips).square().mean()
-        self._watched = {"psnr": float(-10 * (squared.detach() / 4).log10()), "kl": float(kl.detach())}
+        self._watched = {
+            "psnr": float(-10 * (squared.detach() / 4).log10()),
+            "kl": float(kl.detach()),
+        }
         return ((restored - clips).abs().mean() + 2 * squared + KL_WEIGHT * kl)[None]
 
     def watched(self) -> dict[str, float]:

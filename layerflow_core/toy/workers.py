@@ -23,8 +23,19 @@ def run_workers(count: int, work: Callable[..., None], *arguments) -> None:
 def _start(rank: int, count: int, port: int, work: Callable[..., None], arguments: tuple) -> None:
     torch.set_num_threads(1)
     # By these names Accelerate knows that it is one of several processes without a GPU.
-    place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    os.environ.update({name: str(value) for name, value in place.items()}, ACCELERATE_USE_CPU="true", OMP_NUM_THREADS="1")
+    place = {
+        "RANK": rank,
+        "LOCAL_RANK": rank,
+        "WORLD_SIZE": count,
+        "LOCAL_WORLD_SIZE": count,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+    }
+    os.environ.update(
+        {name: str(value) for name, value in place.items()},
+        ACCELERATE_USE_CPU="true",
+        OMP_NUM_THREADS="1",
+    )
     dist.init_process_group("gloo")
     try:
         work(rank, *arguments)

@@ -100,22 +100,39 @@ def _night(x: Tensor, y: Tensor, p: float) -> Tensor:
 # Each draws [3, H, W] from coordinates in heights and a phase in 0..1 that varies from scene to scene.
 BACKGROUNDS = {
     "a blue sky": lambda x, y, p: _mix((0.20, 0.45, 0.85), (0.75, 0.88, 0.97), y * (0.8 + 0.3 * p)),
-    "an orange sunset": lambda x, y, p: _mix((0.38, 0.12, 0.42), (0.98, 0.60, 0.22), (y * (0.9 + 0.3 * p)).clamp(0, 1)),
+    "an orange sunset": lambda x, y, p: _mix(
+        (0.38, 0.12, 0.42), (0.98, 0.60, 0.22), (y * (0.9 + 0.3 * p)).clamp(0, 1)
+    ),
     "a green meadow": lambda x, y, p: _mix(
-        (0.70, 0.85, 0.92), (0.22, 0.48, 0.14), torch.sigmoid(30 * (y - 0.35 - 0.2 * p + 0.05 * torch.sin(4 * x + 6 * p)))
+        (0.70, 0.85, 0.92),
+        (0.22, 0.48, 0.14),
+        torch.sigmoid(30 * (y - 0.35 - 0.2 * p + 0.05 * torch.sin(4 * x + 6 * p))),
     ),
     "a brick wall": lambda x, y, p: _mix(
-        (0.55, 0.25, 0.18), (0.80, 0.72, 0.64),
+        (0.55, 0.25, 0.18),
+        (0.80, 0.72, 0.64),
         torch.maximum(
             torch.sigmoid(10 * (torch.cos(2 * math.pi * 3 * (y + p)) - 0.7)),
-            torch.sigmoid(10 * (torch.cos(2 * math.pi * 1.5 * (x + p + torch.floor(3 * (y + p)) / 3)) - 0.9)),
+            torch.sigmoid(
+                10 * (torch.cos(2 * math.pi * 1.5 * (x + p + torch.floor(3 * (y + p)) / 3)) - 0.9)
+            ),
         ),
     ),
     "a checkered floor": lambda x, y, p: _mix(
-        (0.22, 0.22, 0.25), (0.78, 0.78, 0.80), torch.sigmoid(12 * torch.sin(2 * math.pi * 2 * (x + p)) * torch.sin(2 * math.pi * 2 * (y + p)))
+        (0.22, 0.22, 0.25),
+        (0.78, 0.78, 0.80),
+        torch.sigmoid(
+            12 * torch.sin(2 * math.pi * 2 * (x + p)) * torch.sin(2 * math.pi * 2 * (y + p))
+        ),
     ),
-    "a purple curtain": lambda x, y, p: _mix((0.28, 0.08, 0.36), (0.60, 0.30, 0.70), _wave(4 * x + p, 2.0)),
-    "a sandy desert": lambda x, y, p: _mix((0.76, 0.60, 0.36), (0.93, 0.82, 0.58), _wave(2.5 * y + 0.8 * torch.sin(2 * x) * 0.4 + p, 2.0)),
+    "a purple curtain": lambda x, y, p: _mix(
+        (0.28, 0.08, 0.36), (0.60, 0.30, 0.70), _wave(4 * x + p, 2.0)
+    ),
+    "a sandy desert": lambda x, y, p: _mix(
+        (0.76, 0.60, 0.36),
+        (0.93, 0.82, 0.58),
+        _wave(2.5 * y + 0.8 * torch.sin(2 * x) * 0.4 + p, 2.0),
+    ),
     "a night sky": _night,
 }
 
@@ -167,7 +184,14 @@ class Scene:
     @property
     def held_out(self) -> bool:
         """Whether this (shape, colour, background) is one of the eleventh part that no training sees."""
-        s, c, b = (list(t).index(k) for t, k in ((SHAPES, self.shape), (COLOURS, self.colour), (BACKGROUNDS, self.background)))
+        s, c, b = (
+            list(t).index(k)
+            for t, k in (
+                (SHAPES, self.shape),
+                (COLOURS, self.colour),
+                (BACKGROUNDS, self.background),
+            )
+        )
         return (s + 3 * c + 5 * b) % 11 == 0
 
 
@@ -226,7 +250,9 @@ def _draw(rng: random.Random) -> Scene:
     )
 
 
-def render(scene: Scene, times: Tensor | None = None, height: int = HEIGHT, width: int = WIDTH) -> TrueLayers:
+def render(
+    scene: Scene, times: Tensor | None = None, height: int = HEIGHT, width: int = WIDTH
+) -> TrueLayers:
     """Draw a scene.
 
     Args:
@@ -237,20 +263,28 @@ def render(scene: Scene, times: Tensor | None = None, height: int = HEIGHT, widt
     background = BACKGROUNDS[scene.background](x, y, scene.phase).clamp(0, 1)
     centres = [_position(scene, float(t)) for t in times]
     pixel = 1.0 / height
-    distance = torch.stack([SHAPES[scene.shape](x - cx, y - cy, scene.radius) for cx, cy in centres])[:, None]
+    distance = torch.stack(
+        [SHAPES[scene.shape](x - cx, y - cy, scene.radius) for cx, cy in centres]
+    )[:, None]
     # An edge two pixels wide: soft enough for the VAE, sharp enough to be an outline.
     alpha = (0.5 - distance / (2 * pixel)).clamp(0, 1) * MATERIALS[scene.material]
-    shade = torch.stack([1.0 - 0.25 * ((y - cy) / scene.radius).clamp(-1, 1).add(1).div(2) for _, cy in centres])[:, None]
+    shade = torch.stack(
+        [1.0 - 0.25 * ((y - cy) / scene.radius).clamp(-1, 1).add(1).div(2) for _, cy in centres]
+    )[:, None]
     colour = torch.tensor(COLOURS[scene.colour])[None, :, None, None] * shade
     # Colour reaches past the soft edge, as a compositor's edge extension does.
     foreground = torch.where(distance < 2.5 * pixel, colour, torch.tensor(0.5))
     backgrounds = background.expand(len(centres), -1, -1, -1)
-    return TrueLayers(foreground, alpha, backgrounds, foreground * alpha + backgrounds * (1 - alpha))
+    return TrueLayers(
+        foreground, alpha, backgrounds, foreground * alpha + backgrounds * (1 - alpha)
+    )
 
 
 def coordinates(height: int, width: int) -> tuple[Tensor, Tensor]:
     """[H, W] y and x of the pixels' centres, in picture heights from the top left corner."""
-    return torch.meshgrid((torch.arange(height) + 0.5) / height, (torch.arange(width) + 0.5) / height, indexing="ij")
+    return torch.meshgrid(
+        (torch.arange(height) + 0.5) / height, (torch.arange(width) + 0.5) / height, indexing="ij"
+    )
 
 
 def _position(scene: Scene, t: float) -> tuple[float, float]:

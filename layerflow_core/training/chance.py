@@ -19,7 +19,11 @@ def pick_weighted(weights: Iterable[float], generator: torch.Generator) -> int:
     return int(torch.multinomial(torch.tensor(list(weights)), 1, generator=generator))
 
 
-def draw_samples(draw_one: Callable[[torch.Generator], tuple[Tensor, ...]], seed: int, step: int, samples: range) -> Iterator[Tensor]:
+def draw_samples(
+    draw_one: Callable[[torch.Generator], tuple[Tensor, ...]], seed: int, step: int, samples: range
+) -> Iterator[Tensor]:
     """Samples of a step by their number in the whole batch, each from a generator of its own; every column [B, ...]."""
-    drawn = [draw_one(torch.Generator().manual_seed(mix_seed(seed, step, number))) for number in samples]
+    drawn = [
+        draw_one(torch.Generator().manual_seed(mix_seed(seed, step, number))) for number in samples
+    ]
     return (torch.stack(column) for column in zip(*drawn))

@@ -81,13 +81,18 @@ class DataSection:
         """Raises DatasetError if the clips are not as they must be, TrainingError if the section lacks a field."""
         if self.format == "pasted":
             self._require("foregrounds", "backgrounds", "count")
-            sides = ClipFolder(self.foregrounds, ("foreground", "alpha")), ClipFolder(self.backgrounds, ("background",))
+            sides = (
+                ClipFolder(self.foregrounds, ("foreground", "alpha")),
+                ClipFolder(self.backgrounds, ("background",)),
+            )
             return PastedClips(*sides, self.count, Freedom(self.scale, self.offset, self.speed))
         if self.format in FOLDER_LAYOUTS:
             self._require("folder", "record")
             return OfficialFolder(self.folder, self.record, self.format)
         if self.format != "clips":
-            raise TrainingError(f"data format {self.format!r} met, expected clips, pasted, {', '.join(FOLDER_LAYOUTS)}")
+            raise TrainingError(
+                f"data format {self.format!r} met, expected clips, pasted, {', '.join(FOLDER_LAYOUTS)}"
+            )
         self._require("folder")
         return ClipFolder(self.folder, needed)
 
@@ -116,12 +121,21 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         stage = find_stage(self.stage.name)
         if set(self.data) != set(stage.sources):
-            raise TrainingError(f"data {sorted(self.data)} met, stage {stage.name!r} expects {sorted(stage.sources)}")
+            raise TrainingError(
+                f"data {sorted(self.data)} met, stage {stage.name!r} expects {sorted(stage.sources)}"
+            )
         if stage.needs_motion and self.model.motion_lora is None:
-            raise TrainingError(f"stage {stage.name!r} needs model.motion_lora: train stage 'motion' first, or take 'content_alone'")
-        for value, table, name in ((self.stage.blocks, BLOCKS, "blocks"), (self.stage.tasks, TASKS, "tasks")):
+            raise TrainingError(
+                f"stage {stage.name!r} needs model.motion_lora: train stage 'motion' first, or take 'content_alone'"
+            )
+        for value, table, name in (
+            (self.stage.blocks, BLOCKS, "blocks"),
+            (self.stage.tasks, TASKS, "tasks"),
+        ):
             if value not in table:
-                raise TrainingError(f"stage.{name} = {value!r} met, expected one of {', '.join(table)}")
+                raise TrainingError(
+                    f"stage.{name} = {value!r} met, expected one of {', '.join(table)}"
+                )
 
 
 def read_config(path: Path) -> TrainingConfig:
@@ -141,5 +155,7 @@ def _resolve(value: Any, folder: Path) -> Any:
     if isinstance(value, Mapping):
         return {key: _resolve(inner, folder) for key, inner in value.items()}
     if is_dataclass(value):
-        return replace(value, **{f.name: _resolve(getattr(value, f.name), folder) for f in fields(value)})
+        return replace(
+            value, **{f.name: _resolve(getattr(value, f.name), folder) for f in fields(value)}
+        )
     return value

@@ -42,7 +42,13 @@ def plan_memory(network: LayerFlowNetwork, plan: TrainPlan) -> MemoryPlan:
     weights = sum(p.numel() * p.element_size() for p in network.parameters())
     trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
     full = 4  # gradients and optimiser are float32
-    return MemoryPlan(weights, trained * full, trained * 2 * full, trained * full if plan.ema else 0, _activations(network, plan))
+    return MemoryPlan(
+        weights,
+        trained * full,
+        trained * 2 * full,
+        trained * full if plan.ema else 0,
+        _activations(network, plan),
+    )
 
 
 def _activations(network: LayerFlowNetwork, plan: TrainPlan) -> int:

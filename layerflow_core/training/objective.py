@@ -59,7 +59,9 @@ class Mixture:
     sources: Sequence[tuple[Sequence[CachedClip], float, float]]
 
     def draw(self, generator: torch.Generator) -> tuple[CachedClip, float]:
-        clips, motion, _ = self.sources[pick_weighted((share for _, _, share in self.sources), generator)]
+        clips, motion, _ = self.sources[
+            pick_weighted((share for _, _, share in self.sources), generator)
+        ]
         return clips[int(torch.randint(len(clips), (), generator=generator))], motion
 
 
@@ -141,7 +143,9 @@ class LayerObjective:
 class LayerTrainee(Trainee):
     """A network with its LoRA under the paper's loss; the motion switch is per sample."""
 
-    def __init__(self, network: LayerFlowNetwork, objective: LayerObjective, checkpointing: bool = False) -> None:
+    def __init__(
+        self, network: LayerFlowNetwork, objective: LayerObjective, checkpointing: bool = False
+    ) -> None:
         super().__init__()
         self.network, self.objective = network.unfold(), objective
         if checkpointing:

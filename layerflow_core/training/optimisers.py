@@ -14,10 +14,17 @@ from .plan import TrainPlan
 def is_block_matrix(parameter: str) -> bool:
     """Whether a parameter is a matrix of attention or feed-forward inside a transformer block; none of a LoRA is."""
     inner = ".attn1.to_" in parameter or ".ff.net." in parameter
-    return inner and "transformer_blocks" in parameter and parameter.endswith("weight") and ".lora_" not in parameter
+    return (
+        inner
+        and "transformer_blocks" in parameter
+        and parameter.endswith("weight")
+        and ".lora_" not in parameter
+    )
 
 
-def build_optimisers(parameters: Iterable[tuple[str, nn.Parameter]], plan: TrainPlan) -> dict[torch.optim.Optimizer, float]:
+def build_optimisers(
+    parameters: Iterable[tuple[str, nn.Parameter]], plan: TrainPlan
+) -> dict[torch.optim.Optimizer, float]:
     """Optimisers over all named parameters, with their peak rates.
 
     Raises:
@@ -28,10 +35,21 @@ def build_optimisers(parameters: Iterable[tuple[str, nn.Parameter]], plan: Train
         (matrices if plan.matrix_rate and is_block_matrix(name) else others).append(parameter)
     built: dict[torch.optim.Optimizer, float] = {}
     if others:
-        built[torch.optim.AdamW(others, lr=plan.rate, betas=plan.betas, weight_decay=plan.weight_decay)] = plan.rate
+        built[
+            torch.optim.AdamW(
+                others, lr=plan.rate, betas=plan.betas, weight_decay=plan.weight_decay
+            )
+        ] = plan.rate
     if matrices:
         if not hasattr(torch.optim, "Muon"):
-            raise TrainingError(f"torch {torch.__version__} has no Muon, expected 2.9 or newer; matrix_rate = 0 trains with AdamW alone")
-        muon = torch.optim.Muon(matrices, lr=plan.matrix_rate, weight_decay=plan.weight_decay, adjust_lr_fn="match_rms_adamw")
+            raise TrainingError(
+                f"torch {torch.__version__} has no Muon, expected 2.9 or newer; matrix_rate = 0 trains with AdamW alone"
+            )
+        muon = torch.optim.Muon(
+            matrices,
+            lr=plan.matrix_rate,
+            weight_decay=plan.weight_decay,
+            adjust_lr_fn="match_rms_adamw",
+        )
         built[muon] = plan.matrix_rate
     return built

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from ..errors import TrainingError
 from ..plain_data import Count, Finite
 
-STRICT = {"extra": "forbid"}  # read by pydantic, which checks configuration files against these dataclasses
+STRICT = {
+    "extra": "forbid"
+}  # read by pydantic, which checks configuration files against these dataclasses
 PRECISIONS = ("no", "bf16", "fp16")
 DECAYS = ("cosine", "constant")
 
@@ -55,10 +57,14 @@ class TrainPlan:
     def __post_init__(self) -> None:
         for name, choices in (("precision", PRECISIONS), ("decay", DECAYS)):
             if getattr(self, name) not in choices:
-                raise TrainingError(f"plan.{name} = {getattr(self, name)!r} met, expected one of {', '.join(choices)}")
+                raise TrainingError(
+                    f"plan.{name} = {getattr(self, name)!r} met, expected one of {', '.join(choices)}"
+                )
         for name in ("steps", "batch", "accumulation", "rate", "save_every", "log_every", "keep"):
             if getattr(self, name) <= 0:
-                raise TrainingError(f"plan.{name} = {getattr(self, name)} met, expected more than 0")
+                raise TrainingError(
+                    f"plan.{name} = {getattr(self, name)} met, expected more than 0"
+                )
         if not 0 <= self.ema < 1:
             raise TrainingError(f"plan.ema = {self.ema} met, expected 0 to below 1")
 
@@ -68,4 +74,6 @@ class TrainPlan:
             return (step + 1) / self.warm_up
         if self.decay == "constant":
             return 1.0
-        return 0.5 * (1 + math.cos(math.pi * (step - self.warm_up) / max(1, self.steps - self.warm_up)))
+        return 0.5 * (
+            1 + math.cos(math.pi * (step - self.warm_up) / max(1, self.steps - self.warm_up))
+        )

@@ -46,23 +46,38 @@ def run_training(config: TrainingConfig, check_only: bool = False) -> Path | Non
     """
     config, stage = _avoid_emulation(config), find_stage(config.stage.name)
     model = load_model(config.model.checkpoint, _frozen_dtype(stage, config))
-    sources = {name: section.open(model.config.layout.names) for name, section in config.data.items()}
+    sources = {
+        name: section.open(model.config.layout.names) for name, section in config.data.items()
+    }
     network = prepare_network(model, stage, config)
     if find_processes().is_local_main_process:
         print(plan_memory(network, config.plan), flush=True)
     if check_only:
         return None
     caches = {name: _cache(sources[name], stage, name, model, config) for name in stage.sources}
-    maker = BatchMaker(_mix(caches, stage), task_layouts(model.config.layout, config.stage.tasks), config.plan.seed)
+    maker = BatchMaker(
+        _mix(caches, stage), task_layouts(model.config.layout, config.stage.tasks), config.plan.seed
+    )
     objective = LayerObjective(Schedule(model.config.schedule))
     origin = _origin(model, caches, config)
     sampler = _sampler(model, sources, stage, config) if config.plan.sample_every else None
-    trainer = Trainer(LayerTrainee(network, objective, config.plan.checkpointing), maker, config.plan, config.output, sampler, origin)
+    trainer = Trainer(
+        LayerTrainee(network, objective, config.plan.checkpointing),
+        maker,
+        config.plan,
+        config.output,
+        sampler,
+        origin,
+    )
     if not trainer.run():
-        trainer.accelerator.print(f"stopped after step {trainer.progress.step}; start it again to go on")
+        trainer.accelerator.print(
+            f"stopped after step {trainer.progress.step}; start it again to go on"
+        )
         return None
     with trainer.kept_weights():
-        return _write_result(network, stage, config) if trainer.accelerator.is_main_process else None
+        return (
+            _write_result(network, stage, config) if trainer.accelerator.is_main_process else None
+        )
 
 
 def _avoid_emulation(config: TrainingConfig) -> TrainingConfig:
@@ -71,7 +86,10 @@ def _avoid_emulation(config: TrainingConfig) -> TrainingConfig:
     if config.plan.precision == "no" or multiplies_halves(processes.device):
         return config
     if processes.is_local_main_process:
-        print(f"this processor has no {config.plan.precision} arithmetic: computing in float32 instead", file=sys.stderr)
+        print(
+            f"this processor has no {config.plan.precision} arithmetic: computing in float32 instead",
+            file=sys.stderr,
+        )
     return replace(config, plan=replace(config.plan, precision="no"))
 
 
@@ -95,8 +113,12 @@ def prepare_network(model: LayerFlowModel, stage: Stage, config: TrainingConfig)
             add_lora(network, lora, path)
     if stage.adapter:
         if stage.adapter in adapter_names(network.backbone):
-            raise TrainingError(f"stage {stage.name!r} trains a {stage.adapter} LoRA and the model already has one")
-        add_adapter(network.backbone, stage.adapter, config.stage.rank or DEFAULT_RANKS[stage.adapter])
+            raise TrainingError(
+                f"stage {stage.name!r} trains a {stage.adapter} LoRA and the model already has one"
+            )
+        add_adapter(
+            network.backbone, stage.adapter, config.stage.rank or DEFAULT_RANKS[stage.adapter]
+        )
     # All adapters take part; the motion one as strongly as each sample says.
     set_strengths(network.backbone, dict.fromkeys(adapter_names(network.backbone), 1.0))
     trained = set(choose_trainable(network, stage.adapter, config.stage.blocks))
@@ -106,41 +128,76 @@ def prepare_network(model: LayerFlowModel, stage: Stage, config: TrainingConfig)
     return network
 
 
-def _cache(source, stage: Stage, name: str, model: LayerFlowModel, config: TrainingConfig) -> LatentCache:
+def _cache(
+    source, stage: Stage, name: str, model: LayerFlowModel, config: TrainingConfig
+) -> LatentCache:
     """A source's latents; every process encodes its part."""
     processes, parts = find_processes(), (model.require_vae().vae, model.require_text().t5)
 
     def report(done: int, total: int) -> None:
         if processes.is_local_main_process:
-            print(f"\rencode {name}: {done}/{total} shards", end="\n" if done == total else "", file=sys.stderr, flush=True)
+            print(
+                f"\rencode {name}: {done}/{total} shards",
+                end="\n" if done == total else "",
+                file=sys.stderr,
+                flush=True,
+            )
 
-    share, treatment = (processes.process_index, processes.num_processes), stage.sources[name].treatment
-    root, dtype = (config.cache or config.output / "cache") / config.plan.precision, _computing_dtype(config)
+    share, treatment = (
+        (processes.process_index, processes.num_processes),
+        stage.sources[name].treatment,
+    )
+    root, dtype = (
+        (config.cache or config.output / "cache") / config.plan.precision,
+        _computing_dtype(config),
+    )
     for part in parts:
         part.to(processes.device)
     with torch.autocast(processes.device.type, dtype, enabled=dtype != torch.float32):
-        cache = build_cache(source, treatment, model, root, config.plan.seed, config.data[name].variants, report, share)
+        cache = build_cache(
+            source,
+            treatment,
+            model,
+            root,
+            config.plan.seed,
+            config.data[name].variants,
+            report,
+            share,
+        )
     for part in parts:
         part.to("cpu")
     processes.wait_for_everyone()
     return cache
 
 
-def _origin(model: LayerFlowModel, caches: Mapping[str, LatentCache], config: TrainingConfig) -> dict[str, str]:
+def _origin(
+    model: LayerFlowModel, caches: Mapping[str, LatentCache], config: TrainingConfig
+) -> dict[str, str]:
     """What may not change under a training that goes on: model, LoRA, stage and data."""
-    loras = {kind: digest(path) for kind, path in ((MOTION, config.model.motion_lora), (CONTENT, config.model.content_lora)) if path}
+    loras = {
+        kind: digest(path)
+        for kind, path in ((MOTION, config.model.motion_lora), (CONTENT, config.model.content_lora))
+        if path
+    }
     data = {f"data.{name}": cache.folder.name for name, cache in caches.items()}
     return {"checkpoint": model.digest, "stage": repr(config.stage), **loras, **data}
 
 
 def _mix(caches: Mapping[str, LatentCache], stage: Stage) -> Mixture:
-    return Mixture([(caches[name], source.motion, source.share) for name, source in stage.sources.items()])
+    return Mixture(
+        [(caches[name], source.motion, source.share) for name, source in stage.sources.items()]
+    )
 
 
 def _sampler(model: LayerFlowModel, sources: Mapping, stage: Stage, config: TrainingConfig):
     """Draws a contact sheet of the first source's first clip's prompts, with the motion switch off as at inference."""
     clip = sources[next(iter(stage.sources))][0]
-    run = Run({name: clip.prompts[name] for name in THREE_TEXTS if name in clip.prompts}, {}, SamplerSettings(**model.config.sampler_for()), config.plan.seed)
+    run = Run(
+        {name: clip.prompts[name] for name in THREE_TEXTS if name in clip.prompts},
+        {},
+        SamplerSettings(**model.config.sampler_for()),
+        config.plan.seed,
+    )
 
     def draw(step: int) -> Tensor:
         backbone = model.network.backbone
@@ -161,8 +218,14 @@ def _write_result(network, stage: Stage, config: TrainingConfig) -> Path:
         write_lora(path, network, stage.adapter)
         return path
     whole = read_checkpoint(config.model.checkpoint)
-    others = {key: value for key, value in whole.tensors.items() if not key.startswith(("network.", "lora."))}
-    dtype = next(value.dtype for key, value in whole.tensors.items() if key.startswith("network.backbone."))
+    others = {
+        key: value
+        for key, value in whole.tensors.items()
+        if not key.startswith(("network.", "lora."))
+    }
+    dtype = next(
+        value.dtype for key, value in whole.tensors.items() if key.startswith("network.backbone.")
+    )
     tensors = {f"network.{key}": value.to(dtype) for key, value in network_tensors(network).items()}
     write_checkpoint(Checkpoint(whole.config, {**others, **tensors}), path)
     return path

@@ -16,7 +16,9 @@ _BLOCK = re.compile(r"backbone\.transformer_blocks\.(\d+)\.")
 
 # Which blocks train. "sixth" is the official filter: blocks 5, 11, 17, ... and, beside them, the layer embedder.
 BLOCKS: Mapping[str, Callable[[str], bool]] = {
-    "sixth": lambda name: name.startswith("layer_embedder.") or bool((m := _BLOCK.match(name)) and int(m[1]) % 6 == 5),
+    "sixth": lambda name: (
+        name.startswith("layer_embedder.") or bool((m := _BLOCK.match(name)) and int(m[1]) % 6 == 5)
+    ),
     "every": lambda name: True,
 }
 
@@ -55,10 +57,28 @@ class Stage:
 _ROWS = (
     Stage("base", None, {"coarse": Source("moving", 0.0)}),
     Stage("motion", MOTION, {"pasted": Source("frozen", 1.0)}),
-    Stage("content", CONTENT, {"stills": Source("frozen", 1.0, 0.9), "pasted": Source("moving", 0.0, 0.1)}, needs_motion=True),
-    # Ablations: ours. The paper's table 3 has video only (stage base alone), channels and joint training; see docs/proof.md.
-    Stage("content_alone", CONTENT, {"stills": Source("frozen", 0.0, 0.9), "pasted": Source("moving", 0.0, 0.1)}),
-    Stage("joint", None, {"coarse": Source("moving", 0.0, 0.4), "stills": Source("frozen", 0.0, 0.5), "pasted": Source("moving", 0.0, 0.1)}),
+    Stage(
+        "content",
+        CONTENT,
+        {"stills": Source("frozen", 1.0, 0.9), "pasted": Source("moving", 0.0, 0.1)},
+        needs_motion=True,
+    ),
+    # Ablations: ours. The paper's table 3 has video only (stage base alone), channels and joint
+    # training; see docs/proof.md.
+    Stage(
+        "content_alone",
+        CONTENT,
+        {"stills": Source("frozen", 0.0, 0.9), "pasted": Source("moving", 0.0, 0.1)},
+    ),
+    Stage(
+        "joint",
+        None,
+        {
+            "coarse": Source("moving", 0.0, 0.4),
+            "stills": Source("frozen", 0.0, 0.5),
+            "pasted": Source("moving", 0.0, 0.1),
+        },
+    ),
 )
 STAGES: Mapping[str, Stage] = {row.name: row for row in _ROWS}
 
@@ -83,7 +103,10 @@ def task_layouts(layout: Layout, tasks: str) -> list[tuple[Layout, float]]:
         raise TrainingError(f"unknown tasks {tasks!r} met, expected one of {', '.join(TASKS)}")
     if TASKS[tasks] is None:
         return [(layout, 1.0)]
-    return [(layout.giving(*_with_alpha(layout, given)), weight) for given, weight in TASKS[tasks].items()]
+    return [
+        (layout.giving(*_with_alpha(layout, given)), weight)
+        for given, weight in TASKS[tasks].items()
+    ]
 
 
 def _with_alpha(layout: Layout, given: tuple[str, ...]) -> list[str]:
@@ -99,13 +122,16 @@ def find_stage(name: str) -> Stage:
 
 
 def choose_trainable(network: nn.Module, adapter: str | None, blocks: str) -> list[str]:
-    """Freeze all parameters but those of an adapter, or of the network itself, in a row of ``BLOCKS``; returns their names.
+    """Freeze all parameters but those of an adapter, or of the network itself, in a row of
+    ``BLOCKS``; returns their names.
 
     Raises:
         TrainingError: nothing is left, e.g. of every sixth block in a network of five.
     """
     if blocks not in BLOCKS:
-        raise TrainingError(f"unknown choice of blocks {blocks!r} met, expected one of {', '.join(BLOCKS)}")
+        raise TrainingError(
+            f"unknown choice of blocks {blocks!r} met, expected one of {', '.join(BLOCKS)}"
+        )
     chosen = set()
     for name, parameter in network.named_parameters():
         of_lora = ".lora_" in name
@@ -114,5 +140,7 @@ def choose_trainable(network: nn.Module, adapter: str | None, blocks: str) -> li
         if parameter.requires_grad:
             chosen.add(name)
     if not chosen:
-        raise TrainingError(f"nothing to train: {blocks!r} picks no parameter of this network; a small one trains with 'every'")
+        raise TrainingError(
+            f"nothing to train: {blocks!r} picks no parameter of this network; a small one trains with 'every'"
+        )
     return sorted(chosen)

@@ -15,7 +15,9 @@ class Trainee(nn.Module):
         raise NotImplementedError
 
     def switched(self, batch: dict[str, Tensor]) -> AbstractContextManager:
-        """What must hold from the forward pass to the end of the backward pass, where activations may be computed again."""
+        """What must hold from the forward pass to the end of the backward pass, where activations
+        may be computed again.
+        """
         return nullcontext()
 
     def watched(self) -> dict[str, float]:

@@ -42,14 +42,21 @@ class Trainer:
 
     Args:
         folder: for checkpoints and logs.
-        on_sample: called with the step every ``sample_every`` steps on the main process, with the kept weights in place;
+        on_sample: called with the step every ``sample_every`` steps on the main process, with the
+            kept weights in place;
             the picture [3, H, W] in 0..1 that it returns goes into the log.
         origin: what module and data are, as text by name; a folder's checkpoint of another origin is refused.
     """
 
-    def __init__(self, trainee: Trainee, maker: BatchSource, plan: TrainPlan, folder: Path,
-                 on_sample: Callable[[int], Tensor | None] | None = None,
-                 origin: Mapping[str, str] = MappingProxyType({})) -> None:  # fmt: skip
+    def __init__(
+        self,
+        trainee: Trainee,
+        maker: BatchSource,
+        plan: TrainPlan,
+        folder: Path,
+        on_sample: Callable[[int], Tensor | None] | None = None,
+        origin: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.maker, self.plan, self.folder, self.on_sample = maker, plan, folder, on_sample
         self.essence = {**_essence(plan), **origin}
         self.accelerator = _make_accelerator(plan, folder)
@@ -76,7 +83,11 @@ class Trainer:
                 loss = self._step()
                 self._report(loss)
                 stop = self._agree(told())
-                if stop or self.progress.step % self.plan.save_every == 0 or self.progress.step == self.plan.steps:
+                if (
+                    stop
+                    or self.progress.step % self.plan.save_every == 0
+                    or self.progress.step == self.plan.steps
+                ):
                     self._save()
                 if stop:
                     break
@@ -85,7 +96,9 @@ class Trainer:
 
     @contextmanager
     def kept_weights(self):
-        """Inside this context the trainee has the weights that a training keeps: the averaged ones, where there are any."""
+        """Inside this context the trainee has the weights that a training keeps: the averaged ones,
+        where there are any.
+        """
         average = self.progress.average
         if average is None:
             yield
@@ -124,7 +137,10 @@ class Trainer:
             self.progress.average.step(_trained(self.trainee))
         loss = float(torch.cat(losses).mean())
         if not math.isfinite(loss):
-            raise TrainingError(f"the loss is {loss} at step {self.progress.step}: lower the rate, or go on from an earlier checkpoint in {self.folder}")
+            raise TrainingError(
+                f"the loss is {loss} at step {self.progress.step}: lower the rate, or go on "
+                f"from an earlier checkpoint in {self.folder}"
+            )
         return loss
 
     def _report(self, loss: float) -> None:
@@ -133,9 +149,13 @@ class Trainer:
         if step % plan.log_every == 0 or step == plan.steps:
             watched = {name: sum(values) / len(values) for name, values in self.watched.items()}
             self.watched = {}
-            self.accelerator.log({"loss": loss, "rate": plan.rate * plan.rate_share(step - 1), **watched}, step=step)
+            self.accelerator.log(
+                {"loss": loss, "rate": plan.rate * plan.rate_share(step - 1), **watched}, step=step
+            )
             figures = "".join(f"  {name} {value:.4f}" for name, value in watched.items())
-            self.accelerator.print(f"step {step}/{plan.steps}  loss {loss:.4f}{figures}", flush=True)
+            self.accelerator.print(
+                f"step {step}/{plan.steps}  loss {loss:.4f}{figures}", flush=True
+            )
         if self.on_sample and plan.sample_every and step % plan.sample_every == 0:
             if self.accelerator.is_main_process:
                 with self.kept_weights():
@@ -143,19 +163,28 @@ class Trainer:
                     picture = self.on_sample(step)
                 self.trainee.train()
                 if picture is not None:
-                    self.accelerator.get_tracker("tensorboard").writer.add_image("layers", picture, step)
+                    self.accelerator.get_tracker("tensorboard").writer.add_image(
+                        "layers", picture, step
+                    )
             self.accelerator.wait_for_everyone()
 
     def _agree(self, told: bool) -> bool:
         """Whether any process was told to stop: they must all stop after the same step."""
-        return bool(self.accelerator.reduce(torch.tensor(float(told), device=self.accelerator.device), "sum") > 0)
+        return bool(
+            self.accelerator.reduce(
+                torch.tensor(float(told), device=self.accelerator.device), "sum"
+            )
+            > 0
+        )
 
     def _save(self) -> None:
         root, accelerator = self.folder / _CHECKPOINTS, self.accelerator
         final = root / f"step_{self.progress.step:08d}"
         partial = final.with_suffix(".part")
         if accelerator.is_main_process:
-            for abandoned in root.glob("step_*.part"):  # of a training that was killed while it saved
+            for abandoned in root.glob(
+                "step_*.part"
+            ):  # of a training that was killed while it saved
                 shutil.rmtree(abandoned, ignore_errors=True)
         accelerator.wait_for_everyone()
         accelerator.save_state(str(partial))
@@ -173,10 +202,15 @@ class Trainer:
         if not found:
             return
         record = found[-1] / _RECORD
-        met = as_record(dict[str, Any], read_json(record, TrainingError), str(record), TrainingError)
+        met = as_record(
+            dict[str, Any], read_json(record, TrainingError), str(record), TrainingError
+        )
         expected = self.essence
         if changed := [key for key in expected if met.get(key) != expected[key]]:
-            raise TrainingError(f"{found[-1]} was made with other {', '.join(changed)}: name another output folder, or take the old values")
+            raise TrainingError(
+                f"{found[-1]} was made with other {', '.join(changed)}: name another output "
+                "folder, or take the old values"
+            )
         self.accelerator.load_state(str(found[-1]))
 
 
@@ -187,7 +221,11 @@ class Progress:
         self.step, self.losses, self.average = 0, [], average
 
     def state_dict(self) -> dict:
-        return {"step": self.step, "losses": self.losses, "average": self.average.state_dict() if self.average else None}
+        return {
+            "step": self.step,
+            "losses": self.losses,
+            "average": self.average.state_dict() if self.average else None,
+        }
 
     def load_state_dict(self, state: dict) -> None:
         self.step, self.losses = state["step"], list(state["losses"])
@@ -211,7 +249,10 @@ def _make_accelerator(plan: TrainPlan, folder: Path):
     # The precision belongs to the process there: without this a second training of another precision would be refused.
     AcceleratorState._reset_state()
     return Accelerator(
-        mixed_precision=plan.precision, gradient_accumulation_steps=plan.accumulation, log_with="tensorboard", project_dir=str(folder)
+        mixed_precision=plan.precision,
+        gradient_accumulation_steps=plan.accumulation,
+        log_with="tensorboard",
+        project_dir=str(folder),
     )
 
 
@@ -232,7 +273,9 @@ def _trained(trainee: nn.Module) -> list[nn.Parameter]:
 def _essence(plan: TrainPlan) -> dict:
     """What may not change between a checkpoint and the training that goes on from it."""
     free = {"save_every", "sample_every", "log_every", "keep", "checkpointing"}
-    return {key: value for key, value in json.loads(json.dumps(asdict(plan))).items() if key not in free}
+    return {
+        key: value for key, value in json.loads(json.dumps(asdict(plan))).items() if key not in free
+    }
 
 
 def _checkpoints(root: Path) -> list[Path]:
@@ -242,10 +285,16 @@ def _checkpoints(root: Path) -> list[Path]:
 
 @contextmanager
 def _told_to_stop():
-    """Turns SIGTERM and Ctrl-C into an answer; handlers can only be set in the main thread, elsewhere it is always no."""
+    """Turns SIGTERM and Ctrl-C into an answer.
+
+    Handlers can only be set in the main thread, elsewhere it is always no.
+    """
     told: list[int] = []
     try:
-        before = {kind: signal.signal(kind, lambda number, frame: told.append(number)) for kind in (signal.SIGTERM, signal.SIGINT)}
+        before = {
+            kind: signal.signal(kind, lambda number, frame: told.append(number))
+            for kind in (signal.SIGTERM, signal.SIGINT)
+        }
     except ValueError:
         yield lambda: False
         return

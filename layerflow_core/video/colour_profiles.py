@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import io
 
-_SPACES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}  # of profiles, and the modes of pictures that they fit
+_SPACES = {
+    "RGB": "RGB",
+    "GRAY": "L",
+    "CMYK": "CMYK",
+}  # of profiles, and the modes of pictures that they fit
 
 
 def to_srgb(picture) -> tuple:
@@ -28,7 +32,10 @@ def to_srgb(picture) -> tuple:
     try:
         return _convert(picture, ImageCms.ImageCmsProfile(io.BytesIO(data))), None
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-        return picture, f"its colour profile {title!r} cannot be used, and its colours are taken for sRGB"
+        return (
+            picture,
+            f"its colour profile {title!r} cannot be used, and its colours are taken for sRGB",
+        )
 
 
 def describe_profile(data: bytes | None) -> str | None:
@@ -58,7 +65,9 @@ def _convert(picture, profile):
     if mode == "CMYK" and picture.mode != "CMYK":
         raise ValueError(f"a profile for CMYK in a picture of {picture.mode}")
     plain = picture if picture.mode == mode else picture.convert(mode)
-    colour = ImageCms.profileToProfile(plain, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    colour = ImageCms.profileToProfile(
+        plain, profile, ImageCms.createProfile("sRGB"), outputMode="RGB"
+    )
     if alpha is not None:
         colour.putalpha(alpha)
     return colour

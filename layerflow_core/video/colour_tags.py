@@ -59,7 +59,15 @@ _PRIMARIES = {
     12: "smpte432",
     22: "jedec-p22",
 }
-_PRIMARIES_TITLES = {4: "BT.470 M", 8: "film", 9: "BT.2020", 10: "SMPTE 428", 11: "DCI-P3", 12: "Display P3", 22: "EBU 3213"}
+_PRIMARIES_TITLES = {
+    4: "BT.470 M",
+    8: "film",
+    9: "BT.2020",
+    10: "SMPTE 428",
+    11: "DCI-P3",
+    12: "Display P3",
+    22: "EBU 3213",
+}
 _SRGB = "iec61966-2-1"
 
 
@@ -103,16 +111,24 @@ class ColourTags:
         """For messages: what is not as everybody expects."""
         parts = []
         if self.primaries not in _SDR_PRIMARIES:
-            parts.append(f"{_PRIMARIES_TITLES.get(self.primaries, f'unknown ({self.primaries})')} primaries")
+            parts.append(
+                f"{_PRIMARIES_TITLES.get(self.primaries, f'unknown ({self.primaries})')} primaries"
+            )
         if self.transfer not in _SDR_TRANSFERS:
-            parts.append(f"{_TRANSFER_TITLES.get(self.transfer, f'unknown ({self.transfer})')} transfer")
+            parts.append(
+                f"{_TRANSFER_TITLES.get(self.transfer, f'unknown ({self.transfer})')} transfer"
+            )
         return " and ".join(parts)
 
 
 def tags_of(frame, context, colours: str) -> ColourTags:
     """Tags of a decoded frame, or of its codec context where PyAV's frames do not tell."""
-    transfer = _number(getattr(frame, "color_trc", None)) or _number(getattr(context, "color_trc", None))
-    primaries = _number(getattr(frame, "color_primaries", None)) or _number(getattr(context, "color_primaries", None))
+    transfer = _number(getattr(frame, "color_trc", None)) or _number(
+        getattr(context, "color_trc", None)
+    )
+    primaries = _number(getattr(frame, "color_primaries", None)) or _number(
+        getattr(context, "color_primaries", None)
+    )
     return ColourTags(transfer or UNSPECIFIED, primaries or UNSPECIFIED, colours)
 
 

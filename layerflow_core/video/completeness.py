@@ -197,5 +197,7 @@ _TRANSPORT_PACKET = 188
 def _count_transport_packets(file: BinaryIO, size: int) -> str | None:
     """MPEG transport streams (ISO 13818-1): packets of 188 bytes."""
     head = file.read(2 * _TRANSPORT_PACKET + 1)
-    is_one = len(head) > 2 * _TRANSPORT_PACKET and head[0] == head[_TRANSPORT_PACKET] == head[-1] == 0x47
+    is_one = (
+        len(head) > 2 * _TRANSPORT_PACKET and head[0] == head[_TRANSPORT_PACKET] == head[-1] == 0x47
+    )
     return "it ends within a packet" if is_one and size % _TRANSPORT_PACKET else None

@@ -28,13 +28,17 @@ def draw_strip(layers: LayerVideo) -> Tensor:
 
 
 def draw_sheet(layers: LayerVideo, columns: int = 6) -> Tensor:
-    """[3, H, W] 0..1: each foreground over a checkerboard, its alpha, the background, the blend and the recomposition."""
+    """[3, H, W] 0..1: each foreground over a checkerboard, its alpha, the background, the blend and
+    the recomposition.
+    """
     rows = _picture_layers(layers)
     if layers.background is not None:
         rows.append(layers.recompose())
     picks = spread_frames(len(rows[0]), min(columns, len(rows[0])))
     height, width = rows[0].shape[2:]
-    sheet = torch.full((3, len(rows) * (height + GAP) + GAP, len(picks) * (width + GAP) + GAP), PAPER)
+    sheet = torch.full(
+        (3, len(rows) * (height + GAP) + GAP, len(picks) * (width + GAP) + GAP), PAPER
+    )
     for r, row in enumerate(rows):
         for c, pick in enumerate(picks):
             top, left = GAP + r * (height + GAP), GAP + c * (width + GAP)

@@ -13,7 +13,22 @@ from pathlib import Path
 from ..errors import VideoFileError
 from .listing import check_regular
 
-DEMUXERS = ("mov", "matroska", "avi", "gif", "apng", "mpegts", "mpeg", "mpegvideo", "flv", "ogg", "asf", "mxf", "ivf", "yuv4mpegpipe")
+DEMUXERS = (
+    "mov",
+    "matroska",
+    "avi",
+    "gif",
+    "apng",
+    "mpegts",
+    "mpeg",
+    "mpegvideo",
+    "flv",
+    "ogg",
+    "asf",
+    "mxf",
+    "ivf",
+    "yuv4mpegpipe",
+)
 """ffmpeg's names of the containers that are opened."""
 
 STILLS = ("png_pipe", "tiff_pipe")
@@ -43,7 +58,9 @@ def pyav_errors(path: Path, what: str = "a video") -> Iterator[None]:
         yield
     except known as error:
         reason = str(error) or type(error).__name__
-        raise VideoFileError(f"{path} cannot be read as {what} ({reason}); is it complete?") from error
+        raise VideoFileError(
+            f"{path} cannot be read as {what} ({reason}); is it complete?"
+        ) from error
 
 
 @contextmanager
@@ -62,11 +79,15 @@ def open_container(path: Path, form: str | None = None) -> Iterator:
     # Not ``options``: with those PyAV 14 crashes on containers that name their streams late.
     options = {"format_whitelist": form or ",".join(DEMUXERS), "protocol_whitelist": "file"}
     try:
-        container = av.open(f"file:{path}", format=form, container_options=options, metadata_errors="replace")
+        container = av.open(
+            f"file:{path}", format=form, container_options=options, metadata_errors="replace"
+        )
     except (av.FFmpegError, ValueError) as error:
         expected = form or ", ".join(DEMUXERS)
         reason = getattr(error, "strerror", None) or error
-        raise VideoFileError(f"{path} cannot be read as a video ({reason}), expected one of {expected}; is it complete?") from error
+        raise VideoFileError(
+            f"{path} cannot be read as a video ({reason}), expected one of {expected}; is it complete?"
+        ) from error
     with container:
         yield container
 
@@ -78,7 +99,9 @@ def first_video(container, path: Path):
     if not streams:
         raise VideoFileError(f"{path} holds no video stream")
     if streams[0].codec_context is None:
-        raise VideoFileError(f"{path} holds a video of a codec that this ffmpeg does not know; convert it to H.264 or ProRes")
+        raise VideoFileError(
+            f"{path} holds a video of a codec that this ffmpeg does not know; convert it to H.264 or ProRes"
+        )
     return streams[0]
 
 

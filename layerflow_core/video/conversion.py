@@ -78,7 +78,9 @@ class Conversion:
         time_base = frame.time_base or Fraction(1, 1000)
         colours = f"{_source_colours(frame, self._tags.colours)}:{self._target_colours()}"
         chain = [
-            graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=time_base),
+            graph.add_buffer(
+                width=frame.width, height=frame.height, format=frame.format, time_base=time_base
+            ),
             graph.add("scale", f"flags={_FLAGS}:{colours}"),
             graph.add("format", self._format),
         ]
@@ -96,7 +98,9 @@ class Conversion:
         return graph
 
     def _target_colours(self) -> str:
-        return "out_range=full" if is_rgb(self._format) else "out_color_matrix=bt709:out_range=limited"
+        return (
+            "out_range=full" if is_rgb(self._format) else "out_color_matrix=bt709:out_range=limited"
+        )
 
 
 def _source_colours(frame, colours: str) -> str:

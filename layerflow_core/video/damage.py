@@ -51,5 +51,8 @@ class Damage:
         more = f" (and {len(self._found) - 1} more faults)" if len(self._found) > 1 else ""
         _log.warning(
             "%s is damaged or incomplete: %s%s; the %d frames that could be read are kept",
-            self._path, self._found[0], more, kept,
-        )  # fmt: skip
+            self._path,
+            self._found[0],
+            more,
+            kept,
+        )

@@ -112,11 +112,17 @@ class StreamDecoder:
         if length is None or self._end is None:
             return
         start = self._stream.start_time or 0
-        begin = start * self._stream.time_base if self._stream.duration and self._stream.time_base else Fraction(0)
+        begin = (
+            start * self._stream.time_base
+            if self._stream.duration and self._stream.time_base
+            else Fraction(0)
+        )
         rate = self._stream.average_rate or 1
         missing = begin + length - self._end
         if missing > max(_EARLY_END, 3 / Fraction(rate)):
-            self._damage.meet(f"it lacks the last {float(missing):.2f} of {float(length):.2f} seconds")
+            self._damage.meet(
+                f"it lacks the last {float(missing):.2f} of {float(length):.2f} seconds"
+            )
 
 
 def _is_leading(packet, first: int) -> bool:

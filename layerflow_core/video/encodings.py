@@ -52,14 +52,48 @@ class Encoding:
 
 
 _MOVIE = {"movflags": "+faststart+use_metadata_tags"}
-PRORES_4444 = Encoding("prores_ks", ".mov", "yuva444p10le", "rgba64le", 65535, {"profile": "4444", "alpha_bits": "16", "vendor": "apl0"}, container=_MOVIE)
-VP9_ALPHA = Encoding("libvpx-vp9", ".webm", "yuva420p", "rgba", 255,
-                     {"crf": "0", "b": "0", "row-mt": "1", "cpu-used": "2", "auto-alt-ref": "0"}, "yuva420p")  # fmt: skip
+PRORES_4444 = Encoding(
+    "prores_ks",
+    ".mov",
+    "yuva444p10le",
+    "rgba64le",
+    65535,
+    {"profile": "4444", "alpha_bits": "16", "vendor": "apl0"},
+    container=_MOVIE,
+)
+VP9_ALPHA = Encoding(
+    "libvpx-vp9",
+    ".webm",
+    "yuva420p",
+    "rgba",
+    255,
+    {"crf": "0", "b": "0", "row-mt": "1", "cpu-used": "2", "auto-alt-ref": "0"},
+    "yuva420p",
+)
 APNG = Encoding("apng", ".png", "rgba", "rgba", 255, {}, container={"plays": "0"}, muxer="apng")
-H264 = Encoding("libx264", ".mp4", "yuv420p", "rgb24", 255, {"crf": "12", "preset": "medium"}, "yuv444p", _MOVIE)
-H265 = Encoding("libx265", ".mp4", "yuv420p10le", "rgb48le", 65535, {"crf": "14", "preset": "medium", "x265-params": "log-level=error"}, "yuv444p10le",
-                {**_MOVIE, "strict": "experimental"})  # fmt: skip
-PRORES_422 = Encoding("prores_ks", ".mov", "yuv422p10le", "rgb48le", 65535, {"profile": "3", "vendor": "apl0"}, "yuv444p10le", _MOVIE)
+H264 = Encoding(
+    "libx264", ".mp4", "yuv420p", "rgb24", 255, {"crf": "12", "preset": "medium"}, "yuv444p", _MOVIE
+)
+H265 = Encoding(
+    "libx265",
+    ".mp4",
+    "yuv420p10le",
+    "rgb48le",
+    65535,
+    {"crf": "14", "preset": "medium", "x265-params": "log-level=error"},
+    "yuv444p10le",
+    {**_MOVIE, "strict": "experimental"},
+)
+PRORES_422 = Encoding(
+    "prores_ks",
+    ".mov",
+    "yuv422p10le",
+    "rgb48le",
+    65535,
+    {"profile": "3", "vendor": "apl0"},
+    "yuv444p10le",
+    _MOVIE,
+)
 
 VP9 = Encoding(
     "libvpx-vp9",
@@ -97,7 +131,13 @@ def check_suffix(path: Path) -> None:
         )
 
 
-def write_stream(path: Path, frames: Iterable[Tensor], fps: float | Fraction, form: Encoding, notes: Mapping[str, Any] | None = None) -> None:
+def write_stream(
+    path: Path,
+    frames: Iterable[Tensor],
+    fps: float | Fraction,
+    form: Encoding,
+    notes: Mapping[str, Any] | None = None,
+) -> None:
     """Encode frames as they come.
 
     Args:
@@ -114,7 +154,12 @@ def write_stream(path: Path, frames: Iterable[Tensor], fps: float | Fraction, fo
     arrays = to_arrays(frames, form.top, path.name, 4 if form.has_alpha else 3)
     first = next(arrays)
     try:
-        with replacing(path) as partial, av.open(str(partial), "w", form.muxer, container_options=dict(form.container)) as container:
+        with (
+            replacing(path) as partial,
+            av.open(
+                str(partial), "w", form.muxer, container_options=dict(form.container)
+            ) as container,
+        ):
             for key, value in (notes or {}).items():
                 container.metadata[key] = value if isinstance(value, str) else json.dumps(value)
             stream = _open_stream(container, form, rate, first.shape)
@@ -137,12 +182,21 @@ def _open_stream(container, form: Encoding, rate: Fraction, shape: tuple[int, ..
     height, width = shape[:2]
     odd = height % 2 or width % 2
     stream = container.add_stream(form.codec, rate=rate, options=dict(form.options))
-    stream.width, stream.height, stream.pix_fmt = width, height, (odd and form.odd_format) or form.pixel_format
+    stream.width, stream.height, stream.pix_fmt = (
+        width,
+        height,
+        (odd and form.odd_format) or form.pixel_format,
+    )
     context = stream.codec_context
     context.thread_count, context.thread_type = 0, "AUTO"
     if is_rgb(stream.pix_fmt):
         return stream
-    context.color_range, context.colorspace, context.color_primaries, context.color_trc = LIMITED, BT709, BT709, BT709
+    context.color_range, context.colorspace, context.color_primaries, context.color_trc = (
+        LIMITED,
+        BT709,
+        BT709,
+        BT709,
+    )
     return stream
 
 
@@ -165,5 +219,3 @@ def with_alpha(colour: Tensor, alpha: Tensor) -> Iterator[Tensor]:
     import torch
 
     return (torch.cat([c, a]) for c, a in zip(colour, alpha))
-
-

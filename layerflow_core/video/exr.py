@@ -53,7 +53,11 @@ def read_exr(path: Path) -> dict[str, Tensor]:
     """
     layers, aspect = read_exr_pixels(path)
     if aspect != 1:
-        _log.warning("%s: its pixels are %.4g times as wide as high, and are taken for square ones", path, float(aspect))
+        _log.warning(
+            "%s: its pixels are %.4g times as wide as high, and are taken for square ones",
+            path,
+            float(aspect),
+        )
     return layers
 
 
@@ -70,7 +74,9 @@ def read_exr_pixels(path: Path) -> tuple[dict[str, Tensor], Fraction]:
     layers: dict[str, Tensor] = {}
     with _open(path) as file:
         if len(file.parts) < len(headers):  # OpenEXR drops a part that it cannot decode
-            raise VideoFileError(f"{path}: {len(headers) - len(file.parts)} of {len(headers)} parts cannot be decoded; is it complete?")
+            raise VideoFileError(
+                f"{path}: {len(headers) - len(file.parts)} of {len(headers)} parts cannot be decoded; is it complete?"
+            )
         for index, part in enumerate(file.parts):
             name = part.name() if index and callable(part.name) else ""
             for layer, pixels in _read_part(part, name, path).items():
@@ -90,13 +96,25 @@ def _open(path: Path, header_only: bool = False) -> Iterator:
     try:
         import OpenEXR
     except ImportError as error:
-        raise VideoFileError(f"{path} cannot be read: the package OpenEXR is not installed here; pip install OpenEXR") from error
-    known = (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError, MemoryError, OSError)
+        raise VideoFileError(
+            f"{path} cannot be read: the package OpenEXR is not installed here; pip install OpenEXR"
+        ) from error
+    known = (
+        RuntimeError,
+        ValueError,
+        TypeError,
+        LookupError,
+        ArithmeticError,
+        MemoryError,
+        OSError,
+    )
     try:
         with OpenEXR.File(str(path), separate_channels=True, header_only=header_only) as file:
             yield file
     except known as error:  # RuntimeError for all that the C++ library throws
-        raise VideoFileError(f"{path} cannot be read as OpenEXR: {error}; is it complete?") from error
+        raise VideoFileError(
+            f"{path} cannot be read as OpenEXR: {error}; is it complete?"
+        ) from error
 
 
 def _aspect_of(headers: list[dict]) -> Fraction:
@@ -117,7 +135,9 @@ def _window(header: dict, name: str, path: Path) -> Window:
     window = Window(left, top, right - left + 1, bottom - top + 1)
     sides = (window.width, window.height)
     if min(sides) < 1 or max(sides) > _LARGEST_SIDE:
-        raise VideoFileError(f"{path}: got a {name} of {sides[0]} x {sides[1]}, expected 1 to {_LARGEST_SIDE} pixels a side")
+        raise VideoFileError(
+            f"{path}: got a {name} of {sides[0]} x {sides[1]}, expected 1 to {_LARGEST_SIDE} pixels a side"
+        )
     return window
 
 
@@ -125,7 +145,9 @@ def _check_header(header: dict, channels: int, path: Path) -> None:
     """Refuse what cannot be read, or will not fit, before any pixel is."""
     kind = str(header.get("type", ""))
     if "deep" in kind:
-        raise VideoFileError(f"{path} is a deep OpenEXR file, expected a flat one; flatten it first")
+        raise VideoFileError(
+            f"{path} is a deep OpenEXR file, expected a flat one; flatten it first"
+        )
     for name in ("dataWindow", "displayWindow"):
         window = _window(header, name, path)
         check_room(1, max(1, channels), window.height, window.width, f"{path}, {name}")
@@ -143,7 +165,10 @@ def _read_part(part, part_name: str, path: Path) -> dict[str, Tensor]:
             stacked = [planes[f"{prefix}.{letter}" if prefix else letter] for letter in letters]
             found[prefix or part_name] = _placed(stacked, data, display)
     if any(name.rpartition(".")[2] == "RY" for name in planes):
-        _log.warning("%s stores its colour as differences to its luminance, of which only the luminance is read", path)
+        _log.warning(
+            "%s stores its colour as differences to its luminance, of which only the luminance is read",
+            path,
+        )
     return found
 
 
@@ -162,7 +187,9 @@ def _plane(channel, data: Window, path: Path) -> np.ndarray:
     is_whole = pixels.shape == (data.height, data.width)
     is_colour = channel.name.rpartition(".")[2] in "RGBAY"
     if is_colour and not is_whole:
-        raise VideoFileError(f"{path}: channel {channel.name} of {pixels.shape} met, expected all {data.height} x {data.width} pixels")
+        raise VideoFileError(
+            f"{path}: channel {channel.name} of {pixels.shape} met, expected all {data.height} x {data.width} pixels"
+        )
     return pixels
 
 
@@ -176,7 +203,9 @@ def _placed(planes: list[np.ndarray], data: Window, display: Window) -> Tensor:
     if left < right and top < bottom:
         rows = slice(top - data.top, bottom - data.top)
         columns = slice(left - data.left, right - data.left)
-        target = picture[:, top - display.top : bottom - display.top, left - display.left : right - display.left]
+        target = picture[
+            :, top - display.top : bottom - display.top, left - display.left : right - display.left
+        ]
         for number, plane in enumerate(planes):
             target[number] = plane[rows, columns]
     return torch.from_numpy(picture)

@@ -1,7 +1,8 @@
 """Video and picture files in: the door that chooses how a file is read.
 
 Only regular files of listed formats are opened. What a file says about itself is honoured (orientation, pixel aspect,
-colour matrix, range and curve, windows, delays, kind of alpha), or one warning says what is not. Alpha travels straight.
+colour matrix, range and curve, windows, delays, kind of alpha), or one warning says what is not.
+Alpha travels straight.
 Frames go straight into the result, and what will not fit into memory is refused before it is read.
 
 Legend: N frames, C channels, H height, W width; 0..1, alpha 1 = opaque.
@@ -134,8 +135,11 @@ class _PictureReader:
         if self._damaged:
             _log.warning(
                 "%s: left out %d damaged pictures, kept %d; the first: %s",
-                source, len(self._damaged), kept, self._damaged[0],
-            )  # fmt: skip
+                source,
+                len(self._damaged),
+                kept,
+                self._damaged[0],
+            )
 
 
 def read_with_matte(path: Path, matte: Path | None, pick: Pick = ALL) -> Footage:
@@ -154,7 +158,11 @@ def read_with_matte(path: Path, matte: Path | None, pick: Pick = ALL) -> Footage
     footage = read_video(path, pick=plain)
     alpha = matte_of(read_video(matte, footage.file_fps, plain))
     colour = footage.colour
-    if pick.premultiplied and alpha.shape[2:] == colour.shape[2:] and len(alpha) in (1, len(colour)):
+    if (
+        pick.premultiplied
+        and alpha.shape[2:] == colour.shape[2:]
+        and len(alpha) in (1, len(colour))
+    ):
         colour = unpremultiply(colour, alpha)
     return replace(footage, colour=colour, alpha=alpha)
 

@@ -25,7 +25,9 @@ class FrameBuffer:
         drops_full_alpha: alpha that is 1 everywhere is none, whatever the file type stores.
     """
 
-    def __init__(self, source: str, expected: int | None = None, drops_full_alpha: bool = False) -> None:
+    def __init__(
+        self, source: str, expected: int | None = None, drops_full_alpha: bool = False
+    ) -> None:
         self._source = source
         self._expected = max(1, expected or _LEAST_GROWTH)
         self._drops_full_alpha = drops_full_alpha
@@ -66,7 +68,9 @@ class FrameBuffer:
             VideoFileError: no frames.
         """
         if self._colour is None:
-            raise VideoFileError(f"{self._source} holds no frames, or fewer than the first one picked")
+            raise VideoFileError(
+                f"{self._source} holds no frames, or fewer than the first one picked"
+            )
         for array in self._arrays():
             _set_length(array, self._count)
         alpha = None if self._alpha is None else torch.from_numpy(self._alpha)
@@ -81,7 +85,9 @@ class FrameBuffer:
         try:
             return np.empty((length, channels, height, width), np.float32)
         except (MemoryError, ValueError) as error:
-            raise VideoFileError(f"{self._source}: no memory for {length} frames of {width} x {height}") from error
+            raise VideoFileError(
+                f"{self._source}: no memory for {length} frames of {width} x {height}"
+            ) from error
 
     def _begin_alpha(self, height: int, width: int) -> None:
         check_room(len(self._colour), 1, height, width, self._source)
@@ -93,7 +99,9 @@ class FrameBuffer:
             return
         more = max(_LEAST_GROWTH, self._count // _GROWTH)
         channels = 3 if self._alpha is None else 4
-        check_room(more, channels, *self._colour.shape[2:], f"{self._source}, after {self._count} frames")
+        check_room(
+            more, channels, *self._colour.shape[2:], f"{self._source}, after {self._count} frames"
+        )
         for array in self._arrays():
             _set_length(array, self._count + more)
 

@@ -32,23 +32,31 @@ def check_frames(frames: Tensor, name: str, channels: int = 3, fewest: int = FEW
         met = list(frames.shape) if isinstance(frames, Tensor) else type(frames).__name__
         raise FrameError(f"{name}: {met} met, expected frames of [N, {channels}, H, W]")
     if frames.shape[0] < fewest:
-        raise FrameError(f"{name}: {frames.shape[0]} frames met, expected a video of {fewest} or more; repeat a still picture first")
+        raise FrameError(
+            f"{name}: {frames.shape[0]} frames met, expected a video of {fewest} or more; repeat a still picture first"
+        )
     if 0 in frames.shape:
         raise FrameError(f"{name}: an empty picture of {list(frames.shape)} met")
     if not frames.is_floating_point():
         raise FrameError(f"{name}: pixels of type {frames.dtype} met, expected floats in 0..1")
     if not torch.isfinite(frames).all():
-        raise FrameError(f"{name}: NaN or infinite pixels met, expected 0..1; check the nodes before this one")
+        raise FrameError(
+            f"{name}: NaN or infinite pixels met, expected 0..1; check the nodes before this one"
+        )
     low, high = float(frames.min()), float(frames.max())
     if low < -0.01 or high > 1.01:
-        raise FrameError(f"{name}: pixels from {low:.3g} to {high:.3g} met, expected 0..1; divide 8-bit values by 255")
+        raise FrameError(
+            f"{name}: pixels from {low:.3g} to {high:.3g} met, expected 0..1; divide 8-bit values by 255"
+        )
 
 
 def check_matte(colour: Tensor, alpha: Tensor) -> None:
     """Raises FrameError unless alpha [N, 1, H, W] has the frames, height and width of colour [N, 3, H, W]."""
     sizes = [f"{p.shape[0]} frames of {p.shape[3]} x {p.shape[2]}" for p in (colour, alpha)]
     if sizes[0] != sizes[1]:
-        raise FrameError(f"foreground of {sizes[0]} and alpha of {sizes[1]} met, expected equal frames, height and width")
+        raise FrameError(
+            f"foreground of {sizes[0]} and alpha of {sizes[1]} met, expected equal frames, height and width"
+        )
 
 
 def resize(frames: Tensor, height: int, width: int) -> Tensor:
@@ -118,9 +126,16 @@ class Fit:
         """[N, C, height, width] -> [N, C, *met]; what ``cover`` cut off comes back as the edge's colour."""
         if self.mode == "cover" and self.met != (self.height, self.width):
             scale = max(self.height / self.met[0], self.width / self.met[1])
-            height, width = min(self.met[0], round(self.height / scale)), min(self.met[1], round(self.width / scale))
+            height, width = (
+                min(self.met[0], round(self.height / scale)),
+                min(self.met[1], round(self.width / scale)),
+            )
             top, left = (self.met[0] - height) // 2, (self.met[1] - width) // 2
-            return F.pad(resize(frames, height, width), (left, self.met[1] - width - left, top, self.met[0] - height - top), mode="replicate")
+            return F.pad(
+                resize(frames, height, width),
+                (left, self.met[1] - width - left, top, self.met[0] - height - top),
+                mode="replicate",
+            )
         if self.mode == "pad":
             top, left, height, width = self._inner
             frames = frames[:, :, top : top + height, left : left + width]
@@ -133,7 +148,9 @@ def pick_frames(available: int, wanted: int, start: int = 0) -> list[int]:
     Source: official release, data reader; ``available`` is cut to 64 there before a window is chosen.
     """
     window = min(available, wanted - 1)
-    return [int(start + i * (window - 1 if window > 1 else 0) / (wanted - 1)) for i in range(wanted)]
+    return [
+        int(start + i * (window - 1 if window > 1 else 0) / (wanted - 1)) for i in range(wanted)
+    ]
 
 
 def spread_frames(available: int, wanted: int) -> list[int]:
@@ -167,7 +184,10 @@ class Windows:
 
     def __post_init__(self) -> None:
         if not 0 <= self.overlap < self.length or self.total < 1:
-            raise FrameError(f"{self.total} frames in windows of {self.length} with {self.overlap} shared met, expected 0 <= shared < window, 1 or more frames")
+            raise FrameError(
+                f"{self.total} frames in windows of {self.length} with {self.overlap} shared "
+                "met, expected 0 <= shared < window, 1 or more frames"
+            )
 
     @property
     def starts(self) -> list[int]:
@@ -177,7 +197,9 @@ class Windows:
 
     def cut(self, frames: Tensor) -> Iterator[Tensor]:
         """Windows of exactly ``length`` frames; a video shorter than that holds its last frame."""
-        return (hold_last(frames[start : start + self.length], self.length) for start in self.starts)
+        return (
+            hold_last(frames[start : start + self.length], self.length) for start in self.starts
+        )
 
     def merge(self, pieces: list[Tensor]) -> Tensor:
         """Windows back to [total, C, H, W], cross-faded where they share frames."""
@@ -192,10 +214,15 @@ class Windows:
         return video / weight
 
     def _ramp(self, number: int) -> Tensor:
-        """[length, 1, 1, 1] weights of a window: rising where it begins inside another, falling where it ends in one."""
+        """[length, 1, 1, 1] weights of a window: rising where it begins inside another, falling
+        where it ends in one.
+        """
         ramp, starts = torch.ones(self.length), self.starts
         if number > 0 and (shared := starts[number - 1] + self.length - starts[number]) > 0:
             ramp[:shared] *= torch.arange(1, shared + 1) / (shared + 1)
-        if number < len(starts) - 1 and (shared := starts[number] + self.length - starts[number + 1]) > 0:
+        if (
+            number < len(starts) - 1
+            and (shared := starts[number] + self.length - starts[number + 1]) > 0
+        ):
             ramp[-shared:] *= torch.arange(shared, 0, -1) / (shared + 1)
         return ramp.view(-1, 1, 1, 1)

@@ -24,14 +24,17 @@ _NUMBER = re.compile(r"(?:(?<=[ ._])-|^-)?[0-9]+")
 
 def natural_key(name: str) -> tuple:
     """Key that sorts names as people count: ``frame_2`` before ``frame_10``, ``-1`` before ``0``, case ignored."""
+    stem, _, suffix = name.rpartition(".")
+    stem = stem or name
     parts: list[tuple] = []
     end = 0
-    for match in _NUMBER.finditer(name):
-        text = name[end : match.start()].casefold()
+    for match in _NUMBER.finditer(stem):
+        text = stem[end : match.start()].casefold()
         parts += [(1, 0, text), (0, int(match[0]), "")]
         end = match.end()
-    parts.append((1, 0, name[end:].casefold()))
-    return tuple(parts), len(name), name
+    if end < len(stem):
+        parts.append((1, 0, stem[end:].casefold()))
+    return tuple(parts), suffix.casefold(), len(name), name
 
 
 def sort_pictures(paths: list[Path]) -> list[Path]:
@@ -68,9 +71,16 @@ def list_pictures(folder: Path) -> list[Path]:
     others = set(named) - set(paths)
     if others:
         first = min(path.name for path in others)
-        _log.warning("%s: left out %d entries that are not regular files, such as %s", folder, len(others), first)
+        _log.warning(
+            "%s: left out %d entries that are not regular files, such as %s",
+            folder,
+            len(others),
+            first,
+        )
     if not paths:
-        raise VideoFileError(f"{folder} holds no pictures, expected frames as {', '.join(sorted(PICTURES))}")
+        raise VideoFileError(
+            f"{folder} holds no pictures, expected frames as {', '.join(sorted(PICTURES))}"
+        )
     return sort_pictures(paths)
 
 

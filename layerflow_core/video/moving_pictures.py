@@ -84,7 +84,9 @@ class _Animation:
         self._picture = picture
         self._pick = pick
         self._damage = damage
-        self._first = 1 if getattr(picture, "default_image", False) else 0  # a PNG's stand-in is no frame
+        self._first = (
+            1 if getattr(picture, "default_image", False) else 0
+        )  # a PNG's stand-in is no frame
         self._count = picture.n_frames - self._first
         self._durations: list[float] = []
 
@@ -94,7 +96,9 @@ class _Animation:
             _log.warning("%s: %s", self._path, remark)
         kept = len(self._pick.numbers(0, self._count)) if not self._pick.fps else 0
         width, height = self._picture.size
-        height, width = self._pick.size_of(*facts.orientation.size(height, width), facts.orientation.aspect(facts.aspect))
+        height, width = self._pick.size_of(
+            *facts.orientation.size(height, width), facts.orientation.aspect(facts.aspect)
+        )
         check_room(max(1, kept), 3, height, width, str(self._path))
         buffer = FrameBuffer(str(self._path), kept or None, drops_full_alpha=True)
         timeline = Timeline(self._pick, default_rate, tells_durations=True)
@@ -121,7 +125,9 @@ class _Animation:
                     self._picture.seek(number)
                     array = np.asarray(self._picture.convert("RGBA"))
             except VideoFileError as error:
-                self._damage.meet(f"frame {number - self._first} of {self._count} cannot be read", error)
+                self._damage.meet(
+                    f"frame {number - self._first} of {self._count} cannot be read", error
+                )
                 return
             duration = self._duration()
             self._durations.append(float(duration * _MS))

@@ -27,7 +27,11 @@ class Orientation:
         """[C, H, W] as it is to be shown."""
         if self.transposed:
             frame = frame.transpose(-2, -1)
-        mirrored = [axis for axis, is_mirrored in ((-1, self.left_right), (-2, self.top_bottom)) if is_mirrored]
+        mirrored = [
+            axis
+            for axis, is_mirrored in ((-1, self.left_right), (-2, self.top_bottom))
+            if is_mirrored
+        ]
         return frame.flip(mirrored) if mirrored else frame
 
     def size(self, height: int, width: int) -> tuple[int, int]:

@@ -65,7 +65,9 @@ class Pick:
         if least < 0 or self.every < 1:
             raise FrameError(f"{self} met, expected numbers of 0 and more, and every of 1 and more")
         if self.colours not in COLOURS:
-            raise FrameError(f"got the colours {self.colours!r}, expected one of {', '.join(COLOURS)}")
+            raise FrameError(
+                f"got the colours {self.colours!r}, expected one of {', '.join(COLOURS)}"
+            )
         if self.fps:
             object.__setattr__(self, "fps", read_rate(self.fps, "fps to resample to", FrameError))
 
@@ -143,7 +145,9 @@ class Pick:
         if not len(alpha):
             return resize(frame[None], *size)[0]
         small = resize(alpha[None], *size)[0]
-        multiplied = resize((colour * alpha)[None], *size)[0]  # so that no edge takes on the colour beyond it
+        multiplied = resize((colour * alpha)[None], *size)[
+            0
+        ]  # so that no edge takes on the colour beyond it
         straight = (multiplied / small.clamp(min=1e-6)).clamp(0, 1)
         unseen = resize(colour[None], *size)[0]
         return torch.cat([torch.where(small > 0, straight, unseen), small])

@@ -21,7 +21,9 @@ from .pick import ALL, Pick
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP")
 """Pillow's names of the formats that are opened."""
 
-_WORKING_CHANNELS = 7  # of floats: the result's 4, and Pillow's and numpy's copies in 8 bits and in between
+_WORKING_CHANNELS = (
+    7  # of floats: the result's 4, and Pillow's and numpy's copies in 8 bits and in between
+)
 
 
 class _WholeFilesOnly:
@@ -103,10 +105,16 @@ def pillow_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise VideoFileError(f"{path} is too large to be opened as a picture: {error}; make it smaller first") from error
+        raise VideoFileError(
+            f"{path} is too large to be opened as a picture: {error}; make it smaller first"
+        ) from error
     except UnidentifiedImageError as error:
         expected = ", ".join(FORMATS)
-        raise VideoFileError(f"{path} cannot be read as a picture: it is none of {expected}, or damaged") from error
+        raise VideoFileError(
+            f"{path} cannot be read as a picture: it is none of {expected}, or damaged"
+        ) from error
     except known as error:
         reason = str(error) or type(error).__name__
-        raise VideoFileError(f"{path} cannot be read as a picture: {reason}; is it complete?") from error
+        raise VideoFileError(
+            f"{path} cannot be read as a picture: {reason}; is it complete?"
+        ) from error

@@ -29,7 +29,9 @@ PNG_OPTIONS = {"pred": "paeth", "compression_level": "1"}
 PICTURE_NUMBER = "{:05d}"
 
 
-def write_png(path: Path, picture: Tensor, top: int = 255, notes: Mapping[str, Any] | None = None) -> None:
+def write_png(
+    path: Path, picture: Tensor, top: int = 255, notes: Mapping[str, Any] | None = None
+) -> None:
     """A PNG of 8 (``top`` 255) or 16 bits (65535), straight alpha.
 
     Args:
@@ -43,7 +45,12 @@ def write_png(path: Path, picture: Tensor, top: int = 255, notes: Mapping[str, A
     write_png_frames(lambda number: path, [picture], top, notes)
 
 
-def write_png_frames(path_of: Callable[[int], Path], frames: Iterable[Tensor], top: int = 255, notes: Mapping[str, Any] | None = None) -> list[Path]:
+def write_png_frames(
+    path_of: Callable[[int], Path],
+    frames: Iterable[Tensor],
+    top: int = 255,
+    notes: Mapping[str, Any] | None = None,
+) -> list[Path]:
     """A PNG a frame, several being compressed at a time.
 
     Args:
@@ -59,7 +66,11 @@ def write_png_frames(path_of: Callable[[int], Path], frames: Iterable[Tensor], t
     for data in _encode_pngs(frames, top):
         paths.append(path_of(len(paths)))
         with replacing(paths[-1]) as partial:
-            partial.write_bytes(data[:_PNG_START] + _png_notes(notes or {} if len(paths) == 1 else {}) + data[_PNG_START:])
+            partial.write_bytes(
+                data[:_PNG_START]
+                + _png_notes(notes or {} if len(paths) == 1 else {})
+                + data[_PNG_START:]
+            )
     return paths
 
 
@@ -75,10 +86,18 @@ def _encode_pngs(frames: Iterable[Tensor], top: int) -> Iterator[bytes]:
             shape, context = picture.shape, av.CodecContext.create("png", "w")
             context.height, context.width = shape[1:]
             context.pix_fmt, context.time_base = form, Fraction(1, 1)
-            context.thread_count, context.thread_type, context.options = 0, "FRAME", dict(PNG_OPTIONS)
+            context.thread_count, context.thread_type, context.options = (
+                0,
+                "FRAME",
+                dict(PNG_OPTIONS),
+            )
         if picture.shape != shape:
-            raise FrameError(f"picture {number} of {list(picture.shape)} met, expected {list(shape)} as the first")
-        frame = av.VideoFrame.from_ndarray(to_array(picture, top), format=form)  # PyAV swaps the bytes itself
+            raise FrameError(
+                f"picture {number} of {list(picture.shape)} met, expected {list(shape)} as the first"
+            )
+        frame = av.VideoFrame.from_ndarray(
+            to_array(picture, top), format=form
+        )  # PyAV swaps the bytes itself
         frame.pts = number
         yield from map(bytes, context.encode(frame))
     if context is None:
@@ -90,8 +109,17 @@ def _png_notes(notes: Mapping[str, Any]) -> bytes:
     """Text chunks of a PNG (W3C PNG, 11.3.3); JSON is pure ASCII."""
     chunks = b""
     for key, value in notes.items():
-        body = key.encode() + b"\0" + (value if isinstance(value, str) else json.dumps(value)).encode("latin-1", "replace")
-        chunks += struct.pack(">I", len(body)) + b"tEXt" + body + struct.pack(">I", zlib.crc32(b"tEXt" + body))
+        body = (
+            key.encode()
+            + b"\0"
+            + (value if isinstance(value, str) else json.dumps(value)).encode("latin-1", "replace")
+        )
+        chunks += (
+            struct.pack(">I", len(body))
+            + b"tEXt"
+            + body
+            + struct.pack(">I", zlib.crc32(b"tEXt" + body))
+        )
     return chunks
 
 
@@ -111,7 +139,9 @@ def write_picture(path: Path, picture: Tensor) -> None:
         Image.fromarray(to_array(picture, 255)).save(partial)
 
 
-def write_exr(path: Path, layers: Mapping[str, Tensor], fps: Fraction, notes: Mapping[str, Any] | None = None) -> None:
+def write_exr(
+    path: Path, layers: Mapping[str, Tensor], fps: Fraction, notes: Mapping[str, Any] | None = None
+) -> None:
     """One frame of several layers in half floats.
 
     Args:
@@ -125,9 +155,20 @@ def write_exr(path: Path, layers: Mapping[str, Tensor], fps: Fraction, notes: Ma
     channels = {}
     for number, (name, picture) in enumerate(layers.items()):
         prefix = "" if number == 0 else f"{name}."
-        channels |= {prefix + letter: np.ascontiguousarray(plane) for letter, plane in zip("RGBA", picture.detach().cpu().numpy().astype(np.float16))}
-    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in (notes or {}).items()}
-    header = {"compression": exr.ZIP_COMPRESSION, "type": exr.scanlineimage, "framesPerSecond": fps, **texts}
+        channels |= {
+            prefix + letter: np.ascontiguousarray(plane)
+            for letter, plane in zip("RGBA", picture.detach().cpu().numpy().astype(np.float16))
+        }
+    texts = {
+        key: value if isinstance(value, str) else json.dumps(value)
+        for key, value in (notes or {}).items()
+    }
+    header = {
+        "compression": exr.ZIP_COMPRESSION,
+        "type": exr.scanlineimage,
+        "framesPerSecond": fps,
+        **texts,
+    }
     with replacing(path) as partial:
         try:
             with exr.File(header, channels) as file:
@@ -136,7 +177,12 @@ def write_exr(path: Path, layers: Mapping[str, Tensor], fps: Fraction, notes: Ma
             raise VideoFileError(f"{path} cannot be written: {error}") from error
 
 
-def write_apng(path: Path, frames: Iterable[Tensor], fps: float | Fraction, notes: Mapping[str, Any] | None = None) -> None:
+def write_apng(
+    path: Path,
+    frames: Iterable[Tensor],
+    fps: float | Fraction,
+    notes: Mapping[str, Any] | None = None,
+) -> None:
     """Animated PNG of frames [4, H, W], looping, 8 bits, straight alpha."""
     with replacing(path) as partial:
         write_stream(partial, frames, fps, APNG)
@@ -179,4 +225,6 @@ def _import(module: str, package: str, path: Path):
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise VideoFileError(f"{path} cannot be written: the package {package} is not installed here; pip install {package}") from error
+        raise VideoFileError(
+            f"{path} cannot be written: the package {package} is not installed here; pip install {package}"
+        ) from error

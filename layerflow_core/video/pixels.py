@@ -24,7 +24,9 @@ def to_array(picture: Tensor, top: int) -> np.ndarray:
     return whole
 
 
-def to_arrays(frames: Iterable[Tensor], top: int, name: str, channels: int | None = None) -> Iterator[np.ndarray]:
+def to_arrays(
+    frames: Iterable[Tensor], top: int, name: str, channels: int | None = None
+) -> Iterator[np.ndarray]:
     """Frames [C, H, W] of a file as ``to_array`` makes them, one after another.
 
     Args:
@@ -38,7 +40,9 @@ def to_arrays(frames: Iterable[Tensor], top: int, name: str, channels: int | Non
     for number, frame in enumerate(frames):
         expected = expected or (channels or len(frame), *frame.shape[-2:])
         if tuple(frame.shape) != expected:
-            raise FrameError(f"{name}: frame {number} of {list(frame.shape)} met, expected {list(expected)}")
+            raise FrameError(
+                f"{name}: frame {number} of {list(frame.shape)} met, expected {list(expected)}"
+            )
         yield to_array(frame, top)
     if expected is None:
         raise FrameError(f"{name}: no frames met, expected one or more")

@@ -28,7 +28,13 @@ _SIXTEEN = 65535
 _EXIF_ORIENTATION = 0x0112
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _TIFF_STARTS = (b"II*\0", b"MM\0*")
-_BITS, _PHOTOMETRIC, _ORIENTATION, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 258, 262, 274, 338, 339  # TIFF 6.0
+_BITS, _PHOTOMETRIC, _ORIENTATION, _EXTRA_SAMPLES, _SAMPLE_FORMAT = (
+    258,
+    262,
+    274,
+    338,
+    339,
+)  # TIFF 6.0
 _RGB, _UNSIGNED, _ASSOCIATED = 2, 1, 1  # their values
 _SRGB_GAMMA = 0.45455  # as PNG's gAMA has it
 
@@ -101,13 +107,19 @@ def _read_by_pillow(path: Path, pick: Pick) -> Still:
         facts = read_facts(picture)
         if pages > 1:
             facts.remarks.append(f"of its {pages} pictures the first is read")
-        if picture.format == "TIFF" and picture.mode.startswith("RGB") and 16 in _numbers(picture.tag_v2, _BITS):
+        if (
+            picture.format == "TIFF"
+            and picture.mode.startswith("RGB")
+            and 16 in _numbers(picture.tag_v2, _BITS)
+        ):
             facts.remarks.append("of its 16 bits 8 are read")
         srgb, remark = to_srgb(picture)
         if remark:
             facts.remarks.append(remark)
         frame = _from_pillow(srgb, path, facts)
-    return Still(facts.orientation.apply(frame), facts.orientation.aspect(facts.aspect), tuple(facts.remarks))
+    return Still(
+        facts.orientation.apply(frame), facts.orientation.aspect(facts.aspect), tuple(facts.remarks)
+    )
 
 
 def read_facts(picture) -> _Facts:
@@ -118,7 +130,9 @@ def read_facts(picture) -> _Facts:
     gamma = picture.info.get("gamma")
     is_told_better = "srgb" in picture.info or "icc_profile" in picture.info
     if gamma and not is_told_better and abs(gamma - _SRGB_GAMMA) > 0.02:
-        facts.remarks.append(f"its gamma of {gamma:.4g} is not applied, and its colours are taken for sRGB")
+        facts.remarks.append(
+            f"its gamma of {gamma:.4g} is not applied, and its colours are taken for sRGB"
+        )
     if picture.mode == "CMYK" and not picture.info.get("icc_profile"):
         facts.remarks.append("its CMYK colours have no profile, and are converted roughly")
     return facts
@@ -158,7 +172,8 @@ def _from_whole_numbers(plane: np.ndarray, path: Path) -> np.ndarray:
     low, high = int(plane.min()), int(plane.max())
     if low < 0 or high > _SIXTEEN:
         raise VideoFileError(
-            f"{path}: got whole numbers from {low} to {high}, expected 0 to {_SIXTEEN}; save it with 16 bits, or as floats in 0..1"
+            f"{path}: got whole numbers from {low} to {high}, expected 0 to {_SIXTEEN}; save it "
+            "with 16 bits, or as floats in 0..1"
         )
     return plane.astype(np.float32) / _SIXTEEN
 
@@ -180,9 +195,13 @@ def _read_deep_png(path: Path, pick: Pick) -> Still:
         facts = read_facts(picture)
         profile = describe_profile(picture.info.get("icc_profile"))
     if profile:
-        facts.remarks.append(f"its colour profile {profile!r} is not applied to 16 bits, and its colours are taken for sRGB")
+        facts.remarks.append(
+            f"its colour profile {profile!r} is not applied to 16 bits, and its colours are taken for sRGB"
+        )
     frame = read_deep_still(path, "png_pipe")
-    return Still(facts.orientation.apply(frame), facts.orientation.aspect(facts.aspect), tuple(facts.remarks))
+    return Still(
+        facts.orientation.apply(frame), facts.orientation.aspect(facts.aspect), tuple(facts.remarks)
+    )
 
 
 def _tiff_tags(path: Path) -> dict[int, object]:
@@ -200,7 +219,12 @@ def _is_deep_tiff(tags: dict[int, object]) -> bool:
     """Colour of 16 bits, which Pillow cuts to 8 or does not know."""
     bits = _numbers(tags, _BITS)
     formats = _numbers(tags, _SAMPLE_FORMAT) or (_UNSIGNED,)
-    return tags.get(_PHOTOMETRIC) == _RGB and len(bits) >= 3 and set(bits) == {16} and set(formats) == {_UNSIGNED}
+    return (
+        tags.get(_PHOTOMETRIC) == _RGB
+        and len(bits) >= 3
+        and set(bits) == {16}
+        and set(formats) == {_UNSIGNED}
+    )
 
 
 def _numbers(tags: Mapping[int, object], tag: int) -> tuple:

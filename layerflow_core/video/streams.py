@@ -90,7 +90,9 @@ class _StreamReader:
     def _named_rate(self) -> Fraction | None:
         for rate in (self._stream.average_rate, self._stream.guessed_rate):
             if rate and SLOWEST <= rate <= FASTEST:
-                return exact_rate(rate)  # Matroska's is made of nanoseconds: 19001/317 for 60000/1001
+                return exact_rate(
+                    rate
+                )  # Matroska's is made of nanoseconds: 19001/317 for 60000/1001
         return None
 
     def _seen_rate(self, named: Fraction | None, timeline: Timeline) -> Fraction | None:
@@ -146,10 +148,14 @@ class _StreamReader:
             _log.warning(
                 "%s: its colours are wrong: it has %s, which this ffmpeg cannot convert, and is taken for BT.709; "
                 "convert it to SDR BT.709 first, or install a newer PyAV",
-                self._path, self._conversion.problem,
-            )  # fmt: skip
+                self._path,
+                self._conversion.problem,
+            )
         if frame.interlaced_frame:
-            _log.warning("%s is interlaced, and its two fields are read as one frame; deinterlace it first", self._path)
+            _log.warning(
+                "%s is interlaced, and its two fields are read as one frame; deinterlace it first",
+                self._path,
+            )
 
 
 def _probe_orientation(path: Path) -> Orientation:
@@ -166,7 +172,11 @@ def _orientation_of(frame, path: Path) -> Orientation:
             continue
         orientation = from_matrix(bytes(data))
         if orientation is None:
-            _log.warning("%s is to be shown turned by %s degrees, which is not done; it is read lying", path, frame.rotation)
+            _log.warning(
+                "%s is to be shown turned by %s degrees, which is not done; it is read lying",
+                path,
+                frame.rotation,
+            )
         return orientation or UPRIGHT
     return UPRIGHT
 
@@ -201,4 +211,6 @@ def read_deep_still(path: Path, form: str) -> Tensor:
         check_room(1, 6, stream.codec_context.height, stream.codec_context.width, str(path))
         for frame in container.decode(stream):
             return read_pixels(Conversion(array_format(frame.format)), frame)
-    raise VideoFileError(f"{path} cannot be read as a picture: nothing in it can be decoded; is it complete?")
+    raise VideoFileError(
+        f"{path} cannot be read as a picture: nothing in it can be decoded; is it complete?"
+    )

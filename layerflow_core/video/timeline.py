@@ -148,5 +148,8 @@ class Timeline:
         _log.warning(
             "%s: its frames come at varying rates, from %.4g to %.4g a second, and are read as if they came at %.4g; "
             "set fps to resample them by their times",
-            source, slowest, fastest, float(rate),
-        )  # fmt: skip
+            source,
+            slowest,
+            fastest,
+            float(rate),
+        )

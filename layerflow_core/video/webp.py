@@ -22,15 +22,24 @@ from ..atomic import replacing
 from ..errors import FrameError, VideoFileError
 from .pixels import to_arrays
 
-_NOTES = {"prompt": 0x0110, "workflow": 0x010F}  # EXIF fields where ComfyUI's frontend looks for them
+_NOTES = {
+    "prompt": 0x0110,
+    "workflow": 0x010F,
+}  # EXIF fields where ComfyUI's frontend looks for them
 _HAS_ALPHA, _HAS_EXIF, _MOVES = 0x10, 0x08, 0x02
 _REPLACES = 0x02  # a frame takes the place of the one before instead of lying over it
 _STILL_START = 12  # behind a still's own RIFF head
 _MOST = 16383  # a side, pixels
 
 
-def write_webp(path: Path, frames: Iterable[Tensor], fps: float | Fraction, notes: Mapping[str, Any] | None = None) -> None:
-    """Animated lossless WebP, looping, 8 bits, straight alpha; a frame lasts whole milliseconds, all together are exact.
+def write_webp(
+    path: Path,
+    frames: Iterable[Tensor],
+    fps: float | Fraction,
+    notes: Mapping[str, Any] | None = None,
+) -> None:
+    """Animated lossless WebP, looping, 8 bits, straight alpha; a frame lasts whole milliseconds,
+    all together are exact.
 
     Args:
         frames: each [C, H, W], all alike.
@@ -68,9 +77,17 @@ def _chunk(tag: bytes, data: bytes) -> bytes:
 def _head(shape: tuple[int, ...], has_exif: bool, path: Path) -> bytes:
     """The file up to its first frame; whoever closes it knows its size."""
     if max(shape[:2]) > _MOST:
-        raise FrameError(f"{path.name}: frames of {shape[1]} x {shape[0]} met, expected sides of {_MOST} at most in a WebP")
+        raise FrameError(
+            f"{path.name}: frames of {shape[1]} x {shape[0]} met, expected sides of {_MOST} at most in a WebP"
+        )
     flags = _MOVES | (_HAS_ALPHA if shape[2] == 4 else 0) | (_HAS_EXIF if has_exif else 0)
-    return b"RIFF" + bytes(4) + b"WEBP" + _chunk(b"VP8X", struct.pack("<I", flags) + _size(shape)) + _chunk(b"ANIM", bytes(6))
+    return (
+        b"RIFF"
+        + bytes(4)
+        + b"WEBP"
+        + _chunk(b"VP8X", struct.pack("<I", flags) + _size(shape))
+        + _chunk(b"ANIM", bytes(6))
+    )
 
 
 def _placement(shape: tuple[int, ...], number: int, fps: float | Fraction) -> bytes:
@@ -100,6 +117,8 @@ def _close(file: BinaryIO, path: Path) -> None:
     """The file's size into its head."""
     size = file.tell() - 8
     if size >= 2**32:
-        raise VideoFileError(f"{path} would be larger than 4 GiB, which no WebP can be; save fewer frames or another format")
+        raise VideoFileError(
+            f"{path} would be larger than 4 GiB, which no WebP can be; save fewer frames or another format"
+        )
     file.seek(4)
     file.write(struct.pack("<I", size))

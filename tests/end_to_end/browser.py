@@ -14,7 +14,11 @@ LOAD_MS, RUN_MS = 90_000, 400_000
 
 
 def chromium() -> str | None:
-    return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    return (
+        shutil.which("chromium")
+        or shutil.which("chromium-browser")
+        or shutil.which("google-chrome")
+    )
 
 
 @contextmanager
@@ -22,7 +26,14 @@ def open_page(server: Server, width: int = 2600, height: int = 1200) -> Iterator
     """A page with the frontend ready and this pack's nodes registered."""
     from playwright.sync_api import sync_playwright
 
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
+    flags = [
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--no-first-run",
+    ]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=flags)
         try:
@@ -34,7 +45,10 @@ def open_page(server: Server, width: int = 2600, height: int = 1200) -> Iterator
 def new_page(browser, server: Server, width: int = 2600, height: int = 1200):
     page = browser.new_page(viewport={"width": width, "height": height})
     page.goto(server.url)
-    page.wait_for_function("window.app?.graph && window.LiteGraph && 'LoadLayerFlow' in LiteGraph.registered_node_types", timeout=LOAD_MS)
+    page.wait_for_function(
+        "window.app?.graph && window.LiteGraph && 'LoadLayerFlow' in LiteGraph.registered_node_types",
+        timeout=LOAD_MS,
+    )
     return page
 
 
@@ -64,7 +78,9 @@ _SHOW = """
 """
 
 
-def show_node(page, node_id: str, at: tuple[int, int] = (120, 140)) -> tuple[float, float, float, float]:
+def show_node(
+    page, node_id: str, at: tuple[int, int] = (120, 140)
+) -> tuple[float, float, float, float]:
     """Put one node alone on the canvas and return where it is on the screen: x, y, width, height."""
     box = page.evaluate(_SHOW, [node_id, at])
     page.wait_for_timeout(900)
@@ -73,15 +89,21 @@ def show_node(page, node_id: str, at: tuple[int, int] = (120, 140)) -> tuple[flo
 
 def open_help(page) -> str:
     """Open the help of the one node on the canvas as a user does; its text, once its picture has arrived."""
-    page.evaluate("() => { app.canvas.selectNode(app.graph._nodes[0]); app.canvas.setDirty(true, true) }")
+    page.evaluate(
+        "() => { app.canvas.selectNode(app.graph._nodes[0]); app.canvas.setDirty(true, true) }"
+    )
     page.locator("[data-testid='info-button']").first.click()
-    page.wait_for_function("() => document.querySelector('.node-help-content img')?.naturalWidth > 0")
+    page.wait_for_function(
+        "() => document.querySelector('.node-help-content img')?.naturalWidth > 0"
+    )
     return page.locator(".node-help-content").first.inner_text()
 
 
 def missing_nodes(page) -> list[str]:
     """Types on the canvas that the frontend does not know."""
-    return page.evaluate("app.graph._nodes.filter(n => !(n.type in LiteGraph.registered_node_types)).map(n => n.type)")
+    return page.evaluate(
+        "app.graph._nodes.filter(n => !(n.type in LiteGraph.registered_node_types)).map(n => n.type)"
+    )
 
 
 def press_run(page) -> None:
@@ -98,7 +120,11 @@ def run_and_wait(page, server: Server) -> dict:
     before = set(server.get("/history"))
     press_run(page)
     for _ in range(RUN_MS // 500):
-        new = {k: v for k, v in server.get("/history").items() if k not in before and v["status"].get("status_str")}
+        new = {
+            k: v
+            for k, v in server.get("/history").items()
+            if k not in before and v["status"].get("status_str")
+        }
         if new:
             page.wait_for_timeout(2500)  # let the pictures arrive
             return next(iter(new.values()))

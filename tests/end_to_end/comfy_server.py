@@ -19,12 +19,16 @@ START_SECONDS = 180
 
 
 def checkouts() -> list[Path]:
-    """Checkouts to test on: COMFYUI_DIR (several with the path separator), the one the pack lives in, or comfy-cli's."""
+    """Checkouts to test on: COMFYUI_DIR (several with the path separator), the one the pack lives
+    in, or comfy-cli's.
+    """
     named = os.environ.get("COMFYUI_DIR")
     if named:
         return [Path(p).expanduser() for p in named.split(os.pathsep)]
     above = PACK.parents[1] if PACK.parent.name == "custom_nodes" else None
-    guesses = [p for p in (above, Path("~/comfy/ComfyUI").expanduser()) if p and (p / "main.py").exists()]
+    guesses = [
+        p for p in (above, Path("~/comfy/ComfyUI").expanduser()) if p and (p / "main.py").exists()
+    ]
     return guesses[:1]
 
 
@@ -50,7 +54,9 @@ class Server:
             return json.load(answer)
 
     def post(self, path: str, data: dict) -> dict:
-        request = urllib.request.Request(self.url + path, json.dumps(data).encode(), {"Content-Type": "application/json"})
+        request = urllib.request.Request(
+            self.url + path, json.dumps(data).encode(), {"Content-Type": "application/json"}
+        )
         try:
             with urllib.request.urlopen(request, timeout=60) as answer:
                 body = answer.read()
@@ -79,7 +85,13 @@ class Server:
 
     def saved(self, entry: dict) -> list[Path]:
         """Files that a run's output nodes wrote."""
-        items = [item for output in entry["outputs"].values() for group in output.values() if isinstance(group, list) for item in group]
+        items = [
+            item
+            for output in entry["outputs"].values()
+            for group in output.values()
+            if isinstance(group, list)
+            for item in group
+        ]
         files = [i for i in items if isinstance(i, dict) and "filename" in i]
         return [self.base / i["type"] / i["subfolder"] / i["filename"] for i in files]
 
@@ -100,16 +112,38 @@ def start(checkout: Path, base: Path, *options: str) -> Server:
     """
     for name in ("custom_nodes", "input", "output", "user/default"):
         (base / name).mkdir(parents=True, exist_ok=True)
-    (base / "user/default/comfy.settings.json").write_text('{"Comfy.TutorialCompleted": true, "Comfy.Minimap.Visible": false}')
+    (base / "user/default/comfy.settings.json").write_text(
+        '{"Comfy.TutorialCompleted": true, "Comfy.Minimap.Visible": false}'
+    )
     (base / "custom_nodes" / "ComfyUI-LayerFlow").symlink_to(PACK)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     python = interpreter(checkout)
     log = (base / "server.log").open("w")
-    command = [python, "main.py", "--cpu", "--listen", "127.0.0.1", "--port", str(port), "--base-directory", str(base), "--disable-api-nodes",
-               "--database-url", "sqlite:///:memory:", *_frontend(python), *options]  # fmt: skip
-    process = subprocess.Popen(command, cwd=checkout, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+    command = [
+        python,
+        "main.py",
+        "--cpu",
+        "--listen",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--base-directory",
+        str(base),
+        "--disable-api-nodes",
+        "--database-url",
+        "sqlite:///:memory:",
+        *_frontend(python),
+        *options,
+    ]
+    process = subprocess.Popen(
+        command,
+        cwd=checkout,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+    )
     server = Server(f"http://127.0.0.1:{port}", base, process)
     deadline = time.time() + START_SECONDS
     while time.time() < deadline:
@@ -125,6 +159,14 @@ def start(checkout: Path, base: Path, *options: str) -> Server:
 
 def _frontend(python: str) -> list[str]:
     """The frontend of the checkout's own environment."""
-    found = subprocess.run([python, "-c", "import comfyui_frontend_package, pathlib; print(pathlib.Path(comfyui_frontend_package.__file__).parent / 'static')"],
-                           capture_output=True, text=True)  # fmt: skip
+    found = subprocess.run(
+        [
+            python,
+            "-c",
+            "import comfyui_frontend_package, pathlib; "
+            "print(pathlib.Path(comfyui_frontend_package.__file__).parent / 'static')",
+        ],
+        capture_output=True,
+        text=True,
+    )
     return ["--front-end-root", found.stdout.strip()] if found.returncode == 0 else []

@@ -16,7 +16,12 @@ GRAPHS = sorted(p.stem for p in (PACK / "workflows" / "api").glob("*.json"))
 
 def pytest_generate_tests(metafunc):
     if "checkout" in metafunc.fixturenames:
-        metafunc.parametrize("checkout", FOUND or [None], ids=[p.name for p in FOUND] or ["no-checkout"], scope="session")
+        metafunc.parametrize(
+            "checkout",
+            FOUND or [None],
+            ids=[p.name for p in FOUND] or ["no-checkout"],
+            scope="session",
+        )
 
 
 @pytest.fixture(scope="session")

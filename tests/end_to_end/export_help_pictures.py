@@ -14,6 +14,7 @@ from .comfy_server import PACK, checkouts, start
 
 MARGIN, BADGE, QUALITY = 14, 12, 85  # pixels around a node, and those of the pack's badge above it
 
+
 def main() -> None:
     from PIL import Image
 
@@ -22,7 +23,12 @@ def main() -> None:
         with open_page(server, 1300, 1000) as page:
             for help_page in sorted((PACK / "web" / "docs").glob("*.md")):
                 x, y, width, height = show_node(page, help_page.stem)
-                clip = {"x": x - MARGIN, "y": y - MARGIN - BADGE, "width": width + 2 * MARGIN, "height": height + 2 * MARGIN + BADGE}
+                clip = {
+                    "x": x - MARGIN,
+                    "y": y - MARGIN - BADGE,
+                    "width": width + 2 * MARGIN,
+                    "height": height + 2 * MARGIN + BADGE,
+                }
                 picture = Image.open(io.BytesIO(page.screenshot(clip=clip))).convert("RGB")
                 picture.save(help_page.with_suffix(".webp"), quality=QUALITY)
                 print(help_page.stem, picture.size)

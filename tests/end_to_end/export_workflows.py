@@ -1,4 +1,5 @@
-"""Writes ``workflows/*.json`` from ``workflows/api/*.json`` through a real frontend, and each one's thumbnail from a run.
+"""Writes ``workflows/*.json`` from ``workflows/api/*.json`` through a real frontend, and each one's
+thumbnail from a run.
 
 Run as ``python -m tests.end_to_end.export_workflows [NAME ...]``; give COMFYUI_DIR the oldest supported checkout.
 """
@@ -28,7 +29,11 @@ def middle_frame(path: Path):
 
     if path.suffix in (".mp4", ".mov"):
         footage = read_video(path)
-        pixels = footage.colour if footage.alpha is None else torch.cat([footage.colour, footage.alpha], 1)
+        pixels = (
+            footage.colour
+            if footage.alpha is None
+            else torch.cat([footage.colour, footage.alpha], 1)
+        )
         return Image.fromarray(to_array(pixels[len(pixels) // 2], 255)).convert("RGBA")
     with Image.open(path) as moving:
         moving.seek(moving.n_frames // 2)
@@ -41,7 +46,13 @@ def write_thumbnail(pictures: list[Path], target: Path) -> None:
 
     sheet = Image.new("RGB", (COLUMNS * CELL[0], -(-len(pictures) // COLUMNS) * CELL[1]))
     board = Image.new("RGB", CELL)
-    board.putdata([(102, 102, 102) if (x // 12 + y // 12) % 2 else (153, 153, 153) for y in range(CELL[1]) for x in range(CELL[0])])
+    board.putdata(
+        [
+            (102, 102, 102) if (x // 12 + y // 12) % 2 else (153, 153, 153)
+            for y in range(CELL[1])
+            for x in range(CELL[0])
+        ]
+    )
     for i, path in enumerate(pictures):
         frame = middle_frame(path).resize(CELL, Image.Resampling.BICUBIC)
         cell = board.copy()
@@ -52,7 +63,10 @@ def write_thumbnail(pictures: list[Path], target: Path) -> None:
 
 def player_pictures(page) -> list[Path]:
     """What the player shows, in three moments, for graphs that save nothing a picture can be made of."""
-    folder, player = Path(tempfile.mkdtemp()), "app.graph._nodes.find(n => n.type === 'PreviewLayers').layerflowPlayer"
+    folder, player = (
+        Path(tempfile.mkdtemp()),
+        "app.graph._nodes.find(n => n.type === 'PreviewLayers').layerflowPlayer",
+    )
     paths = []
     for frame in (0, 5, 10, 15):
         page.evaluate(f"{player}.show({frame})")
@@ -67,7 +81,9 @@ def main() -> None:
     server = start(checkouts()[0], Path(tempfile.mkdtemp()))
     try:
         with open_page(server) as page:
-            names = sys.argv[1:] or sorted(api.stem for api in (PACK / "workflows" / "api").glob("*.json"))
+            names = sys.argv[1:] or sorted(
+                api.stem for api in (PACK / "workflows" / "api").glob("*.json")
+            )
             for api in (PACK / "workflows" / "api" / f"{name}.json" for name in names):
                 graph = to_ui_graph(page, json.loads(api.read_text()), api.stem)
                 target = PACK / "workflows" / api.name
@@ -75,7 +91,10 @@ def main() -> None:
                 open_graph(page, graph)
                 entry = run_and_wait(page, server)
                 pictures = [path for path in sorted(server.saved(entry)) if path.suffix != ".json"]
-                write_thumbnail([path for path in pictures if path.suffix != ".exr"] or player_pictures(page), target.with_suffix(".jpg"))
+                write_thumbnail(
+                    [path for path in pictures if path.suffix != ".exr"] or player_pictures(page),
+                    target.with_suffix(".jpg"),
+                )
                 print(target)
     finally:
         server.process.terminate()

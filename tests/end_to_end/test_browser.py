@@ -4,7 +4,16 @@ import json
 
 import pytest
 
-from .browser import chromium, missing_nodes, new_page, open_graph, open_help, open_page, run_and_wait, show_node
+from .browser import (
+    chromium,
+    missing_nodes,
+    new_page,
+    open_graph,
+    open_help,
+    open_page,
+    run_and_wait,
+    show_node,
+)
 from .comfy_server import PACK, error_of
 from .conftest import GRAPHS
 
@@ -31,11 +40,14 @@ def test_template_opens_runs_and_shows(server, page, checkout, name):
     assert entry["status"]["status_str"] == "success", error_of(entry)
     assert len(server.saved(entry)) == SAVED.get(name, 4)
     if name != "collect_layer_clip":
-        page.wait_for_function("app.graph._nodes.filter(n => n.type === 'PreviewLayers').every(n => n.layerflowPlayer.frames?.peek(0))")
+        page.wait_for_function(
+            "app.graph._nodes.filter(n => n.type === 'PreviewLayers').every(n => n.layerflowPlayer.frames?.peek(0))"
+        )
     if name in WITHOUT_PICTURES:
         return
     shown = page.evaluate(
-        "app.graph._nodes.filter(n => n.type === 'SaveAnimatedWEBP' && (n.imgs?.length || document.querySelector(`[data-node-id='${n.id}'] img`))).length"
+        "app.graph._nodes.filter(n => n.type === 'SaveAnimatedWEBP' && (n.imgs?.length || "
+        "document.querySelector(`[data-node-id='${n.id}'] img`))).length"
     )
     assert shown == 3
 
@@ -53,7 +65,10 @@ def test_help_pages_open(server, page, checkout):
     for help_page in sorted((PACK / "web" / "docs").glob("*.md")):
         show_node(own, help_page.stem, (900, 300))  # clear of the panels
         title = help_page.read_text().splitlines()[0].removeprefix("# ")
-        own.wait_for_function("(text) => !document.querySelector('.node-help-content')?.innerText.includes(text)", arg=title)
+        own.wait_for_function(
+            "(text) => !document.querySelector('.node-help-content')?.innerText.includes(text)",
+            arg=title,
+        )
         assert open_help(own).startswith(title)
         own.screenshot(path=str(ARTIFACTS / f"{checkout.name}-help.png"))
     own.close()

@@ -30,7 +30,9 @@ def test_dates_and_widgets_of_other_nodes_are_filled_in(server):
     with open_page(server, 1600, 900) as page:
         page.evaluate("async (graph) => { await app.loadApiJson(graph, 'patterns') }", GRAPH)
         page.wait_for_timeout(1500)
-        page.evaluate("app.graph._nodes.find((node) => node.type === 'LayerFlowSampleClip').title = 'Clip'")
+        page.evaluate(
+            "app.graph._nodes.find((node) => node.type === 'LayerFlowSampleClip').title = 'Clip'"
+        )
         entry = run_and_wait(page, server)
     assert entry["status"]["status_str"] == "success", error_of(entry)
     today = time.strftime("%Y-%m-%d")

@@ -25,7 +25,9 @@ def quickly(graph: dict, steps: int = 2) -> dict:
 
 
 def test_every_task_has_its_graph():
-    assert GRAPHS == sorted((*TASKS, "collect_layer_clip", "edit_one_layer", "move_and_save_layers"))
+    assert GRAPHS == sorted(
+        (*TASKS, "collect_layer_clip", "edit_one_layer", "move_and_save_layers")
+    )
 
 
 def test_nodes_are_there_with_tooltips(server):
@@ -56,7 +58,9 @@ def test_nodes_are_there_with_tooltips(server):
 
 def test_pack_imports_in_a_fraction_of_a_second(server):
     lines = (server.base / "server.log").read_text().splitlines()
-    (line,) = [text for text in lines if "custom_nodes/ComfyUI-LayerFlow" in text and "seconds" in text]
+    (line,) = [
+        text for text in lines if "custom_nodes/ComfyUI-LayerFlow" in text and "seconds" in text
+    ]
     assert "IMPORT FAILED" not in line and float(line.split(" seconds")[0].split()[-1]) <= 0.5
 
 
@@ -86,7 +90,16 @@ def test_graph_runs_and_saves(server, task):
 
 def test_speed_runs_in_a_graph(server):
     graph = quickly(load_graph("generate"))
-    graph["70"] = {"class_type": "LayerFlowSpeed", "inputs": {"model": ["1", 0], "attention": "auto", "compile": False, "step_cache": 0.9, "guidance_margin": 0.5}}
+    graph["70"] = {
+        "class_type": "LayerFlowSpeed",
+        "inputs": {
+            "model": ["1", 0],
+            "attention": "auto",
+            "compile": False,
+            "step_cache": 0.9,
+            "guidance_margin": 0.5,
+        },
+    }
     graph["3"]["inputs"]["model"] = ["70", 0]
     entry = server.run(graph)
     assert entry["status"]["status_str"] == "success", error_of(entry)
@@ -97,13 +110,20 @@ def test_a_real_video_file_comes_back_with_its_frames_size_and_rate(server):
     from layerflow_core.video.encodings import write_h264
     from layerflow_core.video.files import read_video
 
-    frames = read_video(FOOTAGE).colour if FOOTAGE.is_dir() else torch.nn.functional.interpolate(render(draw_scene(3)).blended, (480, 720))
+    frames = (
+        read_video(FOOTAGE).colour
+        if FOOTAGE.is_dir()
+        else torch.nn.functional.interpolate(render(draw_scene(3)).blended, (480, 720))
+    )
     rate = Fraction(24000, 1001)
     write_h264(server.base / "input" / "dog.mp4", frames, rate)
     graph = quickly(load_graph("decompose"))
     graph["20"] = {"class_type": "LoadVideo", "inputs": {"file": "dog.mp4"}}
     graph["21"] = {"class_type": "GetVideoComponents", "inputs": {"video": ["20", 0]}}
-    graph["22"] = {"class_type": "LayerPrompts", "inputs": {"foreground": "a white dog", "background": "a green meadow", "blended": ""}}
+    graph["22"] = {
+        "class_type": "LayerPrompts",
+        "inputs": {"foreground": "a white dog", "background": "a green meadow", "blended": ""},
+    }
     graph["3"]["inputs"] |= {"images": ["21", 0], "prompts": ["22", 0], "fps": ["21", 2]}
     del graph["2"]
     entry = server.run(graph)
@@ -132,22 +152,38 @@ def test_cancel_stops_within_a_step(server):
     prompt = server.queue(graph)
     time.sleep(12)
     started = time.time()
-    urllib.request.urlopen(urllib.request.Request(server.url + "/interrupt", b"{}", {"Content-Type": "application/json"}), timeout=30).read()
+    urllib.request.urlopen(
+        urllib.request.Request(
+            server.url + "/interrupt", b"{}", {"Content-Type": "application/json"}
+        ),
+        timeout=30,
+    ).read()
     entry = server.wait(prompt, 60)
-    assert any(kind == "execution_interrupted" for kind, _ in entry["status"]["messages"]), entry["status"]
+    assert any(kind == "execution_interrupted" for kind, _ in entry["status"]["messages"]), entry[
+        "status"
+    ]
     assert time.time() - started < 20
     after = server.run(quickly(load_graph("generate")))
     assert after["status"]["status_str"] == "success"
 
 
-@pytest.mark.parametrize("change, message", [
-    ({"2": {"foreground": "", "background": "", "blended": ""}}, "no prompts"),
-    ({"10": {"alpha_is": "alpha (1 = opaque)", "x": 0, "background": ["30", 0]}}, "choose hold, loop or trim"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"2": {"foreground": "", "background": "", "blended": ""}}, "no prompts"),
+        (
+            {"10": {"alpha_is": "alpha (1 = opaque)", "x": 0, "background": ["30", 0]}},
+            "choose hold, loop or trim",
+        ),
+    ],
+)
 def test_bad_input_is_a_clear_error_in_the_graph(server, change, message):
     graph = quickly(load_graph("generate"))
     if "10" in change:
-        graph["30"] = {"class_type": "ImageFromBatch", "inputs": {"image": ["3", 2], "batch_index": 0, "length": 5}}
+        graph["30"] = {
+            "class_type": "ImageFromBatch",
+            "inputs": {"image": ["3", 2], "batch_index": 0, "length": 5},
+        }
     for node, inputs in change.items():
         graph[node]["inputs"] |= inputs
     entry = server.run(graph)
@@ -167,7 +203,9 @@ def test_a_truncated_checkpoint_is_named(server):
         graph["1"]["inputs"]["checkpoint"] = name
         entry = server.run(graph)
         assert entry["status"]["status_str"] == status
-        assert status == "success" or (error_of(entry).startswith("LayerFlow: ") and "the file is damaged" in error_of(entry))
+        assert status == "success" or (
+            error_of(entry).startswith("LayerFlow: ") and "the file is damaged" in error_of(entry)
+        )
 
 
 def test_unknown_choices_are_refused_before_running(server):
@@ -187,13 +225,19 @@ def _real_layers(folder: Path) -> None:
         layers = {name: read_video(DOG / name).colour for name in ("bl", "bg", "mask")}
     else:
         true = render(draw_scene(3))
-        layers = {"bl": true.blended, "bg": true.background, "mask": true.alpha.expand(-1, 3, -1, -1)}
+        layers = {
+            "bl": true.blended,
+            "bg": true.background,
+            "mask": true.alpha.expand(-1, 3, -1, -1),
+        }
     for name, frames in layers.items():
         write_h264(folder / f"dog_{name}.mp4", frames, 8)
 
 
 def test_a_dataset_collected_from_real_footage_trains_a_step(server, tmp_path):
-    """Coarse data as in the paper: footage, a mask and the inpainted background, from files through the graph to a training."""
+    """Coarse data as in the paper: footage, a mask and the inpainted background, from files through
+    the graph to a training.
+    """
     pytest.importorskip("accelerate"), pytest.importorskip("pydantic")
     from layerflow_core import cli
     from layerflow_core.toy.embedded import EMBEDDED
@@ -202,9 +246,19 @@ def test_a_dataset_collected_from_real_footage_trains_a_step(server, tmp_path):
     graph = load_graph("collect_layer_clip")
     for number, name in enumerate(("bl", "bg", "mask")):
         graph[f"3{number}"] = {"class_type": "LoadVideo", "inputs": {"file": f"dog_{name}.mp4"}}
-        graph[f"4{number}"] = {"class_type": "GetVideoComponents", "inputs": {"video": [f"3{number}", 0]}}
+        graph[f"4{number}"] = {
+            "class_type": "GetVideoComponents",
+            "inputs": {"video": [f"3{number}", 0]},
+        }
     graph["50"] = {"class_type": "ImageToMask", "inputs": {"image": ["42", 0], "channel": "red"}}
-    graph["2"]["inputs"] |= {"foreground": ["40", 0], "blended": ["40", 0], "background": ["41", 0], "alpha": ["50", 0], "fps": ["40", 2], "dataset": "dogs"}
+    graph["2"]["inputs"] |= {
+        "foreground": ["40", 0],
+        "blended": ["40", 0],
+        "background": ["41", 0],
+        "alpha": ["50", 0],
+        "fps": ["40", 2],
+        "dataset": "dogs",
+    }
     for _ in range(2):
         entry = server.run(graph)
         assert entry["status"]["status_str"] == "success", error_of(entry)
@@ -216,13 +270,22 @@ def test_a_dataset_collected_from_real_footage_trains_a_step(server, tmp_path):
         f'output = "run"\n[model]\ncheckpoint = "{EMBEDDED}"\n[stage]\nname = "base"\ntasks = "all"\n'
         f'[data.coarse]\nfolder = "{dataset}"\n[plan]\nsteps = 1\nprecision = "no"\n'
     )
-    assert cli.main(["train", str(config)]) == 0 and (tmp_path / "run" / "base.safetensors").exists()
+    assert (
+        cli.main(["train", str(config)]) == 0 and (tmp_path / "run" / "base.safetensors").exists()
+    )
 
 
 def test_a_broken_clip_is_refused_in_the_graph(server):
     graph = load_graph("collect_layer_clip")
-    graph["60"] = {"class_type": "ImageFromBatch", "inputs": {"image": ["1", 2], "batch_index": 0, "length": 5}}
+    graph["60"] = {
+        "class_type": "ImageFromBatch",
+        "inputs": {"image": ["1", 2], "batch_index": 0, "length": 5},
+    }
     graph["2"]["inputs"] |= {"background": ["60", 0], "dataset": "broken"}
     entry = server.run(graph)
-    assert entry["status"]["status_str"] == "error" and error_of(entry).startswith("LayerFlow: ") and "background 5 frames" in error_of(entry)
+    assert (
+        entry["status"]["status_str"] == "error"
+        and error_of(entry).startswith("LayerFlow: ")
+        and "background 5 frames" in error_of(entry)
+    )
     assert not (server.base / "output" / "broken").exists()

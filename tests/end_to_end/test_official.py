@@ -1,4 +1,6 @@
-"""Official checkpoints of tiny width, as they are downloaded and converted, with T5 and VAE as single files: all four graphs."""
+"""Official checkpoints of tiny width, as they are downloaded and converted, with T5 and VAE as
+single files: all four graphs.
+"""
 
 import pytest
 import torch
@@ -33,7 +35,11 @@ def installed(server):
         if target.suffix == ".pt":
             torch.save({"module": load_file(source), "iteration": 1000}, target)
         else:  # the two conditioned tasks have the same shapes, so one file's tensors stand for both
-            convert_official(source, target, Conversion(variant="bg2fg_rgba" if task.startswith("background") else variant))
+            convert_official(
+                source,
+                target,
+                Conversion(variant="bg2fg_rgba" if task.startswith("background") else variant),
+            )
     return models
 
 
@@ -42,9 +48,16 @@ def test_an_official_checkpoint_runs_its_graph(server, installed, task):
     name = CASES[task][1]
     info = server.get("/object_info/LoadLayerFlow")["LoadLayerFlow"]["input"]
     assert name in info["required"]["checkpoint"][0]
-    assert "t5xxl_tiny.safetensors" in info["optional"]["text_encoder"][0] and "cogvideox_tiny.safetensors" in info["optional"]["vae"][0]
+    assert (
+        "t5xxl_tiny.safetensors" in info["optional"]["text_encoder"][0]
+        and "cogvideox_tiny.safetensors" in info["optional"]["vae"][0]
+    )
     graph = quickly(load_graph(task))
-    graph["1"]["inputs"] |= {"checkpoint": name, "text_encoder": "auto", "vae": "cogvideox_tiny.safetensors"}
+    graph["1"]["inputs"] |= {
+        "checkpoint": name,
+        "text_encoder": "auto",
+        "vae": "cogvideox_tiny.safetensors",
+    }
     entry = server.run(graph)
     assert entry["status"]["status_str"] == "success", error_of(entry)
     assert len(server.saved(entry)) == 4

@@ -32,7 +32,10 @@ def player(server, page, checkout):
 def run_player(page, server, name: str):
     page.evaluate("async (graph) => { await app.loadApiJson(graph, 'player') }", GRAPH)
     page.wait_for_timeout(1500)
-    page.evaluate("() => { const at = {LayerFlowSampleClip: [40, 80], LayerResidual: [40, 480], PreviewLayers: [460, 80]}; for (const n of app.graph._nodes) n.pos = at[n.type] }")
+    page.evaluate(
+        "() => { const at = {LayerFlowSampleClip: [40, 80], LayerResidual: [40, 480], "
+        "PreviewLayers: [460, 80]}; for (const n of app.graph._nodes) n.pos = at[n.type] }"
+    )
     entry = run_and_wait(page, server)
     assert entry["status"]["status_str"] == "success", error_of(entry)
     page.wait_for_function(f"{PLAYER}.frames?.peek(0)", timeout=30_000)
@@ -49,7 +52,12 @@ def truth():
     from layerflow_core.toy.world import draw_scene, render
 
     true = render(draw_scene(8, held_out=True))
-    return LayerVideo((Foreground("foreground", true.foreground, true.alpha),), true.background.contiguous(), true.blended, 8.0)
+    return LayerVideo(
+        (Foreground("foreground", true.foreground, true.alpha),),
+        true.background.contiguous(),
+        true.blended,
+        8.0,
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +70,10 @@ def fresh(player):
 
 def canvas(page) -> np.ndarray:
     """[H, W, 3] bytes that are on the screen."""
-    data = page.evaluate(f"() => {{ const c = {PLAYER}.canvas; return [c.width, c.height, [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]] }}")
+    data = page.evaluate(
+        "() => "
+        f"{{ const c = {PLAYER}.canvas; return [c.width, c.height, [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]] }}"
+    )
     return np.array(data[2], dtype=np.uint8).reshape(data[1], data[0], 4)[..., :3].astype(int)
 
 
@@ -71,7 +82,9 @@ def differs(page, expected) -> int:
 
 
 def press(page, layer: str, text: str) -> None:
-    page.locator(f".layerflow-player .layer[data-layer='{layer}'] button", has_text=text).first.click()
+    page.locator(
+        f".layerflow-player .layer[data-layer='{layer}'] button", has_text=text
+    ).first.click()
 
 
 def test_it_shows_the_composite(player, truth):
@@ -91,7 +104,9 @@ def test_solo_and_mute(player, truth):
 
 def test_opacity_and_order(player, truth):
     player.evaluate(f"{PLAYER}.setOpacity(1, 0.5)")
-    half = truth.foreground[0] * truth.alpha[0] * 0.5 + truth.background[0] * (1 - truth.alpha[0] * 0.5)
+    half = truth.foreground[0] * truth.alpha[0] * 0.5 + truth.background[0] * (
+        1 - truth.alpha[0] * 0.5
+    )
     assert differs(player, half) <= 2
     player.evaluate(f"{PLAYER}.setOpacity(1, 1)")
     press(player, "foreground", "↓")
@@ -130,7 +145,14 @@ def test_scrub_step_and_keys(player, truth):
     player.wait_for_function(f"{PLAYER}.frame === 9 && {PLAYER}.frames.peek(9)")
     assert differs(player, truth.recompose()[9]) <= 2
     player.locator(".layerflow-player").focus()
-    for key, frame in (("ArrowRight", 10), ("ArrowLeft", 9), ("End", 15), ("ArrowRight", 0), ("ArrowLeft", 15), ("Home", 0)):
+    for key, frame in (
+        ("ArrowRight", 10),
+        ("ArrowLeft", 9),
+        ("End", 15),
+        ("ArrowRight", 0),
+        ("ArrowLeft", 15),
+        ("Home", 0),
+    ):
         player.keyboard.press(key)
         player.wait_for_function(f"{PLAYER}.frame === {frame}")
     player.keyboard.press("Shift+Digit3")  # from the top: blended, residual, foreground
@@ -140,13 +162,18 @@ def test_scrub_step_and_keys(player, truth):
 
 
 def test_it_plays_at_its_rate_and_loops(player):
-    player.evaluate(f"() => {{ window.seen = []; const p = {PLAYER}; const show = p.show.bind(p); p.show = (i) => {{ window.seen.push([i, performance.now()]); return show(i) }} }}")
+    player.evaluate(
+        "() => "
+        f"{{ window.seen = []; const p = {PLAYER}; const show = p.show.bind(p); p.show = (i) => {{ window.seen.push([i, performance.now()]); return show(i) }} }}"
+    )
     player.locator(".layerflow-player button[title^='Play']").click()
     player.wait_for_timeout(4500)
     player.locator(".layerflow-player button[title^='Play']").click()
     seen = player.evaluate("window.seen")
     frames = [frame for frame, _ in seen]
-    assert frames == [(1 + i) % 16 for i in range(len(frames))] and len(frames) > 17, "in order and around"
+    assert frames == [(1 + i) % 16 for i in range(len(frames))] and len(frames) > 17, (
+        "in order and around"
+    )
     rate = (len(seen) - 1) / (seen[-1][1] - seen[0][1]) * 1000
     assert 5 < rate < 9
     count = len(player.evaluate("window.seen"))
@@ -174,11 +201,16 @@ def test_its_rate_is_the_clip_s_on_every_screen(player):
 def test_pixel_values_under_the_pointer(player, truth):
     box = player.locator(".layerflow-player canvas").bounding_box()
     x, y = 40, 30
-    player.mouse.move(box["x"] + (x + 0.5) / 96 * box["width"], box["y"] + (y + 0.5) / 64 * box["height"])
+    player.mouse.move(
+        box["x"] + (x + 0.5) / 96 * box["width"], box["y"] + (y + 0.5) / 64 * box["height"]
+    )
     text = player.locator(".layerflow-player .readout").text_content()
     value = np.rint(255 * truth.background[0, :, y, x].numpy()).astype(int)
     assert f"{x}, {y}:" in text and f"background {value[0]} {value[1]} {value[2]}" in text
-    assert f"α {float(truth.alpha[0, 0, y, x]):.2f}" in text or f"α {float(truth.alpha[0, 0, y, x]):.3f}" in text
+    assert (
+        f"α {float(truth.alpha[0, 0, y, x]):.2f}" in text
+        or f"α {float(truth.alpha[0, 0, y, x]):.3f}" in text
+    )
 
 
 def test_many_players_leave_nothing_behind(server, player):
@@ -189,25 +221,37 @@ def test_many_players_leave_nothing_behind(server, player):
     assert player.evaluate("window.players.every(n => n.layerflowPlayer.frames.decoded.size > 0)")
     player.evaluate("() => { for (const n of window.players) app.graph.remove(n) }")
     player.wait_for_timeout(500)
-    assert player.evaluate("window.players.every(n => n.layerflowPlayer.frames === null && n.layerflowPlayer.canvas.width === 0 && !n.layerflowPlayer.playing)")
+    assert player.evaluate(
+        "window.players.every(n => n.layerflowPlayer.frames === null && "
+        "n.layerflowPlayer.canvas.width === 0 && !n.layerflowPlayer.playing)"
+    )
     assert player.evaluate("document.querySelectorAll('.layerflow-player').length") == 1
     assert player.evaluate("document.querySelectorAll('video').length") == 0
 
 
 def test_the_vue_renderer_shows_it_too(server, checkout, player, truth):
-    if player.evaluate("app.ui.settings.settingsParamLookup?.['Comfy.VueNodes.Enabled'] === undefined && app.extensionManager?.setting?.get('Comfy.VueNodes.Enabled') === undefined"):
+    if player.evaluate(
+        "app.ui.settings.settingsParamLookup?.['Comfy.VueNodes.Enabled'] === undefined && "
+        "app.extensionManager?.setting?.get('Comfy.VueNodes.Enabled') === undefined"
+    ):
         pytest.skip("this frontend has no Vue nodes")
     page = new_page(player.context.browser, server, 1400, 1000)
-    page.evaluate("async () => { await app.extensionManager.setting.set('Comfy.VueNodes.Enabled', true) }")
+    page.evaluate(
+        "async () => { await app.extensionManager.setting.set('Comfy.VueNodes.Enabled', true) }"
+    )
     try:
         run_player(page, server, f"{checkout.name}-player-vue")
         if not page.locator(".lg-node", has_text="LayerFlow Preview Layers").count():
-            pytest.skip("this frontend's Vue nodes are a trial that does not show the graph that is open")
+            pytest.skip(
+                "this frontend's Vue nodes are a trial that does not show the graph that is open"
+            )
         page.evaluate(f"{PLAYER}.setBackdrop('black')")
         assert page.locator(".lg-node .layerflow-player").count() == 1
         assert differs(page, truth.recompose()[0]) <= 2
         press(page, "foreground", "M")
         assert differs(page, truth.background[0]) <= 1
     finally:
-        page.evaluate("async () => { await app.extensionManager.setting.set('Comfy.VueNodes.Enabled', false) }")
+        page.evaluate(
+            "async () => { await app.extensionManager.setting.set('Comfy.VueNodes.Enabled', false) }"
+        )
         page.close()

@@ -17,17 +17,46 @@ SCENE = draw_scene(3)
 FRAMES = 16
 GREEN = torch.tensor([0.1, 0.8, 0.2]).view(1, 3, 1, 1)
 SAVING = {"format": "PNG 8 bit", "opaque": "PNG 8 bit", "alpha": "straight", "fps": 0.0, "frame": 0}
-LOADING = {"matte": "none", "alpha": "straight", "start": 0, "count": 0, "every": 1, "width": 0, "height": 0}
-SAMPLING = {"seed": 1, "steps": 3, "guidance": "model default", "scale": 6.0, "solver": "model default"}
+LOADING = {
+    "matte": "none",
+    "alpha": "straight",
+    "start": 0,
+    "count": 0,
+    "every": 1,
+    "width": 0,
+    "height": 0,
+}
+SAMPLING = {
+    "seed": 1,
+    "steps": 3,
+    "guidance": "model default",
+    "scale": 6.0,
+    "solver": "model default",
+}
 OPAQUE = "alpha (1 = opaque)"
 MOVE = {
-    "x": 0.0, "y": 0.0, "scale": 1.0, "rotate": 0.0, "speed": 1.0, "reverse": False, "start": 0, "hold": -1,
-    "ending": "hold", "alpha_is": OPAQUE,
-}  # fmt: skip
+    "x": 0.0,
+    "y": 0.0,
+    "scale": 1.0,
+    "rotate": 0.0,
+    "speed": 1.0,
+    "reverse": False,
+    "start": 0,
+    "hold": -1,
+    "ending": "hold",
+    "alpha_is": OPAQUE,
+}
 COMPOSITE = {
-    "colour": "straight", "opacity": 1.0, "x": 0, "y": 0, "resize": "error", "length": "error", "alpha_is": OPAQUE,
-    "residual_scale": 1.0, "residual_follows": True,
-}  # fmt: skip
+    "colour": "straight",
+    "opacity": 1.0,
+    "x": 0,
+    "y": 0,
+    "resize": "error",
+    "length": "error",
+    "alpha_is": OPAQUE,
+    "residual_scale": 1.0,
+    "residual_follows": True,
+}
 
 
 @pytest.fixture(scope="module")
@@ -75,9 +104,13 @@ def run(server: Server, graph: dict) -> dict[str, Path]:
 def read_frames(path: Path) -> np.ndarray:
     """[N, H, W, C] in 0..1, by Pillow from a folder of PNGs, by PyAV from a video."""
     if path.is_dir():
-        return np.stack([np.asarray(Image.open(picture)) for picture in sorted(path.iterdir())]) / 255
+        return (
+            np.stack([np.asarray(Image.open(picture)) for picture in sorted(path.iterdir())]) / 255
+        )
     with av.open(str(path)) as container:
-        return np.stack([frame.to_ndarray(format="rgba") for frame in container.decode(video=0)]) / 255
+        return (
+            np.stack([frame.to_ndarray(format="rgba") for frame in container.decode(video=0)]) / 255
+        )
 
 
 def as_frames(pixels: torch.Tensor) -> np.ndarray:
@@ -88,10 +121,31 @@ def test_edit_one_layer_keep_the_other(footage):
     true = node("LayerFlowSampleClip", seed=3)
     graph = {
         "clip": true,
-        "model": node("LoadLayerFlow", checkpoint="embedded (procedural world)", precision="auto", content_strength=1.0, motion_strength=0.0),
-        "given": node("ConditionLayer", images=["clip", 2], layer="background", alpha_is=OPAQUE, fit="cover", timing="exact"),
-        "prompts": node("LayerPrompts", foreground="a red solid circle moving right", background="", blended=""),
-        "draw": node("LayerSampler", model=["model", 0], prompts=["prompts", 0], given=["given", 0], **SAMPLING),
+        "model": node(
+            "LoadLayerFlow",
+            checkpoint="embedded (procedural world)",
+            precision="auto",
+            content_strength=1.0,
+            motion_strength=0.0,
+        ),
+        "given": node(
+            "ConditionLayer",
+            images=["clip", 2],
+            layer="background",
+            alpha_is=OPAQUE,
+            fit="cover",
+            timing="exact",
+        ),
+        "prompts": node(
+            "LayerPrompts", foreground="a red solid circle moving right", background="", blended=""
+        ),
+        "draw": node(
+            "LayerSampler",
+            model=["model", 0],
+            prompts=["prompts", 0],
+            given=["given", 0],
+            **SAMPLING,
+        ),
         "save": save(["draw", 7], "recipes/edit"),
     }
     folder = run(footage, graph)["save"]
@@ -106,14 +160,29 @@ def test_move_an_object_and_its_shadow(footage):
         "explained": node("LayerResidual", layers=["clip", 8]),
         "apart": node("SplitLayers", layers=["explained", 0], foreground=1, frame=0),
         "moved": node(
-            "CompositeRGBA", foreground=["clip", 0], alpha=["clip", 1], background=["clip", 2], residual=["apart", 7],
+            "CompositeRGBA",
+            foreground=["clip", 0],
+            alpha=["clip", 1],
+            background=["clip", 2],
+            residual=["apart", 7],
             **{**COMPOSITE, "x": 10, "y": -4},
         ),
-        "turned": node("TransformLayer", images=["clip", 0], alpha=["clip", 1], **{**MOVE, "rotate": 30.0}),
+        "turned": node(
+            "TransformLayer", images=["clip", 0], alpha=["clip", 1], **{**MOVE, "rotate": 30.0}
+        ),
         "turned_residual": node("TransformLayer", images=["apart", 7], **{**MOVE, "rotate": 30.0}),
-        "layers": node("JoinLayers", name="moved", alpha_is=OPAQUE, fps=8.0, foreground=["turned", 0], alpha=["turned", 1], background=["clip", 2], blended=["moved", 0]),
+        "layers": node(
+            "JoinLayers",
+            name="moved",
+            alpha_is=OPAQUE,
+            fps=8.0,
+            foreground=["turned", 0],
+            alpha=["turned", 1],
+            background=["clip", 2],
+            blended=["moved", 0],
+        ),
         "save": save(["layers", 0], "recipes/move"),
-    }  # fmt: skip
+    }
     folder = run(footage, graph)["save"]
     true = render(draw_scene(3, held_out=True))
     alpha = torch.zeros_like(true.alpha)
@@ -126,20 +195,63 @@ def test_move_an_object_and_its_shadow(footage):
 
 def test_green_screen_replaced(footage):
     shot = load("green.mp4", matte="matte.mp4 [input]")
-    refine = {"low": 0.02, "high": 0.98, "choke": 0.5, "feather": 0.0, "fringe": 30.0, "spill": "green", "alpha_is": OPAQUE}
+    refine = {
+        "low": 0.02,
+        "high": 0.98,
+        "choke": 0.5,
+        "feather": 0.0,
+        "fringe": 30.0,
+        "spill": "green",
+        "alpha_is": OPAQUE,
+    }
     graph = {
         "shot": shot,
         "refined": node("RefineAlpha", images=["shot", 0], alpha=["shot", 1], **refine),
         "backdrop": node("LoadImage", image="backdrop.png"),
-        "comp": node("CompositeRGBA", foreground=["refined", 0], alpha=["refined", 1], background=["backdrop", 0], **COMPOSITE),
-        "layers": node("JoinLayers", name="actor", alpha_is=OPAQUE, fps=8.0, foreground=["refined", 0], alpha=["refined", 1], background=["backdrop", 0], blended=["comp", 0]),
+        "comp": node(
+            "CompositeRGBA",
+            foreground=["refined", 0],
+            alpha=["refined", 1],
+            background=["backdrop", 0],
+            **COMPOSITE,
+        ),
+        "layers": node(
+            "JoinLayers",
+            name="actor",
+            alpha_is=OPAQUE,
+            fps=8.0,
+            foreground=["refined", 0],
+            alpha=["refined", 1],
+            background=["backdrop", 0],
+            blended=["comp", 0],
+        ),
         "save": save(["layers", 0], "recipes/green"),
-        "model": node("LoadLayerFlow", checkpoint="embedded (procedural world)", precision="auto", content_strength=1.0, motion_strength=0.0),
-        "given": node("ConditionLayer", images=["refined", 0], alpha=["refined", 1], layer="foreground", alpha_is=OPAQUE, fit="cover", timing="first"),
+        "model": node(
+            "LoadLayerFlow",
+            checkpoint="embedded (procedural world)",
+            precision="auto",
+            content_strength=1.0,
+            motion_strength=0.0,
+        ),
+        "given": node(
+            "ConditionLayer",
+            images=["refined", 0],
+            alpha=["refined", 1],
+            layer="foreground",
+            alpha_is=OPAQUE,
+            fit="cover",
+            timing="first",
+        ),
         "prompts": node("LayerPrompts", foreground="", background="a night sky", blended=""),
-        "draw": node("LayerSampler", model=["model", 0], prompts=["prompts", 0], given=["given", 0], **SAMPLING),
+        "draw": node(
+            "LayerSampler",
+            model=["model", 0],
+            prompts=["prompts", 0],
+            given=["given", 0],
+            **SAMPLING,
+        ),
         "drawn": save(["draw", 7], "recipes/green_drawn"),
-    }  # fmt: skip
+    }
     folders = run(footage, graph)
     comp = read_frames(folders["save"] / "blended")
     true = render(SCENE)
@@ -158,11 +270,24 @@ def test_a_title_over_footage(footage, title):
     graph = {
         "title": load(title),
         "footage": load("footage.mp4"),
-        "timed": node("TransformLayer", images=["title", 0], alpha=["title", 1], **{**MOVE, "start": 4, "hold": 12}),
-        "layers": node("JoinLayers", name="title", alpha_is=OPAQUE, fps=8.0, foreground=["timed", 0], alpha=["timed", 1], background=["footage", 0]),
+        "timed": node(
+            "TransformLayer",
+            images=["title", 0],
+            alpha=["title", 1],
+            **{**MOVE, "start": 4, "hold": 12},
+        ),
+        "layers": node(
+            "JoinLayers",
+            name="title",
+            alpha_is=OPAQUE,
+            fps=8.0,
+            foreground=["timed", 0],
+            alpha=["timed", 1],
+            background=["footage", 0],
+        ),
         "show": node("PreviewLayers", layers=["layers", 0], longest_side=720),
         "save": save(["show", 0], "recipes/title"),
-    }  # fmt: skip
+    }
     folder = run(footage, graph)["save"]
     shown = read_frames(folder / "title")
     assert shown.shape == (FRAMES, 64, 96, 4)
@@ -176,14 +301,28 @@ def test_a_title_over_footage(footage, title):
         assert abs(shown[..., 3] - as_frames(alpha[expected])[..., 0]).max() < 0.02
 
 
-@pytest.mark.parametrize(("form", "file"), [("animated WebP", "sprite.webp"), ("animated PNG", "sprite.png")])
+@pytest.mark.parametrize(
+    ("form", "file"), [("animated WebP", "sprite.webp"), ("animated PNG", "sprite.png")]
+)
 def test_a_loopable_sprite(footage, form, file):
     graph = {
         "clip": node("LayerFlowSampleClip", seed=3),
-        "there_and_back": node("TransformLayer", images=["clip", 0], alpha=["clip", 1], **{**MOVE, "speed": 2.0, "ending": "bounce"}),
-        "layers": node("JoinLayers", name="sprite", alpha_is=OPAQUE, fps=8.0, foreground=["there_and_back", 0], alpha=["there_and_back", 1]),
+        "there_and_back": node(
+            "TransformLayer",
+            images=["clip", 0],
+            alpha=["clip", 1],
+            **{**MOVE, "speed": 2.0, "ending": "bounce"},
+        ),
+        "layers": node(
+            "JoinLayers",
+            name="sprite",
+            alpha_is=OPAQUE,
+            fps=8.0,
+            foreground=["there_and_back", 0],
+            alpha=["there_and_back", 1],
+        ),
         "save": save(["layers", 0], "recipes/sprite", format=form, opaque="none"),
-    }  # fmt: skip
+    }
     folder = run(footage, graph)["save"]
     with Image.open(folder / file) as picture:
         assert picture.n_frames == FRAMES
@@ -200,15 +339,45 @@ def test_a_stack_of_foregrounds(footage):
     graph = {
         "low": node("LayerFlowSampleClip", seed=3),
         "high": node("LayerFlowSampleClip", seed=5),
-        "first": node("JoinLayers", name="low", alpha_is=OPAQUE, fps=8.0, foreground=["low", 0], alpha=["low", 1], background=["low", 2]),
-        "stack": node("JoinLayers", name="high", alpha_is=OPAQUE, fps=8.0, foreground=["high", 0], alpha=["high", 1], below=["first", 0]),
+        "first": node(
+            "JoinLayers",
+            name="low",
+            alpha_is=OPAQUE,
+            fps=8.0,
+            foreground=["low", 0],
+            alpha=["low", 1],
+            background=["low", 2],
+        ),
+        "stack": node(
+            "JoinLayers",
+            name="high",
+            alpha_is=OPAQUE,
+            fps=8.0,
+            foreground=["high", 0],
+            alpha=["high", 1],
+            below=["first", 0],
+        ),
         "show": node("PreviewLayers", layers=["stack", 0], longest_side=720),
-        "only_high": node("JoinLayers", name="high", alpha_is=OPAQUE, fps=8.0, foreground=["high", 0], alpha=["high", 1]),
-        "comp": node("CompositeRGBA", foreground=["low", 0], alpha=["low", 1], background=["low", 2], above=["only_high", 0], **COMPOSITE),
+        "only_high": node(
+            "JoinLayers",
+            name="high",
+            alpha_is=OPAQUE,
+            fps=8.0,
+            foreground=["high", 0],
+            alpha=["high", 1],
+        ),
+        "comp": node(
+            "CompositeRGBA",
+            foreground=["low", 0],
+            alpha=["low", 1],
+            background=["low", 2],
+            above=["only_high", 0],
+            **COMPOSITE,
+        ),
         "layers": node("JoinLayers", name="flat", alpha_is=OPAQUE, fps=8.0, foreground=["comp", 0]),
         "save": save(["show", 0], "recipes/stack"),
         "flat": save(["layers", 0], "recipes/flat"),
-    }  # fmt: skip
+    }
     folders = run(footage, graph)
     low = render(draw_scene(3, held_out=True))
     high = render(draw_scene(5, held_out=True))
@@ -223,13 +392,21 @@ def test_nuke(footage):
     graph = {
         "clip": node("LayerFlowSampleClip", seed=3),
         "explained": node("LayerResidual", layers=["clip", 8]),
-        "save": save(["explained", 0], "recipes/nuke", format="OpenEXR (all layers)", alpha="premultiplied"),
+        "save": save(
+            ["explained", 0], "recipes/nuke", format="OpenEXR (all layers)", alpha="premultiplied"
+        ),
     }
     folder = run(footage, graph)["save"]
     with exr.File(str(folder / "frames" / "00000.exr"), separate_channels=True) as file:
-        planes = {name: np.array(channel.pixels, np.float32) for name, channel in file.channels().items()}
+        planes = {
+            name: np.array(channel.pixels, np.float32) for name, channel in file.channels().items()
+        }
     for letter in "RGB":
-        recomposed = planes[letter] + planes[f"background.{letter}"] * (1 - planes["A"]) + planes[f"residual.{letter}"]
+        recomposed = (
+            planes[letter]
+            + planes[f"background.{letter}"] * (1 - planes["A"])
+            + planes[f"residual.{letter}"]
+        )
         assert abs(recomposed - planes[f"blended.{letter}"]).max() < 2e-3
 
 
@@ -255,7 +432,11 @@ def test_photoshop(footage):
     }
     folder = run(footage, graph)["save"]
     document = psd_tools.PSDImage.open(folder / "layers.psd")
-    assert [(layer.name, layer.visible) for layer in document] == [("background", True), ("foreground", True), ("blended", False)]
+    assert [(layer.name, layer.visible) for layer in document] == [
+        ("background", True),
+        ("foreground", True),
+        ("blended", False),
+    ]
 
 
 def test_the_web(footage):

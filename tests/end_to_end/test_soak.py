@@ -57,7 +57,9 @@ def test_mixed_runs_with_cancels_neither_fail_nor_grow(server):
         if number + 1 == SETTLED:
             settled = memory_of(server)
     growth = memory_of(server) / settled
-    print(f"{RUNS} runs, {cancelled} cancelled, memory at the end {growth:.3f} of that after {SETTLED}")
+    print(
+        f"{RUNS} runs, {cancelled} cancelled, memory at the end {growth:.3f} of that after {SETTLED}"
+    )
     assert growth <= LARGEST_GROWTH
     previews = list((server.base / "temp" / "layerflow_preview").iterdir())
     assert len(previews) <= PREVIEWS

@@ -100,7 +100,9 @@ def test_nothing_is_lost_and_nothing_is_mixed(pair):
     assert sorted(found) == sorted(seeds)
     for seed, alpha in found.items():
         true = render(draw_scene(seed, held_out=True)).alpha
-        assert (alpha - true).abs().max() < 0.01, f"the set of seed {seed} has another scene's alpha"
+        assert (alpha - true).abs().max() < 0.01, (
+            f"the set of seed {seed} has another scene's alpha"
+        )
 
     described = {}
     for folder in clips:

@@ -54,7 +54,11 @@ def test_warnings_are_in_the_history_for_users_of_the_api(server):
     sampler = next(node for node in graph.values() if node["class_type"] == "LayerSampler")
     sampler["inputs"]["seed"] = 4711  # a run that no test has cached
     entry = server.run(graph)
-    texts = [text for output in entry["outputs"].values() for text in output.get("layerflow_warnings", [])]
+    texts = [
+        text
+        for output in entry["outputs"].values()
+        for text in output.get("layerflow_warnings", [])
+    ]
     assert any("the rest is cut" in text for text in texts)
 
 

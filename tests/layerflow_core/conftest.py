@@ -17,7 +17,9 @@ TINY = NetworkConfig(2, 16, 2, 16, 8, 4, 4, 6, 2, tokens_per_text=5)
 def make_network():
     """(variant or layout, ranks) -> a network with random weights, LoRA included."""
 
-    def make(layout="gen_rgba", content: int = 0, motion: int = 0, dims: NetworkConfig = TINY) -> LayerFlowNetwork:
+    def make(
+        layout="gen_rgba", content: int = 0, motion: int = 0, dims: NetworkConfig = TINY
+    ) -> LayerFlowNetwork:
         from dataclasses import replace
 
         torch.manual_seed(0)
@@ -30,7 +32,10 @@ def make_network():
             for i in range(dims.num_layers if rank else 0):
                 for part in ("to_q", "to_k", "to_v", "to_out.0"):
                     path = f"{name}.transformer_blocks.{i}.attn1.{part}"
-                    tensors |= {f"{path}.down": torch.randn(rank, width), f"{path}.up": torch.randn(width, rank)}
+                    tensors |= {
+                        f"{path}.down": torch.randn(rank, width),
+                        f"{path}.up": torch.randn(width, rank),
+                    }
         return build_network(config, tensors)
 
     return make
@@ -43,7 +48,13 @@ def inputs_for():
     def make(network: LayerFlowNetwork, batch: int = 1):
         config, dims = network.config, network.config.network
         torch.manual_seed(1)
-        latents = torch.randn(batch, config.layout.frames, dims.latent_channels, dims.latent_height, dims.latent_width)
-        return latents, torch.randn(batch, config.text_length, dims.text_embed_dim), torch.full((batch,), 500)
+        latents = torch.randn(
+            batch, config.layout.frames, dims.latent_channels, dims.latent_height, dims.latent_width
+        )
+        return (
+            latents,
+            torch.randn(batch, config.text_length, dims.text_embed_dim),
+            torch.full((batch,), 500),
+        )
 
     return make

@@ -23,9 +23,25 @@ class Hub:
 
     def model_info(self, revision: str) -> dict:
         commit = self.newest if revision in ("main", "") else revision
-        siblings = [{"rfilename": name, "size": len(data), "blobId": "0", "lfs": {"sha256": self._hash(name, data), "size": len(data), "pointerSize": 1}}
-                    for name, data in self.commits[commit].items()]  # fmt: skip
-        return {"id": self.repo, "modelId": self.repo, "sha": commit, "siblings": siblings, "tags": [], "private": False, "downloads": 0, "likes": 0}
+        siblings = [
+            {
+                "rfilename": name,
+                "size": len(data),
+                "blobId": "0",
+                "lfs": {"sha256": self._hash(name, data), "size": len(data), "pointerSize": 1},
+            }
+            for name, data in self.commits[commit].items()
+        ]
+        return {
+            "id": self.repo,
+            "modelId": self.repo,
+            "sha": commit,
+            "siblings": siblings,
+            "tags": [],
+            "private": False,
+            "downloads": 0,
+            "likes": 0,
+        }
 
     def _hash(self, name: str, data: bytes) -> str:
         return "0" * 64 if name in self.lies else hashlib.sha256(data).hexdigest()
@@ -46,13 +62,27 @@ def serving(hub: Hub):
             path = self.path.partition("?")[0]
             hub.asked.append((self.command, path, self.headers.get("Range")))
             if path.startswith(f"/api/models/{hub.repo}"):
-                return self.say(json.dumps(hub.model_info(path.rpartition("/revision/")[2] if "/revision/" in path else "")).encode(), {}, body)
+                return self.say(
+                    json.dumps(
+                        hub.model_info(
+                            path.rpartition("/revision/")[2] if "/revision/" in path else ""
+                        )
+                    ).encode(),
+                    {},
+                    body,
+                )
             commit, _, name = path.removeprefix(f"/{hub.repo}/resolve/").partition("/")
             if commit not in hub.commits or name not in hub.commits[commit]:
                 return self.say(b"", {"X-Error-Code": "EntryNotFound"}, body, 404)
             data = hub.commits[commit][name]
-            headers = {"ETag": f'"{hashlib.sha256(data).hexdigest()}"', "X-Repo-Commit": commit, "Accept-Ranges": "bytes"}
-            begin = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").partition("-")[0])
+            headers = {
+                "ETag": f'"{hashlib.sha256(data).hexdigest()}"',
+                "X-Repo-Commit": commit,
+                "Accept-Ranges": "bytes",
+            }
+            begin = int(
+                (self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").partition("-")[0]
+            )
             if begin:
                 headers["Content-Range"] = f"bytes {begin}-{len(data) - 1}/{len(data)}"
             return self.say(data[begin:], headers, body, 206 if begin else 200)

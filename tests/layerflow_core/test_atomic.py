@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from layerflow_core.atomic import new_folder, numbered, remove_abandoned, replacing
+from layerflow_core.atomic import check_writable, new_folder, numbered, remove_abandoned, replacing
 from layerflow_core.errors import CheckpointError, VideoFileError
 
 PACK = Path(__file__).parents[2]
@@ -168,3 +168,30 @@ def test_partial_files_of_other_machines_go_when_they_are_old(tmp_path):
     os.utime(stranger, (yesterday, yesterday))
     remove_abandoned(tmp_path)
     assert sorted(os.listdir(tmp_path)) == [fresh.name, stranger.name]
+
+
+@pytest.mark.parametrize(
+    "name", ["x" * 5000, "/".join(["x" * 200] * 30)], ids=["one name", "a path"]
+)
+def test_names_that_are_too_long_are_typed_errors(name, tmp_path):
+    with pytest.raises(VideoFileError, match="cannot be written"):
+        check_writable(tmp_path / name)
+    with (
+        pytest.raises(VideoFileError, match="cannot be written"),
+        replacing(tmp_path / name / "a.mp4"),
+    ):
+        pass
+    with (
+        pytest.raises(VideoFileError, match="cannot be written"),
+        new_folder(tmp_path / name / "set"),
+    ):
+        pass
+    assert not list(tmp_path.rglob(".*"))
+
+
+def test_a_place_is_tried_without_a_trace(tmp_path):
+    (tmp_path / "file").write_text("x")
+    check_writable(tmp_path / "new" / "deep")
+    with pytest.raises(VideoFileError, match="cannot be written"):
+        check_writable(tmp_path / "file" / "deep")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -20,8 +20,16 @@ def test_equals_the_formula(layers):
 def test_opacity_and_premultiplied(layers):
     foreground, alpha, background = layers
     half = composite_over(*layers, Placement(opacity=0.5))
-    assert torch.allclose(half, foreground * alpha * 0.5 + background * (1 - alpha * 0.5), atol=1e-6)
-    assert torch.allclose(composite_over(foreground * alpha, alpha, background, Placement(opacity=0.5, premultiplied=True)), half, atol=1e-6)
+    assert torch.allclose(
+        half, foreground * alpha * 0.5 + background * (1 - alpha * 0.5), atol=1e-6
+    )
+    assert torch.allclose(
+        composite_over(
+            foreground * alpha, alpha, background, Placement(opacity=0.5, premultiplied=True)
+        ),
+        half,
+        atol=1e-6,
+    )
 
 
 @pytest.mark.parametrize("x, y", [(3, 2), (-4, 0), (0, -5), (100, 0)])
@@ -34,7 +42,11 @@ def test_offset_moves_and_uncovers(layers, x, y):
             inside = 0 <= row - y < 12 and 0 <= column - x < 16
             a = alpha[:, :, row - y, column - x] if inside else 0.0
             f = foreground[:, :, row - y, column - x] if inside else 0.0
-            assert torch.allclose(result[:, :, row, column], f * a + background[:, :, row, column] * (1 - a), atol=1e-6)
+            assert torch.allclose(
+                result[:, :, row, column],
+                f * a + background[:, :, row, column] * (1 - a),
+                atol=1e-6,
+            )
     assert result.shape == plain.shape
 
 
@@ -47,7 +59,9 @@ def test_lengths_by_rule_only(layers, rule, count):
     assert len(result) == count
     last = {"hold": 2, "loop": 1, "trim": 2}[rule]
     own = count - 1
-    assert torch.allclose(result[-1], foreground[own] * alpha[own] + background[last] * (1 - alpha[own]), atol=1e-6)
+    assert torch.allclose(
+        result[-1], foreground[own] * alpha[own] + background[last] * (1 - alpha[own]), atol=1e-6
+    )
 
 
 def test_still_background_is_held(layers):
@@ -60,11 +74,21 @@ def test_sizes_by_rule_only(layers):
     large = torch.rand(5, 3, 24, 32)
     with pytest.raises(FrameError, match="resized"):
         composite_over(foreground, alpha, large)
-    assert composite_over(foreground, alpha, large, Placement(resize="foreground")).shape == large.shape
-    assert composite_over(foreground, alpha, large, Placement(resize="background")).shape == foreground.shape
+    assert (
+        composite_over(foreground, alpha, large, Placement(resize="foreground")).shape
+        == large.shape
+    )
+    assert (
+        composite_over(foreground, alpha, large, Placement(resize="background")).shape
+        == foreground.shape
+    )
     placed = composite_over(foreground, alpha, large, Placement(resize="place", x=4, y=6))
     assert torch.equal(placed[:, :, :6], large[:, :, :6])
-    assert torch.allclose(placed[:, :, 6:18, 4:20], foreground * alpha + large[:, :, 6:18, 4:20] * (1 - alpha), atol=1e-6)
+    assert torch.allclose(
+        placed[:, :, 6:18, 4:20],
+        foreground * alpha + large[:, :, 6:18, 4:20] * (1 - alpha),
+        atol=1e-6,
+    )
 
 
 def test_resizing_takes_no_colour_from_beyond_the_edge():

@@ -13,7 +13,12 @@ STATE = f"{FOLDER}/1000/mp_rank_00_model_states.pt"
 
 
 def files(content: bytes) -> dict[str, bytes]:
-    return {STATE: content, f"{FOLDER}/latest": b"1000", "foreground-conditioned-generation-rgb/1000/x.pt": b"other", "README.md": b"read me"}
+    return {
+        STATE: content,
+        f"{FOLDER}/latest": b"1000",
+        "foreground-conditioned-generation-rgb/1000/x.pt": b"other",
+        "README.md": b"read me",
+    }
 
 
 @pytest.fixture
@@ -24,10 +29,18 @@ def hub():
 def test_a_variant_and_nothing_else_is_fetched(hub, tmp_path):
     with serving(hub) as endpoint:
         seen = []
-        paths = download("gen_rgba", tmp_path, report=lambda *told: seen.append(told), endpoint=endpoint)
+        paths = download(
+            "gen_rgba", tmp_path, report=lambda *told: seen.append(told), endpoint=endpoint
+        )
     folder = tmp_path / "layerflow"
-    assert {p.relative_to(folder).as_posix() for p in paths} == {STATE, f"{FOLDER}/latest"} == {name for name, _ in seen}
-    assert (folder / STATE).read_bytes() == b"new weights" and dict(seen)[STATE] == len(b"new weights")
+    assert (
+        {p.relative_to(folder).as_posix() for p in paths}
+        == {STATE, f"{FOLDER}/latest"}
+        == {name for name, _ in seen}
+    )
+    assert (folder / STATE).read_bytes() == b"new weights" and dict(seen)[STATE] == len(
+        b"new weights"
+    )
     record = json.loads((folder / "gen_rgba.source.json").read_text())
     assert record["revision"] == NEW and set(record["sha256"]) == {STATE, f"{FOLDER}/latest"}
 
@@ -54,22 +67,44 @@ def test_what_is_there_is_not_fetched_again(hub, tmp_path):
 
 def test_a_wrong_file_is_removed_and_named(hub, tmp_path):
     hub.lies.add(STATE)
-    with serving(hub) as endpoint, pytest.raises(DownloadError, match="mp_rank_00_model_states.pt has sha256.*removed"):
+    with (
+        serving(hub) as endpoint,
+        pytest.raises(DownloadError, match="mp_rank_00_model_states.pt has sha256.*removed"),
+    ):
         download("gen_rgba", tmp_path, endpoint=endpoint)
-    assert not (tmp_path / "layerflow" / STATE).exists() and not (tmp_path / "layerflow" / "gen_rgba.source.json").exists()
+    assert (
+        not (tmp_path / "layerflow" / STATE).exists()
+        and not (tmp_path / "layerflow" / "gen_rgba.source.json").exists()
+    )
 
 
 def test_what_cannot_be_had_is_named(hub, tmp_path):
     with pytest.raises(DownloadError, match="expected one of gen_rgb"):
         download("gen", tmp_path)
-    with serving(hub) as endpoint, pytest.raises(DownloadError, match="has no multi-layer-decomposition-rgb"):
+    with (
+        serving(hub) as endpoint,
+        pytest.raises(DownloadError, match="has no multi-layer-decomposition-rgb"),
+    ):
         download("seg_rgb", tmp_path, endpoint=endpoint)
     with pytest.raises(DownloadError, match="zjuJish/LayerFlow cannot be fetched"):
         download("gen_rgba", tmp_path, endpoint=endpoint)  # the server is gone
     assert not list(tmp_path.rglob("*.pt"))
 
 
-@pytest.mark.parametrize("text", [b"", b"{", b"[]", b'{"revision": 3}', b'{"revision": ""}', b'{"revision": "../x"}', b"\xff\xfe", b"[" * 100_000, b'{"revision": null}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'{"revision": 3}',
+        b'{"revision": ""}',
+        b'{"revision": "../x"}',
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"revision": null}',
+    ],
+)
 def test_a_damaged_record_is_named(text, tmp_path):
     record = tmp_path / "layerflow" / "gen_rgba.source.json"
     record.parent.mkdir()

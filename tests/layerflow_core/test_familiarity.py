@@ -26,7 +26,11 @@ def warnings_of(caplog):
         caplog.clear()
         with caplog.at_level(logging.WARNING, "layerflow_core"):
             work()
-        return [record.getMessage() for record in caplog.records if record.name.startswith("layerflow_core")]
+        return [
+            record.getMessage()
+            for record in caplog.records
+            if record.name.startswith("layerflow_core")
+        ]
 
     return collect
 
@@ -37,7 +41,9 @@ def camera_like(frames: int = 16, height: int = 64, width: int = 96) -> torch.Te
     total = torch.zeros(3, height, width)
     for size in (2, 4, 8, 16, 32):
         noise = torch.randn(1, 3, size, size * 3 // 2, generator=generator)
-        total += torch.nn.functional.interpolate(noise, (height, width), mode="bilinear")[0] / size**0.5
+        total += (
+            torch.nn.functional.interpolate(noise, (height, width), mode="bilinear")[0] / size**0.5
+        )
     still = (0.5 + 0.2 * total).clamp(0, 1)
     return torch.stack([still.roll(number, -1) for number in range(frames)])
 
@@ -46,7 +52,11 @@ def test_an_unknown_word_is_named_once_for_all_windows(embedded, warnings_of):
     video = render(draw_scene(5)).blended.repeat(2, 1, 1, 1)
     run = Run({**WORDS, "foreground": "a dog"}, {}, ONE_STEP)
     (warning,) = warnings_of(lambda: decompose(embedded, video, run))
-    assert "'embedded' does not know \"dog\"" in warning and "it knows" in warning and "circle" in warning
+    assert (
+        "'embedded' does not know \"dog\"" in warning
+        and "it knows" in warning
+        and "circle" in warning
+    )
 
 
 def test_a_prompt_that_is_cut_is_named(embedded, warnings_of):
@@ -59,7 +69,10 @@ def test_a_prompt_that_is_cut_is_named(embedded, warnings_of):
 def test_footage_of_another_kind_is_named_once(embedded, warnings_of, size):
     video = torch.nn.functional.interpolate(camera_like(20), size)
     (warning,) = warnings_of(lambda: decompose(embedded, video, Run(WORDS, {}, ONE_STEP)))
-    assert warning.startswith("the blended footage is unlike anything") and "official checkpoint" in warning
+    assert (
+        warning.startswith("the blended footage is unlike anything")
+        and "official checkpoint" in warning
+    )
 
 
 def test_footage_of_its_own_world_is_not(embedded, warnings_of):
@@ -78,7 +91,9 @@ def test_a_given_background_is_looked_at_and_a_foreground_is_not(embedded, warni
 
 
 def test_a_checkpoint_without_a_limit_is_never_measured(embedded, warnings_of, monkeypatch):
-    monkeypatch.setattr("layerflow_core.familiarity.reconstruction_error", lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr(
+        "layerflow_core.familiarity.reconstruction_error", lambda *_: pytest.fail("measured")
+    )
     official = replace(embedded, config=replace(embedded.config, reconstruction_limit=None))
     assert warnings_of(lambda: fit_given(official, {BACKGROUND: camera_like()})) == []
 
@@ -89,7 +104,9 @@ def test_the_check_costs_little(embedded):
 
     assert embedded.config.reconstruction_limit == RECONSTRUCTION_LIMIT
     seen = []
-    hook = embedded.vae.vae.encoder.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].shape[2]))
+    hook = embedded.vae.vae.encoder.register_forward_hook(
+        lambda module, inputs, output: seen.append(inputs[0].shape[2])
+    )
     fit_given(embedded, {BACKGROUND: torch.rand(16, 3, 640, 960)})
     hook.remove()
     assert seen == [4]

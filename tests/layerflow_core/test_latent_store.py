@@ -30,37 +30,57 @@ class Counter(SilentObserver):
 
 
 def key_of(model, run):
-    return name_run(model, model.config.layout, run.prompts, run.given, run.settings, run.seed, run.window)
+    return name_run(
+        model, model.config.layout, run.prompts, run.given, run.settings, run.seed, run.window
+    )
 
 
-def test_a_failed_decode_costs_no_sampling(embedded, tmp_path, monkeypatch):
+def test_a_failed_decode_costs_no_sampling(quick_model, tmp_path, monkeypatch):
     host = Host(Counter(), latents=LatentStore(tmp_path / "latents"))
-    expected = make_layers(embedded, RUN)
+    expected = make_layers(quick_model, RUN)
     with monkeypatch.context() as broken, pytest.raises(OutOfMemoryError):
-        broken.setattr(LayerVAE, "decode", lambda *_: (_ for _ in ()).throw(torch.cuda.OutOfMemoryError("CUDA out of memory")))
-        make_layers(embedded, RUN, host)
+        broken.setattr(
+            LayerVAE,
+            "decode",
+            lambda *_: (_ for _ in ()).throw(torch.cuda.OutOfMemoryError("CUDA out of memory")),
+        )
+        make_layers(quick_model, RUN, host)
     assert host.observer.steps == 1 and len(list((tmp_path / "latents").iterdir())) == 1
-    again = make_layers(embedded, RUN, host)
+    again = make_layers(quick_model, RUN, host)
     assert host.observer.steps == 1, "it was not sampled again"
     assert all(torch.equal(a, b) for a, b in zip(again.clips().values(), expected.clips().values()))
     assert not (tmp_path / "latents").exists(), "what is decoded is forgotten"
-    make_layers(embedded, RUN, host)
+    make_layers(quick_model, RUN, host)
     assert host.observer.steps == 2
 
 
-def test_every_difference_is_another_run(embedded):
+def test_every_difference_is_another_run(quick_model):
     blended = RUN.given["blended"].clone()
     blended[0, 0, 0, 0] += 0.01
-    others = [replace(RUN, **change) for change in ({"seed": 5}, {"window": 1}, {"prompts": {}}, {"given": {}}, {"given": {"blended": blended}},
-                                                   {"settings": SamplerSettings(2, "constant", 1.0)})]  # fmt: skip
-    keys = {key_of(embedded, run) for run in (RUN, *others)}
-    keys |= {key_of(with_network(embedded, embedded.network, 0.5), RUN), key_of(replace(embedded, strengths={"content": 0.5}), RUN)}
+    others = [
+        replace(RUN, **change)
+        for change in (
+            {"seed": 5},
+            {"window": 1},
+            {"prompts": {}},
+            {"given": {}},
+            {"given": {"blended": blended}},
+            {"settings": SamplerSettings(2, "constant", 1.0)},
+        )
+    ]
+    keys = {key_of(quick_model, run) for run in (RUN, *others)}
+    keys |= {
+        key_of(with_network(quick_model, quick_model.network, 0.5), RUN),
+        key_of(replace(quick_model, strengths={"content": 0.5}), RUN),
+    }
     assert len(keys) == 9
-    assert key_of(embedded, replace(RUN, given={"blended": RUN.given["blended"].clone()})) in keys
+    assert (
+        key_of(quick_model, replace(RUN, given={"blended": RUN.given["blended"].clone()})) in keys
+    )
 
 
-def test_a_model_from_memory_has_no_name(embedded):
-    assert key_of(replace(embedded, origin=()), RUN) == ""
+def test_a_model_from_memory_has_no_name(quick_model):
+    assert key_of(replace(quick_model, origin=()), RUN) == ""
 
 
 def test_a_damaged_file_is_as_good_as_none(tmp_path):
@@ -81,7 +101,9 @@ def test_found_latents_outlive_their_file(tmp_path):
     store.keep("run", latents)
     found = store.find("run")
     (path,) = tmp_path.iterdir()
-    path.write_bytes(b"")  # as another process that keeps the same run; a mapped file would be a bus error now
+    path.write_bytes(
+        b""
+    )  # as another process that keeps the same run; a mapped file would be a bus error now
     assert torch.equal(found, latents)
 
 
@@ -96,7 +118,9 @@ def test_runs_that_nobody_repeats_do_not_pile_up(tmp_path):
 
 
 @pytest.mark.parametrize("failure", ["no folder", "disk full"])
-def test_a_run_whose_latents_cannot_be_kept_is_decoded_all_the_same(embedded, tmp_path, monkeypatch, caplog, failure):
+def test_a_run_whose_latents_cannot_be_kept_is_decoded_all_the_same(
+    quick_model, tmp_path, monkeypatch, caplog, failure
+):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -104,8 +128,8 @@ def test_a_run_whose_latents_cannot_be_kept_is_decoded_all_the_same(embedded, tm
     folder = tmp_path / "file" / "latents" if failure == "no folder" else tmp_path / "latents"
     if failure == "disk full":
         monkeypatch.setattr("layerflow_core.model.tensor_file._bytes_of", full)
-    made = make_layers(embedded, RUN, Host(Counter(), latents=LatentStore(folder)))
-    expected = make_layers(embedded, RUN)
+    made = make_layers(quick_model, RUN, Host(Counter(), latents=LatentStore(folder)))
+    expected = make_layers(quick_model, RUN)
     assert all(torch.equal(a, b) for a, b in zip(made.clips().values(), expected.clips().values()))
     warnings = [record for record in caplog.records if "not kept on disk" in record.getMessage()]
     assert len(warnings) == 1
@@ -128,6 +152,8 @@ for number in range(150):
 
 def test_processes_that_keep_one_run_do_not_meet(tmp_path):
     command = [sys.executable, "-c", _RACE, str(tmp_path / "latents")]
-    processes = [subprocess.Popen(command, cwd=PACK, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    processes = [
+        subprocess.Popen(command, cwd=PACK, stderr=subprocess.PIPE, text=True) for _ in range(2)
+    ]
     errors = [process.communicate(timeout=120)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], errors

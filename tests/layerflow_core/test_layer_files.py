@@ -17,14 +17,28 @@ from layerflow_core.toy.world import draw_scene, render
 from layerflow_core.video.files import Pick
 
 RATE = Fraction(24000, 1001)
-LOSSLESS = {"PNG 8 bit": 1 / 510, "PNG 16 bit": 1 / 131070, "animated WebP": 1 / 510, "animated PNG": 1 / 510, EXR: 5e-4, PSD: 1 / 510}
-NOTES = {"workflow": {"nodes": [], "text": "a \"quoted\" wörd"}, "prompt": {"1": {}}}
+LOSSLESS = {
+    "PNG 8 bit": 1 / 510,
+    "PNG 16 bit": 1 / 131070,
+    "animated WebP": 1 / 510,
+    "animated PNG": 1 / 510,
+    EXR: 5e-4,
+    PSD: 1 / 510,
+}
+NOTES = {"workflow": {"nodes": [], "text": 'a "quoted" wörd'}, "prompt": {"1": {}}}
 
 
 @pytest.fixture(scope="module")
 def layers() -> LayerVideo:
-    true = render(next(scene for scene in map(draw_scene, range(99)) if "solid" in scene.blended_prompt))
-    video = LayerVideo((Foreground("foreground", true.foreground, true.alpha),), true.background.contiguous(), true.blended * 0.9, float(RATE))
+    true = render(
+        next(scene for scene in map(draw_scene, range(99)) if "solid" in scene.blended_prompt)
+    )
+    video = LayerVideo(
+        (Foreground("foreground", true.foreground, true.alpha),),
+        true.background.contiguous(),
+        true.blended * 0.9,
+        float(RATE),
+    )
     return video.with_residual()
 
 
@@ -40,8 +54,12 @@ def test_round_trip(layers, tmp_path, form, alpha):
     worst = LOSSLESS.get(form, 2 / 255)
     assert (back.alpha - layers.alpha[:count]).abs().max() <= worst
     solid = (layers.alpha[:count] > 0.99).expand(-1, 3, -1, -1)
-    assert (back.foreground - layers.foreground[:count]).abs()[solid].max() <= (2 * worst if form in LOSSLESS else 0.2)
-    assert (back.background - layers.background[:count]).abs().max() <= 5e-4 + (worst if form == PSD else 0)
+    assert (back.foreground - layers.foreground[:count]).abs()[solid].max() <= (
+        2 * worst if form in LOSSLESS else 0.2
+    )
+    assert (back.background - layers.background[:count]).abs().max() <= 5e-4 + (
+        worst if form == PSD else 0
+    )
     if form != PSD:
         assert back.residual is not None and (back.residual - layers.residual).abs().max() <= 1e-3
         assert back.fps == pytest.approx(float(RATE), rel=1e-3 if "animated" in form else 1e-9)
@@ -54,25 +72,55 @@ def test_round_trip(layers, tmp_path, form, alpha):
 def test_opaque_layers(layers, tmp_path, form):
     save_layers(tmp_path / "set", layers, Saving("PNG 8 bit", form), RATE)
     back = load_layers(tmp_path / "set")
-    assert back.blended.shape == layers.blended.shape and (back.blended - layers.blended).abs().mean() < 0.01
+    assert (
+        back.blended.shape == layers.blended.shape
+        and (back.blended - layers.blended).abs().mean() < 0.01
+    )
     assert (back.residual - layers.residual).abs().mean() < 0.02
 
 
 @pytest.mark.skipif(shutil.which("ffprobe") is None, reason="no ffprobe here")
-@pytest.mark.parametrize("form, name, expected", [
-    ("ProRes 4444 (.mov)", "foreground.mov", {"codec_name": "prores", "pix_fmt": "yuva444p12le|yuva444p10le", "profile": "4444"}),
-    ("VP9 (.webm)", "foreground.webm", {"codec_name": "vp9", "pix_fmt": "yuv420p", "alpha_mode": "1"}),
-    ("PNG 8 bit", "background.mp4", {"codec_name": "h264", "pix_fmt": "yuv420p"}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "form, name, expected",
+    [
+        (
+            "ProRes 4444 (.mov)",
+            "foreground.mov",
+            {"codec_name": "prores", "pix_fmt": "yuva444p12le|yuva444p10le", "profile": "4444"},
+        ),
+        (
+            "VP9 (.webm)",
+            "foreground.webm",
+            {"codec_name": "vp9", "pix_fmt": "yuv420p", "alpha_mode": "1"},
+        ),
+        ("PNG 8 bit", "background.mp4", {"codec_name": "h264", "pix_fmt": "yuv420p"}),
+    ],
+)
 def test_ffmpeg_reads_what_we_say(layers, tmp_path, form, name, expected):
     save_layers(tmp_path / "set", layers, Saving(form), RATE, NOTES)
-    shown = subprocess.run(["ffprobe", "-v", "error", "-show_streams", "-count_frames", "-of", "json", str(tmp_path / "set" / name)], capture_output=True, text=True)
+    shown = subprocess.run(
+        [
+            "ffprobe",
+            "-v",
+            "error",
+            "-show_streams",
+            "-count_frames",
+            "-of",
+            "json",
+            str(tmp_path / "set" / name),
+        ],
+        capture_output=True,
+        text=True,
+    )
     (stream,) = json.loads(shown.stdout)["streams"]
     facts = {key.lower(): value for key, value in (stream | stream.get("tags", {})).items()}
     for key, value in expected.items():
         assert facts[key] in value.split("|"), facts
     assert facts["r_frame_rate"] == "24000/1001" and int(facts["nb_read_frames"]) == 16
-    assert facts["color_space"] == facts["color_transfer"] == facts["color_primaries"] == "bt709" and facts["color_range"] == "tv"
+    assert (
+        facts["color_space"] == facts["color_transfer"] == facts["color_primaries"] == "bt709"
+        and facts["color_range"] == "tv"
+    )
 
 
 def test_picked_frames_and_sizes(layers, tmp_path):
@@ -81,7 +129,9 @@ def test_picked_frames_and_sizes(layers, tmp_path):
         back = load_layers(tmp_path / form, Pick(start=2, every=3, count=4, width=48))
         assert back.foreground.shape == (4, 3, 32, 48) and back.blended.shape == (4, 3, 32, 48)
         assert back.fps == pytest.approx(float(RATE) / 3, rel=1e-6)
-        middle = torch.nn.functional.interpolate(layers.alpha[[2, 5, 8, 11]], (32, 48), mode="bicubic", antialias=True).clamp(0, 1)
+        middle = torch.nn.functional.interpolate(
+            layers.alpha[[2, 5, 8, 11]], (32, 48), mode="bicubic", antialias=True
+        ).clamp(0, 1)
         assert (back.alpha - middle).abs().max() < 0.02
     with pytest.raises(VideoFileError, match="fewer than the first one picked"):
         load_layers(tmp_path / "PNG 8 bit" / "foreground", Pick(start=99))
@@ -89,7 +139,9 @@ def test_picked_frames_and_sizes(layers, tmp_path):
 
 def test_colour_and_matte_in_files_of_their_own(layers, tmp_path):
     save_layers(tmp_path / "set", layers, Saving("PNG 8 bit", "PNG 8 bit"))
-    matte = LayerVideo((Foreground("matte", layers.alpha.expand(-1, 3, -1, -1), None),), None, None, 8.0)
+    matte = LayerVideo(
+        (Foreground("matte", layers.alpha.expand(-1, 3, -1, -1), None),), None, None, 8.0
+    )
     save_layers(tmp_path / "matte", matte, Saving("PNG 8 bit"))
     back = load_layers(tmp_path / "set" / "background", matte=tmp_path / "matte" / "matte")
     assert (back.alpha - layers.alpha).abs().max() <= 1 / 500 and back.background is None
@@ -100,14 +152,21 @@ def test_two_foregrounds(layers, tmp_path):
     both = replace(layers, foregrounds=(*layers.foregrounds, second), residual=None)
     for form in ("PNG 16 bit", EXR, "ProRes 4444 (.mov)"):
         save_layers(tmp_path / form, both, Saving(form))
-        assert [layer.name for layer in load_layers(tmp_path / form).foregrounds] == ["foreground", "second"]
+        assert [layer.name for layer in load_layers(tmp_path / form).foregrounds] == [
+            "foreground",
+            "second",
+        ]
 
 
 @pytest.mark.parametrize("shape", [(1, 64, 96), (3, 63, 95), (2, 1, 1)])
 @pytest.mark.parametrize("form", [f for f in FORMATS if f != PSD])
 def test_odd_sizes_and_one_frame(tmp_path, form, shape):
     count, height, width = shape
-    layer = Foreground("foreground", torch.rand(count, 3, height, width), torch.rand(count, 1, height, width).round())
+    layer = Foreground(
+        "foreground",
+        torch.rand(count, 3, height, width),
+        torch.rand(count, 1, height, width).round(),
+    )
     save_layers(tmp_path / "set", LayerVideo((layer,), layer.colour, None, 8.0), Saving(form))
     back = load_layers(tmp_path / "set")
     assert back.foreground.shape == back.background.shape == (count, 3, height, width)
@@ -165,7 +224,16 @@ def test_a_disk_that_is_read_only(layers, disk, form):
         save_layers(folder / "set", layers, Saving(form))
 
 
-@pytest.mark.parametrize("text, message", [("{", "cannot be read as JSON"), ('{"files": {"a": "../x.mov"}, "alpha": "straight", "fps": "8/1", "foregrounds": ["a"]}', "without folders")])
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("{", "cannot be read as JSON"),
+        (
+            '{"files": {"a": "../x.mov"}, "alpha": "straight", "fps": "8/1", "foregrounds": ["a"]}',
+            "without folders",
+        ),
+    ],
+)
 def test_broken_records(tmp_path, text, message):
     (tmp_path / RECORD).write_text(text)
     with pytest.raises(VideoFileError, match=message):
@@ -189,9 +257,23 @@ def test_premultiplied_files_hold_premultiplied_colour(layers, tmp_path):
             Saving(**{field: "magic"})
 
 
-@pytest.mark.parametrize("form, opaque", [(form, "H.264 (.mp4)") for form in FORMATS if form != PSD] + [("PNG 8 bit", name) for name in OPAQUE if name != "none"])
+@pytest.mark.parametrize(
+    "form, opaque",
+    [(form, "H.264 (.mp4)") for form in FORMATS if form != PSD]
+    + [("PNG 8 bit", name) for name in OPAQUE if name != "none"],
+)
 def test_frozen_layers_keep_their_length(layers, tmp_path, form, opaque):
-    held = LayerVideo((Foreground("foreground", *(clip[:1].repeat(6, 1, 1, 1) for clip in (layers.foreground, layers.alpha))),),
-                      *(clip[:1].repeat(6, 1, 1, 1) for clip in (layers.background, layers.blended)), float(RATE))  # fmt: skip
+    held = LayerVideo(
+        (
+            Foreground(
+                "foreground",
+                *(clip[:1].repeat(6, 1, 1, 1) for clip in (layers.foreground, layers.alpha)),
+            ),
+        ),
+        *(clip[:1].repeat(6, 1, 1, 1) for clip in (layers.background, layers.blended)),
+        float(RATE),
+    )
     save_layers(tmp_path / "set", held, Saving(form, opaque), RATE)
-    assert {name: len(clip) for name, clip in load_layers(tmp_path / "set").clips().items()} == dict.fromkeys(held.clips(), 6)
+    assert {
+        name: len(clip) for name, clip in load_layers(tmp_path / "set").clips().items()
+    } == dict.fromkeys(held.clips(), 6)

@@ -11,7 +11,9 @@ def test_two_foregrounds_lie_one_over_the_other():
     red[:, 0], green[:, 1], blue[:, 2] = 1, 1, 1
     half, left = torch.full((2, 1, 4, 4), 0.5), torch.zeros(2, 1, 4, 4)
     left[..., :2] = 1
-    video = LayerVideo((Foreground("below", red, half), Foreground("above", green, left)), blue, None, 8)
+    video = LayerVideo(
+        (Foreground("below", red, half), Foreground("above", green, left)), blue, None, 8
+    )
     result = video.recompose()
     assert torch.equal(result[..., :2], green[..., :2])
     assert torch.equal(result[..., 2:], 0.5 * red[..., 2:] + 0.5 * blue[..., 2:])

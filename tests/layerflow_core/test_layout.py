@@ -27,7 +27,16 @@ OFFICIAL = {
 @pytest.fixture
 def two_foregrounds() -> Layout:
     """A row that no official variant has."""
-    clips = tuple(Clip(n, k) for n, k in (("car", "foreground"), ("car matte", "alpha"), ("dog", "foreground"), ("dog matte", "alpha"), ("street", "background")))
+    clips = tuple(
+        Clip(n, k)
+        for n, k in (
+            ("car", "foreground"),
+            ("car matte", "alpha"),
+            ("dog", "foreground"),
+            ("dog matte", "alpha"),
+            ("street", "background"),
+        )
+    )
     return Layout("two foregrounds", clips, ("car", "dog", "street"), layer_embedding=True)
 
 
@@ -35,7 +44,12 @@ def two_foregrounds() -> Layout:
 def test_official_rows(variant):
     row = find_layout(variant)
     frames, pixel_frames, given, texts = OFFICIAL[variant]
-    assert (row.frames, row.pixel_frames, list(row.given_frames), len(row.texts)) == (frames, pixel_frames, given, texts)
+    assert (row.frames, row.pixel_frames, list(row.given_frames), len(row.texts)) == (
+        frames,
+        pixel_frames,
+        given,
+        texts,
+    )
     assert sorted(row.given_frames + row.generated_frames) == list(range(frames))
 
 

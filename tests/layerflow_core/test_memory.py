@@ -5,7 +5,15 @@ import torch
 from torch import nn
 
 from layerflow_core.errors import OutOfMemoryError
-from layerflow_core.memory import NETWORK_PLANS, WORKSPACE, Ladder, count_peak, is_out_of_memory, size_at_work, size_of
+from layerflow_core.memory import (
+    NETWORK_PLANS,
+    WORKSPACE,
+    Ladder,
+    count_peak,
+    is_out_of_memory,
+    size_at_work,
+    size_of,
+)
 
 CPU = torch.device("cpu")
 NEEDS = dict(zip((plan.name for plan in NETWORK_PLANS), (900, 500, 100)))
@@ -26,8 +34,12 @@ class Chain(nn.Module):
 
 def test_a_peak_is_counted_to_the_byte_and_computes_nothing():
     chain, row = Chain(), 1000 * 100 * 4
-    assert count_peak(chain, lambda module: module(torch.zeros(1000, 100)), CPU) - WORKSPACE == 3 * row  # the caller's input lives on
-    assert count_peak(chain, lambda module: module(torch.zeros(2000, 100)), CPU) - WORKSPACE == 6 * row
+    assert (
+        count_peak(chain, lambda module: module(torch.zeros(1000, 100)), CPU) - WORKSPACE == 3 * row
+    )  # the caller's input lives on
+    assert (
+        count_peak(chain, lambda module: module(torch.zeros(2000, 100)), CPU) - WORKSPACE == 6 * row
+    )
     huge = nn.Linear(10, 10)
     assert count_peak(huge, lambda module: module(torch.zeros(10**10, 10)), CPU) > 800 * 10**9
 
@@ -38,7 +50,9 @@ def test_attention_is_counted_without_its_matrix():
             return nn.functional.scaled_dot_product_attention(x, x, x)
 
     tokens = 20000
-    peak = count_peak(Attend(), lambda module: module(torch.zeros(1, 2, tokens, 64)), CPU) - WORKSPACE
+    peak = (
+        count_peak(Attend(), lambda module: module(torch.zeros(1, 2, tokens, 64)), CPU) - WORKSPACE
+    )
     assert peak < 0.1 * tokens * tokens * 4
 
 
@@ -61,7 +75,13 @@ def test_nobody_knows_what_is_free():
     assert Ladder("x", NETWORK_PLANS, lambda plan: 1 / 0).plan == NETWORK_PLANS[0]
 
 
-@pytest.mark.parametrize("error", [torch.cuda.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.cuda.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"),
+    ],
+)
 def test_out_of_memory_goes_down_once_per_plan(error, caplog):
     tried = []
 

@@ -28,6 +28,11 @@ HOSTILE = [
     "CON",
     "nul.txt",
     "com1",
+    "NUL .txt",
+    "CONIN$",
+    "conout$.png",
+    "COM\u00b9",
+    "lpt\u00b3.mov",
     "dog.",
     "dog ",
     " dog",
@@ -68,6 +73,10 @@ def test_a_typed_name_that_no_file_can_have_is_refused(name):
         check_name(name, "layer", FrameError)
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 600
+
+
+def test_letters_that_were_typed_in_two_parts_are_one():
+    assert check_name("e\u0301t\u00e9", "layer", FrameError) == "\u00e9t\u00e9"
 
 
 def test_names_of_a_folder_do_not_meet_where_case_is_ignored():

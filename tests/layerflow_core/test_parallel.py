@@ -20,10 +20,23 @@ RUN = Run(draw_scene(3, held_out=True).prompts, {}, SamplerSettings(3, "constant
 
 
 def test_several_processes_draw_what_one_draws(tmp_path, embedded):
-    """Both branches of guidance on two processes each; three heads and a sequence of odd length: nothing divides evenly."""
+    """Both branches of guidance on two processes each.
+
+    Three heads and a sequence of odd length: nothing divides evenly.
+    """
     pytest.importorskip("diffusers.hooks.context_parallel")
     shared = tmp_path / "shared.safetensors"
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "4", str(WORKER), str(shared), "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "4",
+        str(WORKER),
+        str(shared),
+        "2",
+    ]
     done = subprocess.run(command, cwd=PACK, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     for name, expected in make_layers(embedded, RUN).clips().items():

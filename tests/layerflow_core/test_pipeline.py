@@ -22,12 +22,17 @@ GIVEN = {
     "decompose": {"blended": TRUE.blended},
     "foreground to background": {"foreground": TRUE.foreground, "alpha": TRUE.alpha},
     "background to foreground": {"background": TRUE.background.contiguous()},
-    "clean plate to foreground and back": {"background": TRUE.background.contiguous(), "blended": TRUE.blended},
+    "clean plate to foreground and back": {
+        "background": TRUE.background.contiguous(),
+        "blended": TRUE.blended,
+    },
 }
 
 
 def fingerprint(layers) -> str:
-    return hashlib.sha256(b"".join(clip.numpy().tobytes() for clip in layers.clips().values())).hexdigest()
+    return hashlib.sha256(
+        b"".join(clip.numpy().tobytes() for clip in layers.clips().values())
+    ).hexdigest()
 
 
 class Recorder(SilentObserver):
@@ -45,26 +50,33 @@ class Recorder(SilentObserver):
 
 
 @pytest.mark.parametrize("task", GIVEN)
-def test_every_task(embedded, quick, task):
+def test_every_task(quick_model, quick, task):
     given = GIVEN[task]
-    layers = make_layers(embedded, Run(SCENE.prompts, given, quick, 1))
+    layers = make_layers(quick_model, Run(SCENE.prompts, given, quick, 1))
     for name, clip in layers.clips().items():
         channels = 1 if name.endswith("alpha") else 3
         assert clip.shape == (16, channels, 64, 96) and clip.dtype == torch.float32
         assert 0 <= clip.min() and clip.max() <= 1
-    named = {"foreground": layers.foreground, "alpha": layers.alpha, "background": layers.background, "blended": layers.blended}
-    assert all(torch.equal(named[name], pixels) for name, pixels in given.items()), "a given layer was changed"
+    named = {
+        "foreground": layers.foreground,
+        "alpha": layers.alpha,
+        "background": layers.background,
+        "blended": layers.blended,
+    }
+    assert all(torch.equal(named[name], pixels) for name, pixels in given.items()), (
+        "a given layer was changed"
+    )
     assert layers.fps == 8
 
 
-def test_same_seed_same_bits_also_after_a_cancelled_run(embedded):
+def test_same_seed_same_bits_also_after_a_cancelled_run(quick_model):
     run = Run(SCENE.prompts, {}, SDE, 5)
-    first = fingerprint(make_layers(embedded, run))
+    first = fingerprint(make_layers(quick_model, run))
     with pytest.raises(Cancelled):
-        make_layers(embedded, run, Host(Recorder(stop_after=2)))
-    make_layers(embedded, replace(run, seed=6, settings=SamplerSettings(2)))
-    assert fingerprint(make_layers(embedded, run)) == first
-    assert fingerprint(make_layers(embedded, replace(run, seed=6))) != first
+        make_layers(quick_model, run, Host(Recorder(stop_after=2)))
+    make_layers(quick_model, replace(run, seed=6, settings=SamplerSettings(2)))
+    assert fingerprint(make_layers(quick_model, run)) == first
+    assert fingerprint(make_layers(quick_model, replace(run, seed=6))) != first
 
 
 def test_same_seed_same_bits_in_a_new_process(embedded):
@@ -82,13 +94,15 @@ layers = make_layers(load_model(EMBEDDED), run)
 print(hashlib.sha256(b"".join(c.numpy().tobytes() for c in layers.clips().values())).hexdigest())
 """
     here = fingerprint(make_layers(embedded, Run(SCENE.prompts, GIVEN["decompose"], SDE, 5)))
-    there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()[-1]
+    there = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()[-1]
     assert here == there
 
 
-def test_observer_sees_stages_steps_and_previews(embedded):
+def test_observer_sees_stages_steps_and_previews(quick_model):
     seen = Recorder()
-    make_layers(embedded, Run(SCENE.prompts, {}, SDE, 0), Host(seen))
+    make_layers(quick_model, Run(SCENE.prompts, {}, SDE, 0), Host(seen))
     assert seen.stages == ["encode", "text", "sample", "decode"]
     assert seen.steps == [(1, 3), (2, 3), (3, 3)]
     assert all(p.shape == (3, 16, 4 * 24) and 0 <= p.min() and p.max() <= 1 for p in seen.previews)
@@ -103,14 +117,14 @@ def test_preview_looks_like_the_layers(embedded):
     assert (shown - true).abs().mean() < 0.1
 
 
-def test_cancel_stops_within_the_step(embedded):
+def test_cancel_stops_within_the_step(quick_model):
     seen = Recorder(stop_after=1)
     with pytest.raises(Cancelled):
-        make_layers(embedded, Run(SCENE.prompts, {}, SDE, 0), Host(seen))
+        make_layers(quick_model, Run(SCENE.prompts, {}, SDE, 0), Host(seen))
     assert seen.steps == [(1, 3)] and "decode" not in seen.stages
 
 
-def test_every_part_is_released_also_when_cancelled(embedded):
+def test_every_part_is_released_also_when_cancelled(quick_model):
     class Ledger(StayDevices):
         def __init__(self):
             self.out, self.used = [], []
@@ -124,10 +138,18 @@ def test_every_part_is_released_also_when_cancelled(embedded):
 
     ledger = Ledger()
     with pytest.raises(Cancelled):
-        make_layers(embedded, Run({"foreground": "a text that nobody encoded yet"}, {}, SDE, 0), Host(Recorder(stop_after=1), ledger))
-    assert ledger.out == [] and embedded.network in ledger.used
-    make_layers(embedded, Run(SCENE.prompts, {}, SamplerSettings(1), 0), Host(devices=ledger))
-    assert ledger.out == [] and {id(p) for p in ledger.used} == {id(embedded.text.t5), id(embedded.vae.vae), id(embedded.network)}
+        make_layers(
+            quick_model,
+            Run({"foreground": "a text that nobody encoded yet"}, {}, SDE, 0),
+            Host(Recorder(stop_after=1), ledger),
+        )
+    assert ledger.out == [] and quick_model.network in ledger.used
+    make_layers(quick_model, Run(SCENE.prompts, {}, SamplerSettings(1), 0), Host(devices=ledger))
+    assert ledger.out == [] and {id(p) for p in ledger.used} == {
+        id(quick_model.text.t5),
+        id(quick_model.vae.vae),
+        id(quick_model.network),
+    }
 
 
 def test_given_latents_are_those_of_the_true_stack(embedded):
@@ -137,30 +159,55 @@ def test_given_latents_are_those_of_the_true_stack(embedded):
     assert alone.shape == (1, 4, 8, 16, 24)
 
 
-@pytest.mark.parametrize("change, error, message", [
-    ({"prompts": {}}, PromptError, "no prompts"),
-    ({"prompts": {"sky": "blue"}}, PromptError, "sky"),
-    ({"given": {"blended": torch.rand(16, 3, 32, 96)}}, FrameError, r"\(16, 32, 96\).*\(16, 64, 96\)"),
-    ({"given": {"blended": torch.rand(15, 3, 64, 96)}}, FrameError, r"\(15, 64, 96\)"),
-    ({"given": {"blended": torch.rand(1, 3, 64, 96)}}, FrameError, "1 frames"),
-    ({"given": {"blended": torch.rand(0, 3, 64, 96)}}, FrameError, "0 frames"),
-    ({"given": {"blended": torch.full((16, 3, 64, 96), float("nan"))}}, FrameError, "NaN"),
-    ({"given": {"foreground": TRUE.foreground}}, FrameError, "without 'alpha'"),
-    ({"given": {"foreground": TRUE.foreground, "alpha": TRUE.alpha[:8]}}, FrameError, r"\(8, 64, 96\)"),
-    ({"given": {"shadow": TRUE.blended}}, LayoutError, "shadow"),
-    ({"given": {"foreground": TRUE.foreground, "alpha": TRUE.alpha, "background": TRUE.background, "blended": TRUE.blended}}, LayoutError, "generate"),
-    ({"seed": -1}, SamplingError, "seed"),
-])  # fmt: skip
-def test_bad_input_is_refused_before_any_work(embedded, change, error, message):
+@pytest.mark.parametrize(
+    "change, error, message",
+    [
+        ({"prompts": {}}, PromptError, "no prompts"),
+        ({"prompts": {"sky": "blue"}}, PromptError, "sky"),
+        (
+            {"given": {"blended": torch.rand(16, 3, 32, 96)}},
+            FrameError,
+            r"\(16, 32, 96\).*\(16, 64, 96\)",
+        ),
+        ({"given": {"blended": torch.rand(15, 3, 64, 96)}}, FrameError, r"\(15, 64, 96\)"),
+        ({"given": {"blended": torch.rand(1, 3, 64, 96)}}, FrameError, "1 frames"),
+        ({"given": {"blended": torch.rand(0, 3, 64, 96)}}, FrameError, "0 frames"),
+        ({"given": {"blended": torch.full((16, 3, 64, 96), float("nan"))}}, FrameError, "NaN"),
+        ({"given": {"foreground": TRUE.foreground}}, FrameError, "without 'alpha'"),
+        (
+            {"given": {"foreground": TRUE.foreground, "alpha": TRUE.alpha[:8]}},
+            FrameError,
+            r"\(8, 64, 96\)",
+        ),
+        ({"given": {"shadow": TRUE.blended}}, LayoutError, "shadow"),
+        (
+            {
+                "given": {
+                    "foreground": TRUE.foreground,
+                    "alpha": TRUE.alpha,
+                    "background": TRUE.background,
+                    "blended": TRUE.blended,
+                }
+            },
+            LayoutError,
+            "generate",
+        ),
+        ({"seed": -1}, SamplingError, "seed"),
+    ],
+)
+def test_bad_input_is_refused_before_any_work(quick_model, change, error, message):
     seen = Recorder()
     with pytest.raises(error, match=message):
-        make_layers(embedded, replace(Run(SCENE.prompts, {}, SDE, 0), **change), Host(seen))
+        make_layers(quick_model, replace(Run(SCENE.prompts, {}, SDE, 0), **change), Host(seen))
     assert seen.stages == []
 
 
-def test_a_checkpoint_of_one_task_refuses_another(embedded):
+def test_a_checkpoint_of_one_task_refuses_another(quick_model):
     from layerflow_core.layout import find_layout
 
-    for_one_task = replace(embedded, config=replace(embedded.config, unified=False, layout=find_layout("seg_rgba")))
+    for_one_task = replace(
+        quick_model,
+        config=replace(quick_model.config, unified=False, layout=find_layout("seg_rgba")),
+    )
     with pytest.raises(LayoutError, match="blended"):
         check_run(for_one_task, Run(SCENE.prompts, {}, SDE))

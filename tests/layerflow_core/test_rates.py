@@ -36,6 +36,8 @@ def test_rates_as_people_and_files_write_them(value, rate):
         0,
         -1,
         1e300,
+        10**400,
+        -(10**400),
         float("nan"),
         float("inf"),
         True,

@@ -16,7 +16,9 @@ def test_over_is_the_formula(layers):
     foreground, alpha, background = layers
     expected = foreground.double() * alpha.double() + background.double() * (1 - alpha.double())
     assert (over(foreground, alpha, background) - expected).abs().max() <= 1e-6
-    assert (over(foreground * alpha, alpha, background, premultiplied=True) - expected).abs().max() <= 1e-6
+    assert (
+        over(foreground * alpha, alpha, background, premultiplied=True) - expected
+    ).abs().max() <= 1e-6
 
 
 def test_over_at_the_ends(layers):
@@ -42,7 +44,12 @@ def test_grey_round_trip_is_exact_where_there_is_alpha(layers):
 def test_model_round_trip(variant, layers):
     foreground, alpha, background = layers
     layout = find_layout(variant)
-    clips = {"foreground": foreground, "alpha": alpha.clamp(min=0.1), "background": background, "blended": background}
+    clips = {
+        "foreground": foreground,
+        "alpha": alpha.clamp(min=0.1),
+        "background": background,
+        "blended": background,
+    }
     clips = {name: clips[name] for name in layout.names}
     back = from_model(to_model(clips, layout), layout)
     assert set(back) == set(layout.names)

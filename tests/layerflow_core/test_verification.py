@@ -32,8 +32,12 @@ def test_own_fixtures(tmp_path):
     check(OWN, tmp_path)
     results = load_file(tmp_path / "gen_rgba.safetensors")
     recorded = load_file(OWN / "gen_rgba.safetensors")
-    assert {k for k in recorded if not k.startswith("in.") and not k.endswith((".x", "noise"))} <= set(results)
-    assert {f"{i}.{k}" for i in range(10) for k in ("x0", "latents")} <= set(load_file(tmp_path / "sampler_10.safetensors"))
+    assert {
+        k for k in recorded if not k.startswith("in.") and not k.endswith((".x", "noise"))
+    } <= set(results)
+    assert {f"{i}.{k}" for i in range(10) for k in ("x0", "latents")} <= set(
+        load_file(tmp_path / "sampler_10.safetensors")
+    )
 
 
 @pytest.mark.skipif(not WHOLE.is_dir(), reason="the larger set of fixtures is not here")
@@ -57,15 +61,18 @@ def test_damage_is_seen(tmp_path):
     assert verdict.errors["v_cond"] > 1e-3
 
 
-@pytest.mark.parametrize("change", [
-    lambda data: data.pop("probes"),
-    lambda data: data.update(probes=[{"timestep": 10**9}]),
-    lambda data: data.update(sequence={"condition_frames": "all"}),
-    lambda data: data.update(network={"latent_height": 1e30}),
-    lambda data: data.update(kind="sampler"),
-    lambda data: data.update(kind=["x"]),
-    lambda data: data["sampling"].update(num_steps=10**12),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda data: data.pop("probes"),
+        lambda data: data.update(probes=[{"timestep": 10**9}]),
+        lambda data: data.update(sequence={"condition_frames": "all"}),
+        lambda data: data.update(network={"latent_height": 1e30}),
+        lambda data: data.update(kind="sampler"),
+        lambda data: data.update(kind=["x"]),
+        lambda data: data["sampling"].update(num_steps=10**12),
+    ],
+)
 def test_a_damaged_description_is_named(change, tmp_path):
     import shutil
 

@@ -26,9 +26,9 @@ class Limited(StayDevices):
 
 
 @pytest.fixture
-def calls(embedded, monkeypatch):
+def calls(quick_model, monkeypatch):
     """The network's calls by batch size; ``fail`` of them run out of memory first."""
-    made, forward = [], type(embedded.network).forward
+    made, forward = [], type(quick_model.network).forward
 
     def counted(self, latents, context, timestep):
         made.append(len(latents))
@@ -38,38 +38,42 @@ def calls(embedded, monkeypatch):
         return forward(self, latents, context, timestep)
 
     counted.fail = 0
-    monkeypatch.setattr(type(embedded.network), "forward", counted)
+    monkeypatch.setattr(type(quick_model.network), "forward", counted)
     return made, counted
 
 
-def run_under(embedded, plans, monkeypatch):
+def run_under(quick_model, plans, monkeypatch):
     monkeypatch.setattr(workplace, "NETWORK_PLANS", tuple(plans))
-    return make_layers(embedded, RUN)
+    return make_layers(quick_model, RUN)
 
 
 def same(a, b, tolerance=0.0):
-    return all((x - y).abs().max() <= tolerance for x, y in zip(a.clips().values(), b.clips().values()))
+    return all(
+        (x - y).abs().max() <= tolerance for x, y in zip(a.clips().values(), b.clips().values())
+    )
 
 
-def test_every_plan_gives_the_same_layers(embedded, monkeypatch):
-    together, apart, by_block = (run_under(embedded, [plan], monkeypatch) for plan in NETWORK_PLANS)
+def test_every_plan_gives_the_same_layers(quick_model, monkeypatch):
+    together, apart, by_block = (
+        run_under(quick_model, [plan], monkeypatch) for plan in NETWORK_PLANS
+    )
     assert same(apart, by_block), "fetching blocks is exact"
     assert same(together, apart, 2e-3), "a batch of two is computed in another order"
 
 
-def test_out_of_memory_in_the_middle_of_sampling_costs_one_call(embedded, calls, monkeypatch):
+def test_out_of_memory_in_the_middle_of_sampling_costs_one_call(quick_model, calls, monkeypatch):
     made, network = calls
-    whole = run_under(embedded, NETWORK_PLANS[1:2], monkeypatch)
+    whole = run_under(quick_model, NETWORK_PLANS[1:2], monkeypatch)
     made.clear()
     network.fail = 2
-    fallen = run_under(embedded, NETWORK_PLANS, monkeypatch)
+    fallen = run_under(quick_model, NETWORK_PLANS, monkeypatch)
     assert made == [2, 1] + [1] * 4, "the failed call is made again, nothing else"
     assert same(fallen, whole), "the smaller plan is exact"
 
 
-def test_out_of_memory_in_decoding_keeps_the_latents(embedded, calls, monkeypatch):
+def test_out_of_memory_in_decoding_keeps_the_latents(quick_model, calls, monkeypatch):
     made, _ = calls
-    decode, modes = type(embedded.vae).decode, []
+    decode, modes = type(quick_model.vae).decode, []
 
     def failing(self, latents, layout, mode=WHOLE):
         modes.append((mode, latents.clone()))
@@ -77,45 +81,61 @@ def test_out_of_memory_in_decoding_keeps_the_latents(embedded, calls, monkeypatc
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
         return decode(self, latents, layout, mode)
 
-    monkeypatch.setattr(type(embedded.vae), "decode", failing)
-    make_layers(embedded, RUN)
-    assert [mode for mode, _ in modes] == [WHOLE, STREAMED] and torch.equal(modes[0][1], modes[1][1])
+    monkeypatch.setattr(type(quick_model.vae), "decode", failing)
+    make_layers(quick_model, RUN)
+    assert [mode for mode, _ in modes] == [WHOLE, STREAMED] and torch.equal(
+        modes[0][1], modes[1][1]
+    )
     assert made == [2] * 2, "nothing is sampled again"
 
 
-def test_when_not_even_the_smallest_plan_fits(embedded, calls):
+def test_when_not_even_the_smallest_plan_fits(quick_model, calls):
     _, network = calls
     network.fail = 100
     with pytest.raises(OutOfMemoryError, match="transformer block by block"):
-        make_layers(embedded, RUN)
+        make_layers(quick_model, RUN)
     network.fail = 0
-    assert make_layers(embedded, RUN).alpha.shape == (16, 1, 64, 96)
+    assert make_layers(quick_model, RUN).alpha.shape == (16, 1, 64, 96)
 
 
-def test_what_is_free_decides(embedded):
+def test_what_is_free_decides(quick_model):
     device = torch.device("cpu")
-    peaks = [workplace.vae_peak(embedded, embedded.config.layout, mode, device) for mode in VAE_MODES]
+    peaks = [
+        workplace.vae_peak(quick_model, quick_model.config.layout, mode, device)
+        for mode in VAE_MODES
+    ]
     assert peaks == sorted(peaks, reverse=True) and peaks[-1] < peaks[0]
-    batches = [workplace.network_peak(embedded, batch, device) for batch in (2, 1)]
+    batches = [workplace.network_peak(quick_model, batch, device) for batch in (2, 1)]
     assert batches[0] > batches[1]
     plans = {}
     for free in (10**10, 10):
-        with workplace.for_network(Limited(free), embedded) as network, workplace.for_vae(Limited(free), embedded, embedded.config.layout) as vae:
+        with (
+            workplace.for_network(Limited(free), quick_model) as network,
+            workplace.for_vae(Limited(free), quick_model, quick_model.config.layout) as vae,
+        ):
             plans[free] = network.run(lambda plan: plan), vae.run(lambda mode: mode)
-    assert plans == {10**10: (NETWORK_PLANS[0], VAE_MODES[0]), 10: (NETWORK_PLANS[-1], VAE_MODES[-1])}
+    assert plans == {
+        10**10: (NETWORK_PLANS[0], VAE_MODES[0]),
+        10: (NETWORK_PLANS[-1], VAE_MODES[-1]),
+    }
 
 
-def test_blocks_are_fetched_and_left_as_they_were(embedded):
-    network, before = embedded.network, {name: p.clone() for name, p in embedded.network.named_parameters()}
+def test_blocks_are_fetched_and_left_as_they_were(quick_model):
+    network, before = (
+        quick_model.network,
+        {name: p.clone() for name, p in quick_model.network.named_parameters()},
+    )
     forwards = {name for name, module in network.named_modules() if "forward" in module.__dict__}
     with fetched_by_block(network, network.backbone, torch.device("cpu")):
         assert any("forward" in module.__dict__ for module in network.modules())
-    assert {name for name, module in network.named_modules() if "forward" in module.__dict__} == forwards
+    assert {
+        name for name, module in network.named_modules() if "forward" in module.__dict__
+    } == forwards
     assert not any(hasattr(module, "_diffusers_hook") for module in network.modules())
     assert all(torch.equal(p, before[name]) for name, p in network.named_parameters())
 
 
-def test_a_cancel_gives_everything_back(embedded):
+def test_a_cancel_gives_everything_back(quick_model):
     part = torch.nn.Linear(2, 2)
     released = []
 
@@ -128,6 +148,8 @@ def test_a_cancel_gives_everything_back(embedded):
     assert released == [part]
 
 
-def test_plain_devices_know_their_memory(embedded):
+def test_plain_devices_know_their_memory(quick_model):
     devices = PlainDevices("cpu")
-    assert devices.free(embedded.network) > 2**30 and devices.device(embedded.network) == torch.device("cpu")
+    assert devices.free(quick_model.network) > 2**30 and devices.device(
+        quick_model.network
+    ) == torch.device("cpu")

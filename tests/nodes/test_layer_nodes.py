@@ -27,18 +27,34 @@ def test_preview_writes_every_layer_untouched(call, layers, host):
     assert answer["result"] == (explained,)
     (run,) = answer["ui"]["layerflow_preview"]
     assert (run["width"], run["height"], run["fps"]) == (96, 64, 8.0) and len(run["frames"]) == 16
-    assert [layer["kind"] for layer in run["layers"]] == ["background", "foreground", "residual", "blended"]
+    assert [layer["kind"] for layer in run["layers"]] == [
+        "background",
+        "foreground",
+        "residual",
+        "blended",
+    ]
     frame = run["frames"][3]
-    atlas = np.asarray(Image.open(host.models.parent / "temp" / frame["subfolder"] / frame["filename"])).astype(int)
+    atlas = np.asarray(
+        Image.open(host.models.parent / "temp" / frame["subfolder"] / frame["filename"])
+    ).astype(int)
     assert atlas.shape == (5 * 64, 96, 3)
 
     def row(index):
         return atlas[64 * index : 64 * index + 64]
 
     by_kind = {layer["kind"]: layer for layer in run["layers"]}
-    for kind, picture in (("background", layers.background), ("foreground", layers.foreground), ("blended", layers.blended)):
-        assert abs(row(by_kind[kind]["row"]) - 255 * picture[3].permute(1, 2, 0).numpy()).max() <= 0.51
-    assert abs(row(by_kind["foreground"]["alphaRow"])[..., 0] - 255 * layers.alpha[3, 0].numpy()).max() <= 0.51
+    for kind, picture in (
+        ("background", layers.background),
+        ("foreground", layers.foreground),
+        ("blended", layers.blended),
+    ):
+        assert (
+            abs(row(by_kind[kind]["row"]) - 255 * picture[3].permute(1, 2, 0).numpy()).max() <= 0.51
+        )
+    assert (
+        abs(row(by_kind["foreground"]["alphaRow"])[..., 0] - 255 * layers.alpha[3, 0].numpy()).max()
+        <= 0.51
+    )
     assert abs(row(by_kind["residual"]["row"]) - 127.5).max() <= 1
 
 
@@ -51,21 +67,36 @@ def test_large_layers_are_previewed_small(call, layers, host):
 def test_saved_layers_come_back(call, layers, host):
     (explained, residual) = call("LayerResidual", layers=layers)
     prompt, workflow = {"1": {"class_type": "SaveLayers"}}, {"workflow": {"nodes": []}}
-    answers = [call("SaveLayers", layers=explained, filename_prefix="sets/a", format="OpenEXR (all layers)", prompt=prompt, extra_pnginfo=workflow) for _ in range(2)]
+    answers = [
+        call(
+            "SaveLayers",
+            layers=explained,
+            filename_prefix="sets/a",
+            format="OpenEXR (all layers)",
+            prompt=prompt,
+            extra_pnginfo=workflow,
+        )
+        for _ in range(2)
+    ]
     folders = [Path(answer["result"][0]) for answer in answers]
     assert [folder.name for folder in folders] == ["a_00001", "a_00002"], "never overwritten"
     record = json.loads((folders[0] / "layers.json").read_text())
     assert record["prompt"] == prompt and record["workflow"] == workflow["workflow"]
     source = "sets/a_00001 [output]"
     back = call("LoadLayers", source=source)
-    assert torch.allclose(back[0], explained.foreground.permute(0, 2, 3, 1), atol=5e-4) and back[6] == 8.0
+    assert (
+        torch.allclose(back[0], explained.foreground.permute(0, 2, 3, 1), atol=5e-4)
+        and back[6] == 8.0
+    )
     assert torch.allclose(back[8], residual, atol=5e-4) and back[7].residual is not None
 
 
 def test_saved_sets_are_listed(call, layers, pack):
     call("SaveLayers", layers=layers, filename_prefix="listed", format="PNG 8 bit", opaque="none")
     names = pack.NODE_CLASS_MAPPINGS["LoadLayers"].INPUT_TYPES()["required"]["source"][0]
-    assert "listed_00001 [output]" in names and not any("00000.png" in name and "listed" in name for name in names)
+    assert "listed_00001 [output]" in names and not any(
+        "00000.png" in name and "listed" in name for name in names
+    )
 
 
 @pytest.mark.parametrize("prefix", ["../x", "/tmp/x", "a/../../x", "", "..\\x"])
@@ -73,10 +104,14 @@ def test_nothing_is_saved_outside_of_the_output_folder(call, layers, prefix, hos
     before = sorted(host.models.parent.rglob("*"))
     with pytest.raises(Exception, match="within ComfyUI's output folder") as caught:
         call("SaveLayers", layers=layers, filename_prefix=prefix)
-    assert error_name(caught) == "VideoFileError" and sorted(host.models.parent.rglob("*")) == before
+    assert (
+        error_name(caught) == "VideoFileError" and sorted(host.models.parent.rglob("*")) == before
+    )
 
 
-@pytest.mark.parametrize("source", ["../secret.png [output]", "none", "gone.mov [input]", "x [nowhere]"])
+@pytest.mark.parametrize(
+    "source", ["../secret.png [output]", "none", "gone.mov [input]", "x [nowhere]"]
+)
 def test_nothing_is_loaded_from_elsewhere(call, source, host):
     (host.models.parent / "secret.png").write_bytes(b"")
     with pytest.raises(Exception, match="is not there") as caught:
@@ -95,7 +130,9 @@ def test_composite_with_residual_is_the_blended_scene(call, clip, layers):
     assert torch.allclose(half, (exact + none) / 2, atol=1e-6)
     (moved,) = call("CompositeRGBA", **inputs, x=7)
     (stays,) = call("CompositeRGBA", **inputs, x=7, residual_follows=False)
-    assert torch.allclose(moved[:, :, :7], clip[2][:, :, :7], atol=1e-6) and not torch.allclose(stays[:, :, :7], clip[2][:, :, :7], atol=1e-3)
+    assert torch.allclose(moved[:, :, :7], clip[2][:, :, :7], atol=1e-6) and not torch.allclose(
+        stays[:, :, :7], clip[2][:, :, :7], atol=1e-3
+    )
     with pytest.raises(Exception, match="residual of 3 frames") as caught:
         call("CompositeRGBA", **{**inputs, "residual": residual[:3]})
     assert error_name(caught) == "FrameError"
@@ -104,7 +141,13 @@ def test_composite_with_residual_is_the_blended_scene(call, clip, layers):
 def test_a_stack_of_foregrounds(call, clip):
     other = call("LayerFlowSampleClip", seed=11)
     (below,) = call("JoinLayers", foreground=clip[4], background=clip[2], blended=clip[3])
-    (stack,) = call("JoinLayers", foreground=other[0], alpha=other[5], alpha_is="transparency (1 = transparent)", below=below)
+    (stack,) = call(
+        "JoinLayers",
+        foreground=other[0],
+        alpha=other[5],
+        alpha_is="transparency (1 = transparent)",
+        below=below,
+    )
     assert [layer.name for layer in stack.foregrounds] == ["foreground", "foreground2"]
     (expected,) = call("CompositeRGBA", foreground=clip[4], background=clip[2])
     (expected,) = call("CompositeRGBA", foreground=other[4], background=expected)
@@ -126,7 +169,11 @@ def test_transform_moves_back_and_forth(call, clip):
     reverse = call("TransformLayer", images=clip[0], alpha=clip[1], reverse=True)
     assert torch.equal(reverse[1], clip[1].flip(0))
     plain = call("TransformLayer", images=clip[2], x=5)
-    assert plain[0][:, :, :5].abs().max() == 0 and torch.equal(plain[0][:, :, 5:], clip[2][:, :, :-5]) and plain[1].min() == 1
+    assert (
+        plain[0][:, :, :5].abs().max() == 0
+        and torch.equal(plain[0][:, :, 5:], clip[2][:, :, :-5])
+        and plain[1].min() == 1
+    )
 
 
 def test_refine_needs_alpha(call, clip):
@@ -143,14 +190,26 @@ def test_bad_frames_of_a_split(call, layers):
             call("SplitLayers", layers=layers, **inputs)
 
 
-@pytest.mark.parametrize("form", ["ProRes 4444 (.mov)", "PNG 8 bit", "animated WebP", "animated PNG", "OpenEXR (all layers)"])
+@pytest.mark.parametrize(
+    "form",
+    ["ProRes 4444 (.mov)", "PNG 8 bit", "animated WebP", "animated PNG", "OpenEXR (all layers)"],
+)
 def test_no_file_carries_the_graph_where_metadata_is_off(call, layers, host, monkeypatch, form):
-    graph = {"prompt": {"1": {"class_type": "SECRET"}}, "extra_pnginfo": {"workflow": {"nodes": ["SECRET"]}}}
-    folder, = call("SaveLayers", layers=layers, filename_prefix="metadata/on", format=form, **graph)["result"]
+    graph = {
+        "prompt": {"1": {"class_type": "SECRET"}},
+        "extra_pnginfo": {"workflow": {"nodes": ["SECRET"]}},
+    }
+    (folder,) = call(
+        "SaveLayers", layers=layers, filename_prefix="metadata/on", format=form, **graph
+    )["result"]
     assert any(b"SECRET" in path.read_bytes() for path in Path(folder).rglob("*") if path.is_file())
     monkeypatch.setattr(host.args, "disable_metadata", True)
-    folder, = call("SaveLayers", layers=layers, filename_prefix="metadata/off", format=form, **graph)["result"]
-    assert not any(b"SECRET" in path.read_bytes() for path in Path(folder).rglob("*") if path.is_file())
+    (folder,) = call(
+        "SaveLayers", layers=layers, filename_prefix="metadata/off", format=form, **graph
+    )["result"]
+    assert not any(
+        b"SECRET" in path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()
+    )
 
 
 @pytest.mark.parametrize(
@@ -161,14 +220,19 @@ def test_no_file_carries_the_graph_where_metadata_is_off(call, layers, host, mon
         ("a/%date%", "a/%Y%m%d"),
         ("a\\b", "a/b_"),
         ("a//b ", "a/b_"),
+        ("e\u0301/x", "\u00e9/x_"),
     ],
 )
 def test_dates_of_a_prefix_are_replaced_without_a_browser_too(call, layers, prefix, start):
-    folder, = call("SaveLayers", layers=layers, filename_prefix=prefix, format="PNG 8 bit", opaque="none")["result"]
+    (folder,) = call(
+        "SaveLayers", layers=layers, filename_prefix=prefix, format="PNG 8 bit", opaque="none"
+    )["result"]
     assert time.strftime(start) in Path(folder).as_posix()
 
 
-@pytest.mark.parametrize("prefix", ["a:b/c", "C:/x", "a\0b", "x/" + "y" * 300, "con/x", "...", "a/ /b", "<x>"])
+@pytest.mark.parametrize(
+    "prefix", ["a:b/c", "C:/x", "a\0b", "x/" + "y" * 300, "con/x", "...", "a/ /b", "<x>"]
+)
 def test_a_prefix_that_no_folder_can_have_is_refused(call, layers, prefix, host):
     before = sorted(host.models.parent.rglob("*"))
     with pytest.raises(Exception, match="filename prefix: got") as caught:

@@ -21,7 +21,9 @@ def roots(tmp_path, monkeypatch, host):
     for kind in ("input", "output"):
         made[kind] = tmp_path / kind
         made[kind].mkdir()
-        monkeypatch.setattr(folder_paths, f"get_{kind}_directory", lambda folder=made[kind]: str(folder))
+        monkeypatch.setattr(
+            folder_paths, f"get_{kind}_directory", lambda folder=made[kind]: str(folder)
+        )
     return made
 
 
@@ -34,8 +36,22 @@ def touch(folder: Path, *names: str) -> None:
 
 def test_a_sequence_is_one_entry_and_nothing_else_is_lost(sources, roots):
     touch(roots["input"], *(f"shot/frame_{number}.png" for number in range(2100)))
-    touch(roots["input"], "shot/notes.txt", "shot/still.jpg", "clip.mp4", "title.png", "deep/er/a.mov", ".hidden/x.png")
-    touch(roots["output"], "set/layers.json", "set/foreground/00000.png", "set/dog.mov", ".x.1-2.part/dog.mov")
+    touch(
+        roots["input"],
+        "shot/notes.txt",
+        "shot/still.jpg",
+        "clip.mp4",
+        "title.png",
+        "deep/er/a.mov",
+        ".hidden/x.png",
+    )
+    touch(
+        roots["output"],
+        "set/layers.json",
+        "set/foreground/00000.png",
+        "set/dog.mov",
+        ".x.1-2.part/dog.mov",
+    )
     assert sources.list_sources() == [
         "clip.mp4 [input]",
         "deep/er/a.mov [input]",
@@ -47,7 +63,10 @@ def test_a_sequence_is_one_entry_and_nothing_else_is_lost(sources, roots):
 
 
 def test_twenty_thousand_files_are_listed_at_once(sources, roots, call, pack):
-    touch(roots["input"], *(f"shot_{shot}/frame_{number}.png" for shot in range(10) for number in range(1000)))
+    touch(
+        roots["input"],
+        *(f"shot_{shot}/frame_{number}.png" for shot in range(10) for number in range(1000)),
+    )
     touch(roots["input"], *(f"loose_{number}.png" for number in range(10_000)))
     touch(roots["output"], "last.mov")
     begun = time.perf_counter()
@@ -79,8 +98,11 @@ def test_every_listed_name_is_found(sources, roots):
         "a\0b [input]",
         "x" * 5000 + " [input]",
         " [input]",
+        ". [output]",
+        "./ [input]",
         "",
         None,
+        5,
     ],
     ids=lambda name: ascii(name)[:30],
 )
@@ -89,7 +111,7 @@ def test_a_name_that_leads_elsewhere_is_a_typed_error(sources, roots, name):
     with pytest.raises(Exception, match="is not there, expected") as caught:
         sources.find_source(name)
     assert type(caught.value).__name__ == "VideoFileError"
-    sources.fingerprint(name)
+    assert isinstance(sources.fingerprint(name), str)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
@@ -105,7 +127,11 @@ def test_pipes_and_circles_of_links(sources, roots):
 
 def test_whatever_a_set_points_at_is_part_of_what_has_changed(sources, roots, call):
     layers = call("LayerFlowSampleClip", seed=5)[8]
-    folder = Path(call("SaveLayers", layers=layers, filename_prefix="set", format="PNG 8 bit", opaque="none")["result"][0])
+    folder = Path(
+        call("SaveLayers", layers=layers, filename_prefix="set", format="PNG 8 bit", opaque="none")[
+            "result"
+        ][0]
+    )
     assert folder.parent == roots["output"]
     name = f"{folder.name} [output]"
     before = sources.fingerprint(name)

@@ -29,7 +29,11 @@ def models(host):
 
 @pytest.fixture
 def files(pack):
-    return sys.modules[pack.NODE_CLASS_MAPPINGS["LoadLayerFlow"].__module__.replace("load_layerflow", "model_files")]
+    return sys.modules[
+        pack.NODE_CLASS_MAPPINGS["LoadLayerFlow"].__module__.replace(
+            "load_layerflow", "model_files"
+        )
+    ]
 
 
 def test_configured_model_paths_are_kept(files, host):
@@ -58,17 +62,30 @@ def write_sparse(path: Path, shapes: dict[str, tuple[int, ...]]) -> Path:
     return path
 
 
-def t5_shapes(width: int = 4096, hidden: int = 10240, blocks: int = 24, heads: int = 64, vocabulary: int = 32128, gated: bool = True):
+def t5_shapes(
+    width: int = 4096,
+    hidden: int = 10240,
+    blocks: int = 24,
+    heads: int = 64,
+    vocabulary: int = 32128,
+    gated: bool = True,
+):
     """T5 v1.1 XXL's, if nothing else is said."""
     shapes = {"shared.weight": (vocabulary, width), "encoder.final_layer_norm.weight": (width,)}
     shapes["encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"] = (32, heads)
     for i in range(blocks):
         first, second = (f"encoder.block.{i}.layer.{part}" for part in (0, 1))
         shapes |= {f"{first}.SelfAttention.{name}.weight": (heads * 64, width) for name in "qkv"}
-        shapes |= {f"{first}.SelfAttention.o.weight": (width, heads * 64), f"{first}.layer_norm.weight": (width,)}
+        shapes |= {
+            f"{first}.SelfAttention.o.weight": (width, heads * 64),
+            f"{first}.layer_norm.weight": (width,),
+        }
         inner = ("wi_0", "wi_1") if gated else ("wi",)
         shapes |= {f"{second}.DenseReluDense.{name}.weight": (hidden, width) for name in inner}
-        shapes |= {f"{second}.DenseReluDense.wo.weight": (width, hidden), f"{second}.layer_norm.weight": (width,)}
+        shapes |= {
+            f"{second}.DenseReluDense.wo.weight": (width, hidden),
+            f"{second}.layer_norm.weight": (width,),
+        }
     return shapes
 
 
@@ -82,9 +99,23 @@ OTHERS = {
 
 
 def test_auto_takes_t5_v1_1_xxl_by_name_and_shape(files, models, caplog):
-    for name in ("flan_t5_xxl_TE-only_FP16", "umt5_xxl_fp8", "google-flan/t5xxl", "t5xxl_flan_fp16", "model", "t5xxl_fp8_e4m3fn", "t5xxl_fp16"):
+    for name in (
+        "flan_t5_xxl_TE-only_FP16",
+        "umt5_xxl_fp8",
+        "google-flan/t5xxl",
+        "t5xxl_flan_fp16",
+        "T5-v1_1-XXL-heretic-fp16",
+        "a/t5xxl_unchained_fp16",
+        "t5xxl-distilled-fp16",
+        "model",
+        "t5xxl_fp8_e4m3fn",
+        "t5xxl_fp16",
+    ):
         write_sparse(models / "text_encoders" / f"{name}.safetensors", t5_shapes())
-    touch(models / "text_encoders" / "clip_l.safetensors", models / "text_encoders" / "t5xxl_damaged.safetensors")
+    touch(
+        models / "text_encoders" / "clip_l.safetensors",
+        models / "text_encoders" / "t5xxl_damaged.safetensors",
+    )
     with caplog.at_level("INFO"):
         assert files.find_part(files.TEXT_ENCODER, "auto").name == "t5xxl_fp16.safetensors"
     assert "T5 text encoder: t5xxl_fp16.safetensors is taken" in caplog.text
@@ -100,7 +131,9 @@ def test_auto_takes_no_other_t5_whatever_its_name(other, files, models):
 def test_auto_asks_where_names_do_not_tell(files, models):
     for name in ("model.safetensors", "te/encoder.safetensors", "flan-t5-xxl.safetensors"):
         write_sparse(models / "text_encoders" / name, t5_shapes())
-    with pytest.raises(Exception, match="these could be one: model.safetensors, te/encoder.safetensors. Choose one") as caught:
+    with pytest.raises(
+        Exception, match="these could be one: model.safetensors, te/encoder.safetensors. Choose one"
+    ) as caught:
         files.find_part(files.TEXT_ENCODER, "auto")
     assert "flan" not in str(caught.value)
     assert files.find_part(files.TEXT_ENCODER, "model.safetensors").name == "model.safetensors"
@@ -113,13 +146,25 @@ def test_a_choice_of_another_model_is_warned_of(files, models, caplog):
 
 
 def test_auto_knows_vaes_by_name_and_shape(files, models):
-    for name in ("cogvideox_5b_vae", "CogVideoX1.5_vae", "CogVideoX-1_5/vae", "cogvideox15_vae_bf16", "cogvideox_i2v_vae", "CogVideoX_VAE"):
+    for name in (
+        "cogvideox_5b_vae",
+        "CogVideoX1.5_vae",
+        "CogVideoX-1_5/vae",
+        "cogvideox15_vae_bf16",
+        "cogvideox_i2v_vae",
+        "CogVideoX_VAE",
+    ):
         write_vae(models / "vae" / f"{name}.safetensors")
-    write_sparse(models / "vae" / "cogvideox_2b_vae.safetensors", {"patch_embed.proj.weight": (1920, 16, 2, 2)})
+    write_sparse(
+        models / "vae" / "cogvideox_2b_vae.safetensors",
+        {"patch_embed.proj.weight": (1920, 16, 2, 2)},
+    )
     touch(models / "vae" / "ae.safetensors")
     assert files.find_part(files.VAE, "auto").name == "CogVideoX_VAE.safetensors"
     (models / "vae" / "CogVideoX_VAE.safetensors").unlink()
-    with pytest.raises(Exception, match="no CogVideoX VAE.*cogvideox_5b_vae.safetensors: named like another model"):
+    with pytest.raises(
+        Exception, match="no CogVideoX VAE.*cogvideox_5b_vae.safetensors: named like another model"
+    ):
         files.find_part(files.VAE, "auto")
 
 
@@ -129,8 +174,22 @@ def write_config(folder: Path, **fields) -> Path:
     return folder
 
 
-VAE_FIELDS = {"_class_name": "AutoencoderKLCogVideoX", "block_out_channels": [32] * 4, "layers_per_block": 1, "latent_channels": 16}
-T5_FIELDS = {"model_type": "t5", "d_model": 4096, "d_kv": 64, "d_ff": 10240, "num_layers": 24, "num_heads": 64, "vocab_size": 32128, "feed_forward_proj": "gated-gelu"}
+VAE_FIELDS = {
+    "_class_name": "AutoencoderKLCogVideoX",
+    "block_out_channels": [32] * 4,
+    "layers_per_block": 1,
+    "latent_channels": 16,
+}
+T5_FIELDS = {
+    "model_type": "t5",
+    "d_model": 4096,
+    "d_kv": 64,
+    "d_ff": 10240,
+    "num_layers": 24,
+    "num_heads": 64,
+    "vocab_size": 32128,
+    "feed_forward_proj": "gated-gelu",
+}
 
 
 def write_diffusers(folder: Path, scaling_factor: float = 1.15258426, **more) -> Path:
@@ -146,13 +205,23 @@ def write_diffusers(folder: Path, scaling_factor: float = 1.15258426, **more) ->
 def test_auto_tells_folders_apart_by_their_configs(files, models, caplog):
     write_diffusers(models / "CogVideo" / "another", scaling_factor=0.7)
     write_diffusers(models / "CogVideo" / "A-1.5")
-    write_config(models / "diffusers" / "sd" / "text_encoder", model_type="clip_text_model", hidden_size=768)
-    write_config(models / "diffusers" / "sd" / "vae", _class_name="AutoencoderKL", block_out_channels=[128, 256])
-    with pytest.raises(Exception, match="scaling_factor 0.7, expected 1.15258426 as CogVideoX-2B has"):
+    write_config(
+        models / "diffusers" / "sd" / "text_encoder", model_type="clip_text_model", hidden_size=768
+    )
+    write_config(
+        models / "diffusers" / "sd" / "vae",
+        _class_name="AutoencoderKL",
+        block_out_channels=[128, 256],
+    )
+    with pytest.raises(
+        Exception, match="scaling_factor 0.7, expected 1.15258426 as CogVideoX-2B has"
+    ):
         files.find_part(files.VAE, "auto")
     folder = write_diffusers(models / "diffusers" / "zz-CogVideoX-2b")
     assert files.find_part(files.VAE, "auto") == folder / "vae"
-    assert files.find_part(files.TEXT_ENCODER, "auto") == folder / "text_encoder"  # they all hold the same
+    assert (
+        files.find_part(files.TEXT_ENCODER, "auto") == folder / "text_encoder"
+    )  # they all hold the same
     files.find_part(files.VAE, "CogVideo/another")
     assert "may give wrong results: scaling_factor 0.7" in caplog.text
 
@@ -165,7 +234,10 @@ def elsewhere(files, host, tmp_path):
 
     def add(**roots):
         for name, paths in roots.items():
-            known[name] = ([*known.get(name, ([], set()))[0], *(str(tmp_path / path) for path in paths)], set())
+            known[name] = (
+                [*known.get(name, ([], set()))[0], *(str(tmp_path / path) for path in paths)],
+                set(),
+            )
         files.register_model_folder()
         return tmp_path
 
@@ -175,7 +247,14 @@ def elsewhere(files, host, tmp_path):
 
 
 def test_every_root_is_looked_at(files, models, elsewhere, pack):
-    root = elsewhere(CogVideo=["cog", "cog2", "whole"], diffusers=["d"], vae=["v"], text_encoders=["t"], layerflow=["lf"], loras=["lo"])
+    root = elsewhere(
+        CogVideo=["cog", "cog2", "whole"],
+        diffusers=["d"],
+        vae=["v"],
+        text_encoders=["t"],
+        layerflow=["lf"],
+        loras=["lo"],
+    )
     folder = write_diffusers(root / "cog2" / "CogVideoX-2b")
     write_diffusers(root / "whole")
     write_diffusers(root / "d" / "CogVideoX-2b")
@@ -186,13 +265,32 @@ def test_every_root_is_looked_at(files, models, elsewhere, pack):
     assert files.list_parts(files.VAE) == [*labels, "sub/cogvideox_vae.safetensors"]
     assert files.find_part(files.VAE, "auto") == folder / "vae"
     assert files.find_part(files.VAE, "CogVideo/whole") == root / "whole" / "vae"
-    assert files.find_part(files.VAE, "sub/cogvideox_vae.safetensors") == root / "v" / "sub" / "cogvideox_vae.safetensors"
+    assert (
+        files.find_part(files.VAE, "sub/cogvideox_vae.safetensors")
+        == root / "v" / "sub" / "cogvideox_vae.safetensors"
+    )
     assert files.find_file("layerflow", "gen_rgba.pt") == root / "lf" / "gen_rgba.pt"
-    assert "gen_rgba.pt" in pack.NODE_CLASS_MAPPINGS["LoadLayerFlow"].INPUT_TYPES()["required"]["checkpoint"][0]
-    assert "style.safetensors" in pack.NODE_CLASS_MAPPINGS["LayerFlowLoRA"].INPUT_TYPES()["required"]["content"][0]
+    assert (
+        "gen_rgba.pt"
+        in pack.NODE_CLASS_MAPPINGS["LoadLayerFlow"].INPUT_TYPES()["required"]["checkpoint"][0]
+    )
+    assert (
+        "style.safetensors"
+        in pack.NODE_CLASS_MAPPINGS["LayerFlowLoRA"].INPUT_TYPES()["required"]["content"][0]
+    )
 
 
-@pytest.mark.parametrize("name", ["../other/secret.safetensors", "/etc/passwd", "", "a\0b.safetensors", "x" * 5000, "none.safetensors"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../other/secret.safetensors",
+        "/etc/passwd",
+        "",
+        "a\0b.safetensors",
+        "x" * 5000,
+        "none.safetensors",
+    ],
+)
 def test_a_name_out_of_a_graph_is_no_path(name, pack, files, models):
     (models / "loras").mkdir()
     (models / "layerflow").mkdir()
@@ -224,7 +322,15 @@ def test_what_is_taken_is_part_of_what_has_changed(files, models, pack):
     assert node.IS_CHANGED(checkpoint="a.safetensors") != before
 
 
-@pytest.mark.parametrize("name", ["t5xxl_fp16.safetensors", "google_t5-v1_1-xxl_encoderonly.safetensors", "T5_XXL.safetensors", "sub/t5-xxl-enc.safetensors"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "t5xxl_fp16.safetensors",
+        "google_t5-v1_1-xxl_encoderonly.safetensors",
+        "T5_XXL.safetensors",
+        "sub/t5-xxl-enc.safetensors",
+    ],
+)
 def test_names_of_t5(name, files):
     assert files.TEXT_ENCODER.wanted.search(name)
 
@@ -233,7 +339,11 @@ def test_a_diffusers_folder_goes_first_and_brings_its_tokenizer(files, models):
     folder = write_diffusers(models / "CogVideo" / "CogVideoX-2b")
     write_vae(models / "vae" / "cogvideox.safetensors")
     assert files.list_parts(files.VAE) == ["CogVideo/CogVideoX-2b", "cogvideox.safetensors"]
-    assert files.find_part(files.VAE, "auto") == files.find_part(files.VAE, "CogVideo/CogVideoX-2b") == folder / "vae"
+    assert (
+        files.find_part(files.VAE, "auto")
+        == files.find_part(files.VAE, "CogVideo/CogVideoX-2b")
+        == folder / "vae"
+    )
     assert files.find_tokenizer(files.find_part(files.TEXT_ENCODER, "auto")) == folder / "tokenizer"
 
 
@@ -249,7 +359,9 @@ def test_what_is_missing_is_said_with_its_place(pack, models):
         node.load("gen_rgba.pt", "fp32", 1.0, 0.0)
 
 
-@pytest.mark.parametrize("place", ["multi-layer-generation-rgba/1000/mp_rank_00_model_states.pt", "gen_rgba.safetensors"])
+@pytest.mark.parametrize(
+    "place", ["multi-layer-generation-rgba/1000/mp_rank_00_model_states.pt", "gen_rgba.safetensors"]
+)
 def test_an_official_file_is_listed_and_runs_as_it_was_downloaded(place, pack, models):
     target = models / "layerflow" / place
     target.parent.mkdir(parents=True)
@@ -264,6 +376,8 @@ def test_an_official_file_is_listed_and_runs_as_it_was_downloaded(place, pack, m
     (model,) = node().load(place, "fp32", 1.0, 0.0)
     recorded = load_file(GOLDEN / "gen_rgba.safetensors")
     with torch.inference_mode():
-        v = model.network(recorded["probe.599.x"], recorded["in.context"].flatten(0, 1)[None], torch.tensor([599]))
+        v = model.network(
+            recorded["probe.599.x"], recorded["in.context"].flatten(0, 1)[None], torch.tensor([599])
+        )
     assert (v - recorded["probe.599.v_cond"]).abs().max() < 1e-4
     assert model.frame_size == (48, 64) and model.require_text().width == TEXT_WIDTH

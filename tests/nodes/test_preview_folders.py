@@ -20,7 +20,9 @@ def test_the_last_runs_stay_and_older_ones_go(folders, tmp_path):
 
 
 def test_several_nodes_of_a_run_count_once(folders, tmp_path):
-    made = [make(folders, tmp_path, node, f"run {number}") for number in range(30) for node in "abc"]
+    made = [
+        make(folders, tmp_path, node, f"run {number}") for number in range(30) for node in "abc"
+    ]
     assert [path.exists() for path in made] == [False] * 30 + [True] * 60
 
 

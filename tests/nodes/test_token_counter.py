@@ -16,7 +16,11 @@ async def chunks_of(data: bytes, size: int = 8192):
 
 
 def test_prompts_of_a_request(counter):
-    assert counter.parse_texts(json.dumps({"texts": ["a dog", "", "é"]}).encode()) == ["a dog", "", "é"]
+    assert counter.parse_texts(json.dumps({"texts": ["a dog", "", "é"]}).encode()) == [
+        "a dog",
+        "",
+        "é",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -54,4 +58,7 @@ def test_a_body_is_read_no_further_than_it_may_be_long(counter):
     with pytest.raises(Exception, match="expected the prompts of one node"):
         asyncio.run(counter.read_body(endless()))
     assert sum(read) <= counter.LARGEST_BODY + 8192
-    assert asyncio.run(counter.read_body(chunks_of(b"y" * counter.LARGEST_BODY))) == b"y" * counter.LARGEST_BODY
+    assert (
+        asyncio.run(counter.read_body(chunks_of(b"y" * counter.LARGEST_BODY)))
+        == b"y" * counter.LARGEST_BODY
+    )

@@ -10,7 +10,7 @@ const NAME_WIDGETS = {
 
 function replacePatterns(text) {
   const replace = window.comfyAPI?.utils?.applyTextReplacements;
-  return replace ? replace(app.graph, text) : text;
+  return replace ? replace(app, text) : text;
 }
 
 app.registerExtension({

@@ -14,8 +14,11 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import torch
+from annotated_types import Len
+from safetensors import SafetensorError
 from torch import Tensor
 
 from ...errors import DatasetError
@@ -23,6 +26,7 @@ from ...layout import Layout
 from ...model.loading import LayerFlowModel
 from ...model.tensor_file import open_tensors, write_tensors
 from ...model.text import indexed
+from ...plain_data import Name, parse_record
 from ...rgba import to_model
 from ...video.frames import cover
 from .clip_folder import LayerClip
@@ -30,6 +34,7 @@ from .composer import ClipSource
 
 SHARD = 32  # clips a file
 _VERSION = 1
+_TextKeys = Annotated[list[list[Name]], Len(0, SHARD)]
 
 
 def pick_moving(available: int, wanted: int, rng: random.Random) -> list[int]:
@@ -43,7 +48,10 @@ def pick_frozen(available: int, wanted: int, rng: random.Random) -> list[int]:
     return [rng.randrange(available)] * wanted
 
 
-TREATMENTS: dict[str, Callable[[int, int, random.Random], list[int]]] = {"moving": pick_moving, "frozen": pick_frozen}
+TREATMENTS: dict[str, Callable[[int, int, random.Random], list[int]]] = {
+    "moving": pick_moving,
+    "frozen": pick_frozen,
+}
 
 
 @dataclass(frozen=True)
@@ -61,7 +69,9 @@ class CachedClip:
 
     def draw(self, generator: torch.Generator) -> Tensor:
         """[T, C, H, W] float32, one draw of the posterior."""
-        return self.mean.float() + self.std.float() * torch.randn(self.mean.shape, generator=generator)
+        return self.mean.float() + self.std.float() * torch.randn(
+            self.mean.shape, generator=generator
+        )
 
 
 class LatentCache:
@@ -79,19 +89,40 @@ class LatentCache:
             raise IndexError(index)
         file, texts = self._shard(index // SHARD)
         within = index % SHARD
-        mean, std = (file.get_slice(name)[within : within + 1][0] for name in ("mean", "std"))
-        return CachedClip(mean, std, torch.stack([file.get_tensor(f"text.{key}") for key in texts[within]]))
+        try:
+            mean = file.get_slice("mean")[within : within + 1][0]
+            std = file.get_slice("std")[within : within + 1][0]
+            context = [file.get_tensor(f"text.{key}") for key in texts[within]]
+        except (SafetensorError, IndexError) as error:
+            path = self.folder / _shard_name(index // SHARD)
+            raise DatasetError(
+                f"{path} is damaged ({error}): delete it, and it is made again"
+            ) from error
+        return CachedClip(mean, std, torch.stack(context))
 
     def _shard(self, number: int) -> tuple:
         """The open file, and the text keys of its clips."""
         if number not in self._shards:
-            file = open_tensors(self.folder / _shard_name(number))
-            self._shards[number] = file, json.loads(file.metadata()["texts"])
+            path = self.folder / _shard_name(number)
+            file = open_tensors(path)
+            metadata = file.metadata() or {}
+            keys = parse_record(
+                _TextKeys, metadata.get("texts", ""), f"{path}: texts", DatasetError
+            )
+            self._shards[number] = file, keys
         return self._shards[number]
 
 
-def build_cache(source: ClipSource, treatment: str, model: LayerFlowModel, root: Path, seed: int = 0, variants: int = 1,
-                report: Callable[[int, int], None] = lambda done, total: None, share: tuple[int, int] = (0, 1)) -> LatentCache:  # fmt: skip
+def build_cache(
+    source: ClipSource,
+    treatment: str,
+    model: LayerFlowModel,
+    root: Path,
+    seed: int = 0,
+    variants: int = 1,
+    report: Callable[[int, int], None] = lambda done, total: None,
+    share: tuple[int, int] = (0, 1),
+) -> LatentCache:
     """Encode every clip that is not encoded yet, with autocast where the caller has it on.
 
     Args:
@@ -99,13 +130,16 @@ def build_cache(source: ClipSource, treatment: str, model: LayerFlowModel, root:
         root: of all caches; this one gets a folder of its own.
         variants: treatments of each clip, with other random frames.
         report: called with (shards done, all shards).
-        share: (index, processes) of a process that encodes its part of the shards; the cache is whole when all are done.
+        share: (index, processes) of a process that encodes its part of the shards; the cache is
+            whole when all are done.
 
     Raises:
         DatasetError: the treatment is unknown, or a clip is broken; shards that were finished stay.
     """
     if treatment not in TREATMENTS:
-        raise DatasetError(f"unknown treatment {treatment!r} met, expected one of {', '.join(TREATMENTS)}")
+        raise DatasetError(
+            f"unknown treatment {treatment!r} met, expected one of {', '.join(TREATMENTS)}"
+        )
     count = len(source) * variants
     folder = root / _cache_key(source, treatment, model, seed, variants)[:20]
     folder.mkdir(parents=True, exist_ok=True)
@@ -113,7 +147,11 @@ def build_cache(source: ClipSource, treatment: str, model: LayerFlowModel, root:
     for number in range(share[0], shards, share[1]):
         if not (folder / _shard_name(number)).exists():
             indices = range(number * SHARD, min(count, (number + 1) * SHARD))
-            _write_shard(folder / _shard_name(number), (_treat(source[i % len(source)], treatment, model, f"{seed}:{i}") for i in indices), model)
+            _write_shard(
+                folder / _shard_name(number),
+                (_treat(source[i % len(source)], treatment, model, f"{seed}:{i}") for i in indices),
+                model,
+            )
         report(min(number + share[1], shards), shards)
     return LatentCache(folder, count)
 
@@ -122,21 +160,36 @@ def _shard_name(number: int) -> str:
     return f"{number:05d}.safetensors"
 
 
-def _cache_key(source: ClipSource, treatment: str, model: LayerFlowModel, seed: int, variants: int) -> str:
+def _cache_key(
+    source: ClipSource, treatment: str, model: LayerFlowModel, seed: int, variants: int
+) -> str:
     config = model.config
     vae, text = model.require_vae().vae, model.require_text().t5
     weights = [hash_weights(part) for part in (vae, text)]
-    facts = (_VERSION, source.fingerprint(), treatment, seed, variants, config.layout.giving().to_json(), config.network, weights)
+    facts = (
+        _VERSION,
+        source.fingerprint(),
+        treatment,
+        seed,
+        variants,
+        config.layout.giving().to_json(),
+        config.network,
+        weights,
+    )
     return hashlib.sha256(repr(facts).encode()).hexdigest()
 
 
 def hash_weights(module: torch.nn.Module) -> str:
-    """Hash of a module's weights by a few numbers of each tensor: fast, and another training never has them all alike."""
+    """Hash of a module's weights by a few numbers of each tensor: fast, and another training never
+    has them all alike.
+    """
     digest = hashlib.sha256()
     for name, value in module.state_dict().items():
         flat = value.detach().flatten()
         probe = flat[:: max(1, flat.numel() // 64)].float()
-        digest.update(name.encode() + str(tuple(value.shape)).encode() + probe.cpu().numpy().tobytes())
+        digest.update(
+            name.encode() + str(tuple(value.shape)).encode() + probe.cpu().numpy().tobytes()
+        )
     return digest.hexdigest()
 
 
@@ -150,12 +203,23 @@ class _Treated:
 def _treat(clip: LayerClip, treatment: str, model: LayerFlowModel, key: str) -> _Treated:
     """The model's size and length of a clip, in the model's colours."""
     layout = model.config.layout.giving()
-    frames = TREATMENTS[treatment](len(next(iter(clip.layers.values()))), layout.clip_pixel_frames, random.Random(key))
+    frames = TREATMENTS[treatment](
+        len(next(iter(clip.layers.values()))), layout.clip_pixel_frames, random.Random(key)
+    )
     if missing := [name for name in layout.names if name not in clip.layers]:
-        raise DatasetError(f"clip {clip.name}: layer {', '.join(missing)} is missing, layout {layout.name!r} has {', '.join(layout.names)}")
-    pixels = {name: cover(clip.layers[name][frames], *model.frame_size).clamp(0, 1) for name in layout.names}
+        raise DatasetError(
+            f"clip {clip.name}: layer {', '.join(missing)} is missing, layout {layout.name!r} "
+            f"has {', '.join(layout.names)}"
+        )
+    pixels = {
+        name: cover(clip.layers[name][frames], *model.frame_size).clamp(0, 1)
+        for name in layout.names
+    }
     if strangers := [name for name in layout.texts if not clip.prompts.get(name)]:
-        raise DatasetError(f"clip {clip.name}: the prompt for {', '.join(strangers)} is empty, layout {layout.name!r} has texts for {', '.join(layout.texts)}")
+        raise DatasetError(
+            f"clip {clip.name}: the prompt for {', '.join(strangers)} is empty, layout "
+            f"{layout.name!r} has texts for {', '.join(layout.texts)}"
+        )
     return _Treated(to_model(pixels, layout), [clip.prompts[name] for name in layout.texts], layout)
 
 
@@ -174,5 +238,11 @@ def _write_shard(path: Path, clips: Iterator[_Treated], model: LayerFlowModel) -
                 encodings[f"text.{key}"] = text.encode(whole).to(torch.bfloat16)
             keys.append(key)
         texts.append(keys)
-    with torch.autocast("cpu", enabled=False):  # whoever encodes with autocast could not stack halves on a CPU
-        write_tensors(path, {"mean": torch.stack(means), "std": torch.stack(stds), **encodings}, {"texts": json.dumps(texts)})
+    with torch.autocast(
+        "cpu", enabled=False
+    ):  # whoever encodes with autocast could not stack halves on a CPU
+        write_tensors(
+            path,
+            {"mean": torch.stack(means), "std": torch.stack(stds), **encodings},
+            {"texts": json.dumps(texts)},
+        )

@@ -4,7 +4,8 @@ A dataset is a folder of clips; a clip is a folder:
 
     my_dataset/
       dog_0001/
-        clip.json          {"prompts": {"foreground": "...", "background": "...", "blended": "..."}, "fps": "24000/1001"}
+        clip.json          {"prompts": {"foreground": "...", "background": "...", "blended": "..."},
+        "fps": "24000/1001"}
         foreground/        pictures in name order, or foreground.mov, foreground.png, ...
         alpha/             white = opaque; left out where the foreground's files carry alpha
         background.mp4
@@ -65,23 +66,38 @@ class LayerClip:
     def check(self, needed: Sequence[str] = RGBA) -> LayerClip:
         """Raises DatasetError, naming the clip, unless all needed layers are there, alike in size, and have prompts."""
         if missing := [name for name in needed if name not in self.layers]:
-            raise DatasetError(f"clip {self.name}: layer {', '.join(missing)} is missing, expected {', '.join(needed)}")
+            raise DatasetError(
+                f"clip {self.name}: layer {', '.join(missing)} is missing, expected {', '.join(needed)}"
+            )
         for name, pixels in self.layers.items():
             try:
-                check_frames(pixels, f"clip {self.name}, {name}", channels=1 if name == ALPHA else 3, fewest=1)
+                check_frames(
+                    pixels,
+                    f"clip {self.name}, {name}",
+                    channels=1 if name == ALPHA else 3,
+                    fewest=1,
+                )
             except FrameError as error:
                 raise DatasetError(str(error)) from error
         shapes = {name: (len(p), p.shape[2], p.shape[3]) for name, p in self.layers.items()}
         if len(set(shapes.values())) > 1:
             met = ", ".join(f"{name} {n} frames of {w} x {h}" for name, (n, h, w) in shapes.items())
-            raise DatasetError(f"clip {self.name}: layers differ ({met}), expected the same frames, width and height")
-        if empty := [name for name in needed if name in THREE_TEXTS and not self.prompts.get(name, "").strip()]:
-            raise DatasetError(f"clip {self.name}: the prompt for {', '.join(empty)} is empty, expected a description")
+            raise DatasetError(
+                f"clip {self.name}: layers differ ({met}), expected the same frames, width and height"
+            )
+        if empty := [
+            name
+            for name in needed
+            if name in THREE_TEXTS and not self.prompts.get(name, "").strip()
+        ]:
+            raise DatasetError(
+                f"clip {self.name}: the prompt for {', '.join(empty)} is empty, expected a description"
+            )
         return self
 
-
     def complete(self, needed: Sequence[str] = RGBA) -> LayerClip:
-        """The clip with every still layer held as long as the others last, and a missing blend composed if it is needed.
+        """The clip with every still layer held as long as the others last, and a missing blend
+        composed if it is needed.
 
         Raises:
             DatasetError: as ``check``; or the blend cannot be composed, because a layer for that is missing.
@@ -109,7 +125,9 @@ class ClipFolder:
         self.folder, self.needed = folder, tuple(needed)
         if not os.path.isdir(folder):
             raise DatasetError(f"{folder} is not there, expected a dataset folder")
-        self.clips = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+        self.clips = sorted(
+            p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")
+        )
         if not self.clips:
             raise DatasetError(f"{folder} holds no clips, expected folders with a {RECORD} each")
         self.records = [read_record(clip) for clip in self.clips]
@@ -138,20 +156,37 @@ class ClipFolder:
 
     def fingerprint(self) -> str:
         """Changes whenever a file of the dataset does."""
-        return fingerprint_files(self.folder, (p for clip in self.clips for p in clip.rglob("*")), self.needed)
+        return fingerprint_files(
+            self.folder, (p for clip in self.clips for p in clip.rglob("*")), self.needed
+        )
 
     def _check_files(self, clip: Path, record: tuple[Mapping[str, str], Fraction]) -> None:
         for name in self.needed:
-            optional = name == BLENDED or (name == ALPHA and find_layer(clip, FOREGROUND) is not None)
+            optional = name == BLENDED or (
+                name == ALPHA and find_layer(clip, FOREGROUND) is not None
+            )
             if find_layer(clip, name) is None and not optional:
-                raise DatasetError(f"clip {clip}: layer {name} is missing, expected {clip / name}/ with pictures or {name}.mov, .mp4, .png, ...")
-        if empty := [name for name in self.needed if name in THREE_TEXTS and not record[0].get(name, "").strip()]:
-            raise DatasetError(f"clip {clip}: the prompt for {', '.join(empty)} is empty, expected a description in {RECORD}")
+                raise DatasetError(
+                    f"clip {clip}: layer {name} is missing, expected {clip / name}/ with "
+                    f"pictures or {name}.mov, .mp4, .png, ..."
+                )
+        if empty := [
+            name
+            for name in self.needed
+            if name in THREE_TEXTS and not record[0].get(name, "").strip()
+        ]:
+            raise DatasetError(
+                f"clip {clip}: the prompt for {', '.join(empty)} is empty, expected a description in {RECORD}"
+            )
 
 
 def fingerprint_files(folder: Path, paths: Iterable[Path], facts: object) -> str:
     """Hash of the names, sizes and times of the files among paths below a folder, and of further plain facts."""
-    files = sorted((str(p.relative_to(folder)), p.stat().st_size, p.stat().st_mtime_ns) for p in paths if p.is_file())
+    files = sorted(
+        (str(p.relative_to(folder)), p.stat().st_size, p.stat().st_mtime_ns)
+        for p in paths
+        if p.is_file()
+    )
     return hashlib.sha256(json.dumps([files, facts], sort_keys=True).encode()).hexdigest()
 
 
@@ -173,10 +208,20 @@ def read_record(clip: Path) -> tuple[dict[str, str], Fraction]:
 
 
 def find_layer(clip: Path, name: str) -> Path | None:
-    """The folder of pictures or the one file of a layer, None if there is none; raises DatasetError if there are several."""
-    found = [p for p in clip.iterdir() if (p.is_dir() and p.name == name) or (p.is_file() and p.stem == name)]
+    """The folder of pictures or the one file of a layer, None if there is none.
+
+    Raises:
+        DatasetError: if there are several.
+    """
+    found = [
+        p
+        for p in clip.iterdir()
+        if (p.is_dir() and p.name == name) or (p.is_file() and p.stem == name)
+    ]
     if len(found) > 1:
-        raise DatasetError(f"clip {clip}: {', '.join(sorted(p.name for p in found))} met, expected one source for layer {name}")
+        raise DatasetError(
+            f"clip {clip}: {', '.join(sorted(p.name for p in found))} met, expected one source for layer {name}"
+        )
     return found[0] if found else None
 
 
@@ -196,7 +241,10 @@ def write_clip(dataset: Path, clip: LayerClip, needed: Sequence[str] = RGBA) -> 
         with new_folder(first, others, DatasetError) as new:
             for layer, pixels in clip.layers.items():
                 write_png_sequence(new.partial / layer, pixels.expand(-1, 3, -1, -1), None)
-            record = {"prompts": dict(clip.prompts), "fps": f"{clip.fps.numerator}/{clip.fps.denominator}"}
+            record = {
+                "prompts": dict(clip.prompts),
+                "fps": f"{clip.fps.numerator}/{clip.fps.denominator}",
+            }
             (new.partial / RECORD).write_text(json.dumps(record, indent=2) + "\n")
         return new.path
     except (OSError, VideoFileError) as error:
@@ -227,4 +275,9 @@ def _as_layer(footage: Footage, name: str) -> Tensor:
 
 def _hold_stills(layers: Mapping[str, Tensor]) -> dict[str, Tensor]:
     longest = max((len(p) for p in layers.values()), default=1)
-    return {name: p.expand(longest, -1, -1, -1).contiguous() if len(p) == 1 < longest and p.ndim == 4 else p for name, p in layers.items()}
+    return {
+        name: p.expand(longest, -1, -1, -1).contiguous()
+        if len(p) == 1 < longest and p.ndim == 4
+        else p
+        for name, p in layers.items()
+    }

@@ -46,7 +46,9 @@ class Refusal:
     reason: str
 
 
-def sort_masks(masks: Mapping[str, Tensor], rules: MaskRules = MaskRules()) -> tuple[dict[str, Tensor], list[Refusal]]:
+def sort_masks(
+    masks: Mapping[str, Tensor], rules: MaskRules = MaskRules()
+) -> tuple[dict[str, Tensor], list[Refusal]]:
     """Masks worth a clip, the largest first, and those refused.
 
     Args:
@@ -91,7 +93,12 @@ def overlap(a: Tensor, b: Tensor) -> float:
 
 
 def coarse_clips(
-    name: str, footage: Tensor, background: Tensor, masks: Mapping[str, Tensor], prompts: Mapping[str, Mapping[str, str]], rules: MaskRules = MaskRules()
+    name: str,
+    footage: Tensor,
+    background: Tensor,
+    masks: Mapping[str, Tensor],
+    prompts: Mapping[str, Mapping[str, str]],
+    rules: MaskRules = MaskRules(),
 ) -> tuple[list[LayerClip], list[Refusal]]:
     """One clip for each mask worth it.
 
@@ -106,7 +113,9 @@ def coarse_clips(
     """
     taken, refused = sort_masks(masks, rules)
     if unknown := [mask for mask in taken if mask not in prompts]:
-        raise DatasetError(f"{name}: mask {unknown[0]} has no prompts, expected foreground, background and blended")
+        raise DatasetError(
+            f"{name}: mask {unknown[0]} has no prompts, expected foreground, background and blended"
+        )
     clips = []
     for mask, alpha in taken.items():
         layers = {
@@ -120,7 +129,9 @@ def coarse_clips(
 
 
 def _behind(mask: str, taken: Mapping[str, Tensor], footage: Tensor, background: Tensor) -> Tensor:
-    """The scene without one object: the other ones are still there, from the footage, where this one does not hide them."""
+    """The scene without one object: the other ones are still there, from the footage, where this
+    one does not hide them.
+    """
     others = [alpha for name, alpha in taken.items() if name != mask]
     if not others or footage.shape != background.shape:
         return background
@@ -152,12 +163,18 @@ def match_prompts(
     return {mask: {layer: texts[mask] for layer, texts in matched.items()} for mask in masks}
 
 
-def _match(masks: Mapping[str, Tensor], texts: Sequence[str], layer: str, shared: bool) -> dict[str, str]:
+def _match(
+    masks: Mapping[str, Tensor], texts: Sequence[str], layer: str, shared: bool
+) -> dict[str, str]:
     if len(texts) == 1 and shared:
         return dict.fromkeys(masks, texts[0])
     if len(texts) != len(masks):
-        wanted = f"{len(masks)}, one for each mask in their order" + (", or one for all" if shared else "")
-        raise DatasetError(f"got {len(texts)} prompts for {layer} and {len(masks)} masks, expected {wanted}")
+        wanted = f"{len(masks)}, one for each mask in their order" + (
+            ", or one for all" if shared else ""
+        )
+        raise DatasetError(
+            f"got {len(texts)} prompts for {layer} and {len(masks)} masks, expected {wanted}"
+        )
     return dict(zip(masks, texts))
 
 
@@ -169,6 +186,8 @@ def read_masks(paths: Iterable[Path]) -> dict[str, Tensor]:
     """
     names = FileNames()
     try:
-        return {names.claim(path.stem): read_video(path).colour.mean(1, keepdim=True) for path in paths}
+        return {
+            names.claim(path.stem): read_video(path).colour.mean(1, keepdim=True) for path in paths
+        }
     except VideoFileError as error:
         raise DatasetError(str(error)) from error

@@ -52,7 +52,9 @@ class Freedom:
         for name in ("scale", "speed"):
             least, largest = getattr(self, name)
             if not 0 < least <= largest:
-                raise DatasetError(f"{name} from {least} to {largest} met, expected 0 < least <= largest")
+                raise DatasetError(
+                    f"{name} from {least} to {largest} met, expected 0 < least <= largest"
+                )
         if self.offset < 0:
             raise DatasetError(f"offset {self.offset} met, expected 0 or more")
 
@@ -65,8 +67,21 @@ class PastedClips:
         backgrounds: clips with background.
     """
 
-    def __init__(self, foregrounds: ClipSource, backgrounds: ClipSource, count: int, freedom: Freedom = Freedom(), seed: int = 0) -> None:
-        self.foregrounds, self.backgrounds, self.count, self.freedom, self.seed = foregrounds, backgrounds, count, freedom, seed
+    def __init__(
+        self,
+        foregrounds: ClipSource,
+        backgrounds: ClipSource,
+        count: int,
+        freedom: Freedom = Freedom(),
+        seed: int = 0,
+    ) -> None:
+        self.foregrounds, self.backgrounds, self.count, self.freedom, self.seed = (
+            foregrounds,
+            backgrounds,
+            count,
+            freedom,
+            seed,
+        )
 
     def __len__(self) -> int:
         return self.count
@@ -85,17 +100,34 @@ class PastedClips:
             BACKGROUND: behind.prompts[BACKGROUND],
             BLENDED: f"{front.prompts[FOREGROUND]} in front of {behind.prompts[BACKGROUND]}",
         }
-        layers = {FOREGROUND: colour, ALPHA: alpha, BACKGROUND: background, BLENDED: over(colour, alpha, background)}
-        return LayerClip(f"{front.name} over {behind.name} ({index})", layers, prompts, front.fps).check()
+        layers = {
+            FOREGROUND: colour,
+            ALPHA: alpha,
+            BACKGROUND: background,
+            BLENDED: over(colour, alpha, background),
+        }
+        return LayerClip(
+            f"{front.name} over {behind.name} ({index})", layers, prompts, front.fps
+        ).check()
 
     def fingerprint(self) -> str:
-        parts = (self.foregrounds.fingerprint(), self.backgrounds.fingerprint(), self.count, self.freedom, self.seed)
+        parts = (
+            self.foregrounds.fingerprint(),
+            self.backgrounds.fingerprint(),
+            self.count,
+            self.freedom,
+            self.seed,
+        )
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
-    def _place(self, front: LayerClip, background: Tensor, rng: random.Random) -> tuple[Tensor, Tensor]:
+    def _place(
+        self, front: LayerClip, background: Tensor, rng: random.Random
+    ) -> tuple[Tensor, Tensor]:
         freedom, (height, width) = self.freedom, background.shape[2:]
         colour, alpha = front.layers[FOREGROUND], front.layers[ALPHA]
-        frames = _play(len(colour), len(colour), rng.uniform(*freedom.speed), rng.randrange(len(colour)))
+        frames = _play(
+            len(colour), len(colour), rng.uniform(*freedom.speed), rng.randrange(len(colour))
+        )
         scale = rng.uniform(*freedom.scale)
         x, y = (rng.uniform(-freedom.offset, freedom.offset) for _ in range(2))
         # Colour moves premultiplied, or edges would take on whatever colour lies beyond them.
@@ -113,7 +145,9 @@ def paste(frames: Tensor, scale: float, x: float, y: float) -> Tensor:
         x, y: shift as a share of width and height, to the right and down.
     """
     matrix = torch.tensor([[1 / scale, 0.0, -2 * x / scale], [0.0, 1 / scale, -2 * y / scale]])
-    grid = F.affine_grid(matrix.expand(len(frames), -1, -1), list(frames.shape), align_corners=False)
+    grid = F.affine_grid(
+        matrix.expand(len(frames), -1, -1), list(frames.shape), align_corners=False
+    )
     return F.grid_sample(frames, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 

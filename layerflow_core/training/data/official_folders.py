@@ -40,9 +40,15 @@ class FolderLayout:
 
 FOLDER_LAYOUTS: Mapping[str, FolderLayout] = {
     "youtubevos": FolderLayout(
-        lambda root, video: root / "JPEGImages" / video, lambda root, video: root / "mask" / video, lambda root, video: root / "impainting" / video
+        lambda root, video: root / "JPEGImages" / video,
+        lambda root, video: root / "mask" / video,
+        lambda root, video: root / "impainting" / video,
     ),
-    "davis": FolderLayout(lambda root, video: root / video / "bl", lambda root, video: root / video / "mask", lambda root, video: root / video / "bl"),
+    "davis": FolderLayout(
+        lambda root, video: root / video / "bl",
+        lambda root, video: root / video / "mask",
+        lambda root, video: root / video / "bl",
+    ),
 }
 
 
@@ -88,10 +94,14 @@ class OfficialFolder:
 
     def __init__(self, root: Path, record: Path, kind: str) -> None:
         if kind not in FOLDER_LAYOUTS:
-            raise DatasetError(f"unknown folder layout {kind!r} met, expected one of {', '.join(FOLDER_LAYOUTS)}")
+            raise DatasetError(
+                f"unknown folder layout {kind!r} met, expected one of {', '.join(FOLDER_LAYOUTS)}"
+            )
         self.root = root
         self.layout = FOLDER_LAYOUTS[kind]
-        self.videos = as_record(_Record, read_json(record, DatasetError), str(record), DatasetError).videos
+        self.videos = as_record(
+            _Record, read_json(record, DatasetError), str(record), DatasetError
+        ).videos
         for name, video in self.videos.items():
             self._check(name, video, f"{record}, video {ascii(name)[1:-1]}")
 
@@ -118,16 +128,22 @@ class OfficialFolder:
 
     def _check(self, name: str, video: _Video, where: str) -> None:
         if not _is_folder_name(name):
-            raise DatasetError(f"{where}: expected the name of a folder, without path separators and drives")
+            raise DatasetError(
+                f"{where}: expected the name of a folder, without path separators and drives"
+            )
         for layer, text in video.prompts.items():
             if not text.strip():
-                raise DatasetError(f"{where}: {_PROMPT_FIELDS[layer]} is missing or empty, expected the {layer}'s description")
+                raise DatasetError(
+                    f"{where}: {_PROMPT_FIELDS[layer]} is missing or empty, expected the {layer}'s description"
+                )
         for find in (self.layout.blended, self.layout.mask, self.layout.background):
             folder = find(self.root, name)
             if not os.path.isdir(folder):
                 raise DatasetError(f"{where}: {folder} is not there, expected its pictures")
         if not video.objects:
-            raise DatasetError(f"{where}: no objects with frames met, expected {{'objects': {{id: {{'frames': [names]}}}}}}")
+            raise DatasetError(
+                f"{where}: no objects with frames met, expected {{'objects': {{id: {{'frames': [names]}}}}}}"
+            )
 
     def _pictures(self, folder: Path, names: list[str]) -> Tensor:
         try:
@@ -136,7 +152,9 @@ class OfficialFolder:
             raise DatasetError(f"{folder} cannot be read: {error}") from error
         missing = [name for name in names if name not in by_stem]
         if missing:
-            raise DatasetError(f"{folder}: frame {ascii(missing[0])[1:-1]} is missing, expected {len(names)} frames")
+            raise DatasetError(
+                f"{folder}: frame {ascii(missing[0])[1:-1]} is missing, expected {len(names)} frames"
+            )
         try:
             return read_pictures([by_stem[name] for name in names]).colour
         except VideoFileError as error:

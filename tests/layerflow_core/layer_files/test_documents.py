@@ -28,7 +28,10 @@ def load(document, tmp_path):
 def seen(layers) -> dict[str, tuple[float, float]]:
     """By layer, red and alpha."""
     return {
-        layer.name: (round(layer.colour[0, 0].mean().item() * 255), round(layer.alpha.mean().item(), 2))
+        layer.name: (
+            round(layer.colour[0, 0].mean().item() * 255),
+            round(layer.alpha.mean().item(), 2),
+        )
         for layer in layers.foregrounds
     }
 
@@ -66,7 +69,11 @@ def test_opacity_and_names(document, tmp_path):
     document.create_pixel_layer(picture(50), name="dog").opacity = 51
     document.create_pixel_layer(picture(100), name="dog")
     document.create_pixel_layer(picture(150), name="../../x")
-    assert seen(load(document, tmp_path)) == {"dog": (50, 0.2), "dog_2": (100, 1.0), ".._.._x".lstrip("."): (150, 1.0)}
+    assert seen(load(document, tmp_path)) == {
+        "dog": (50, 0.2),
+        "dog_2": (100, 1.0),
+        ".._.._x".lstrip("."): (150, 1.0),
+    }
 
 
 def test_blend_modes_bring_a_warning(document, tmp_path, caplog):

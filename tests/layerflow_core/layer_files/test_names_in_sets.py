@@ -24,6 +24,10 @@ NAMES = [
     ("a\0b", "x" * 300),
     ("recomposed", "contact_sheet"),
     ("same", "same"),
+    ("background.png", "blended.mp4"),
+    ("layers.psd", "layers"),
+    ("dog.mov", "dog"),
+    ("dog", "Dog.MOV "),
 ]
 
 
@@ -38,14 +42,27 @@ def make_layers(names) -> LayerVideo:
 
 
 def tree(root) -> set[str]:
-    return {os.path.relpath(os.path.join(folder, name), root) for folder, _, names in os.walk(root) for name in names}
+    return {
+        os.path.relpath(os.path.join(folder, name), root)
+        for folder, _, names in os.walk(root)
+        for name in names
+    }
+
+
+FORMS = [
+    (FORMATS[0], "PNG 8 bit"),
+    ("PNG 8 bit", "PNG 8 bit"),
+    ("PNG 8 bit", "H.264 (.mp4)"),
+    (EXR, "none"),
+    (PSD, "none"),
+]
 
 
 @pytest.mark.parametrize("names", NAMES, ids=ascii)
-@pytest.mark.parametrize("form", [FORMATS[0], "PNG 8 bit", EXR, PSD])
+@pytest.mark.parametrize("form", FORMS, ids=" ".join)
 def test_every_layer_is_in_its_own_file_inside_the_set(tmp_path, names, form):
     folder = tmp_path / "deep" / "down" / "set"
-    save_layers(folder, make_layers(names), Saving(form, "PNG 8 bit"))
+    save_layers(folder, make_layers(names), Saving(*form))
     assert all(name.startswith(os.path.join("deep", "down", "set")) for name in tree(tmp_path))
 
     loaded = load_layers(folder)
@@ -70,7 +87,10 @@ def test_the_command_line_writes_inside_its_folder_too(tmp_path, names):
 
 def test_harmless_names_are_kept(tmp_path):
     save_layers(tmp_path / "set", make_layers(["a red dog", "Hund.2"]), Saving())
-    assert [layer.name for layer in load_layers(tmp_path / "set").foregrounds] == ["a red dog", "Hund.2"]
+    assert [layer.name for layer in load_layers(tmp_path / "set").foregrounds] == [
+        "a red dog",
+        "Hund.2",
+    ]
     assert {"a red dog.mov", "Hund.2.mov"} <= set(os.listdir(tmp_path / "set"))
 
 
@@ -78,7 +98,9 @@ def test_a_set_takes_the_next_folder_when_its_own_is_taken(tmp_path):
     folders = [tmp_path / f"x_{number}" for number in range(3)]
     layers = make_layers(["dog"])
     for number, folder in enumerate(folders):
-        paths = save_layers(folders[0], replace(layers, fps=float(number + 1)), Saving(), others=folders[1:])
+        paths = save_layers(
+            folders[0], replace(layers, fps=float(number + 1)), Saving(), others=folders[1:]
+        )
         assert {path.parent for path in paths} == {folder}
     rates = [json.loads((folder / "layers.json").read_text())["fps"] for folder in folders]
     assert rates == ["1/1", "2/1", "3/1"]

@@ -12,7 +12,13 @@ from layerflow_core.layer_files.record import RECORD, read_set
 from layerflow_core.layer_files.saving import Saving, save_layers
 from layerflow_core.layers import Foreground, LayerVideo
 
-SOUND = {"files": {"dog": "dog.mov"}, "foregrounds": ["dog"], "alpha": "straight", "fps": "24000/1001", "format": 1}
+SOUND = {
+    "files": {"dog": "dog.mov"},
+    "foregrounds": ["dog"],
+    "alpha": "straight",
+    "fps": "24000/1001",
+    "format": 1,
+}
 
 
 def write(folder, record):
@@ -73,7 +79,11 @@ def test_what_is_no_record(tmp_path, text):
 def test_names_from_a_record_are_cleaned(tmp_path):
     colour = torch.full((2, 3, 16, 24), 0.5)
     saved = tmp_path / "set"
-    save_layers(saved, LayerVideo((Foreground("dog", colour, None),), None, None, 8.0), Saving("PNG 8 bit", "none"))
+    save_layers(
+        saved,
+        LayerVideo((Foreground("dog", colour, None),), None, None, 8.0),
+        Saving("PNG 8 bit", "none"),
+    )
     record = json.loads((saved / RECORD).read_text())
     for name in ("../../x", "/somewhere/x", "a\0b", "y" * 300, "background"):
         write(saved, record | {"foregrounds": [name], "files": {name: "dog"}})
@@ -94,7 +104,9 @@ def test_a_link_out_of_the_set_is_refused(tmp_path):
 
 def test_a_foreground_alone_comes_back_and_has_a_scene(tmp_path, caplog):
     colour = torch.full((3, 3, 16, 24), 0.5)
-    layers = LayerVideo((Foreground("dog", colour, torch.full((3, 1, 16, 24), 0.5)),), None, None, 8.0)
+    layers = LayerVideo(
+        (Foreground("dog", colour, torch.full((3, 1, 16, 24), 0.5)),), None, None, 8.0
+    )
     save_layers(tmp_path / "set", layers, Saving("PNG 16 bit", "none"))
     back = load_layers(tmp_path / "set")
     assert back.background is None

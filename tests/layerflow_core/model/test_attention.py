@@ -5,7 +5,14 @@ import torch
 
 from layerflow_core.errors import SamplingError
 from layerflow_core.model import attention
-from layerflow_core.model.attention import KERNELS, best_kernel, fuse_qkv, plain_kernel, split_qkv, use_kernel
+from layerflow_core.model.attention import (
+    KERNELS,
+    best_kernel,
+    fuse_qkv,
+    plain_kernel,
+    split_qkv,
+    use_kernel,
+)
 from layerflow_core.model.fp8 import computing, store_in_fp8
 from layerflow_core.model.lora import add_adapter
 
@@ -30,7 +37,9 @@ def test_one_projection_gives_what_three_gave(network, inputs_for):
     fused = network.backbone.transformer_blocks[0].attn1.to_qkv.weight
     split_qkv(network.backbone)
     assert set(network.state_dict()) == names
-    assert network.backbone.transformer_blocks[0].attn1.to_q.weight.data_ptr() == fused.data_ptr(), "splitting copies nothing"
+    assert (
+        network.backbone.transformer_blocks[0].attn1.to_q.weight.data_ptr() == fused.data_ptr()
+    ), "splitting copies nothing"
     assert torch.allclose(call(network, inputs), expected, atol=1e-6)
 
 
@@ -76,7 +85,11 @@ def test_auto_takes_cudnn_on_hopper_in_half_precision_only(monkeypatch):
     monkeypatch.setattr(attention, "_has_dispatch", lambda: True)
     cuda = torch.device("cuda")
     assert best_kernel(cuda, torch.bfloat16) == "cudnn"
-    assert best_kernel(cuda, torch.float32) == best_kernel(torch.device("cpu"), torch.bfloat16) == "sdpa"
+    assert (
+        best_kernel(cuda, torch.float32)
+        == best_kernel(torch.device("cpu"), torch.bfloat16)
+        == "sdpa"
+    )
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 9))
     assert best_kernel(cuda, torch.bfloat16) == "sdpa"
 

@@ -10,7 +10,10 @@ from layerflow_core.toy.embedded import EMBEDDED
 @pytest.fixture
 def written(make_network, tmp_path):
     network = make_network("fg2bg_rgba", content=4, motion=2)
-    tensors = {(f"lora.{k}" if k.startswith(("content", "motion")) else f"network.{k}"): v for k, v in network_tensors(network).items()}
+    tensors = {
+        (f"lora.{k}" if k.startswith(("content", "motion")) else f"network.{k}"): v
+        for k, v in network_tensors(network).items()
+    }
     path = tmp_path / "model.safetensors"
     write_checkpoint(Checkpoint(network.config, tensors), path)
     return network, path
@@ -21,7 +24,9 @@ def test_round_trip(written, inputs_for):
     model = load_model(path)
     assert model.config == network.config
     written_tensors, read = network_tensors(network), network_tensors(model.network)
-    assert written_tensors.keys() == read.keys() and all(torch.equal(read[k], v) for k, v in written_tensors.items())
+    assert written_tensors.keys() == read.keys() and all(
+        torch.equal(read[k], v) for k, v in written_tensors.items()
+    )
     # Not to the bit: mapped weights lie at other addresses, and kernels add up in another order there.
     assert (model.network(*inputs_for(network)) - network(*inputs_for(network))).abs().max() < 1e-5
     assert [p.name for p in path.parent.iterdir()] == [path.name]
@@ -52,13 +57,22 @@ def test_truncated_embedded_model(tmp_path):
         load_model(cut)
 
 
-@pytest.mark.parametrize("change, message", [
-    (lambda t: t.pop("network.position_table"), "missing: 1 .position_table"),
-    (lambda t: t.update({"network.surprise": torch.zeros(1)}), "unexpected: 1 .surprise"),
-    (lambda t: t.update({"network.position_table": torch.zeros(1, 2, 3)}), r"position_table is \[1, 2, 3\]"),
-    (lambda t: t.pop("lora.content.transformer_blocks.1.attn1.to_v.up"), "transformer_blocks.1.attn1.to_v.up"),
-    (lambda t: t.update({"lora.content.other.up": torch.zeros(1)}), "other.up"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda t: t.pop("network.position_table"), "missing: 1 .position_table"),
+        (lambda t: t.update({"network.surprise": torch.zeros(1)}), "unexpected: 1 .surprise"),
+        (
+            lambda t: t.update({"network.position_table": torch.zeros(1, 2, 3)}),
+            r"position_table is \[1, 2, 3\]",
+        ),
+        (
+            lambda t: t.pop("lora.content.transformer_blocks.1.attn1.to_v.up"),
+            "transformer_blocks.1.attn1.to_v.up",
+        ),
+        (lambda t: t.update({"lora.content.other.up": torch.zeros(1)}), "other.up"),
+    ],
+)
 def test_wrong_keys_are_named(written, tmp_path, change, message):
     checkpoint = read_checkpoint(written[1])
     tensors = dict(checkpoint.tensors)

@@ -46,15 +46,26 @@ def largest_error(converted: Path, folder: Path) -> float:
 
 def plain_keys(tensors):
     """As the official code writes a network that never had LoRA."""
-    return {key.replace(".original.", "."): value for key, value in tensors.items() if ".matrix_" not in key}
+    return {
+        key.replace(".original.", "."): value
+        for key, value in tensors.items()
+        if ".matrix_" not in key
+    }
 
 
 WRAPPINGS = {
     "a folder": lambda folder, tensors: save_deepspeed(folder, tensors).parents[1],
     "a file": lambda folder, tensors: save_deepspeed(folder, tensors),
-    "with random states": lambda folder, tensors: save_deepspeed(folder, tensors, np_rng_state=np.random.get_state(), torch_rng_state=torch.get_rng_state()),
+    "with random states": lambda folder, tensors: save_deepspeed(
+        folder, tensors, np_rng_state=np.random.get_state(), torch_rng_state=torch.get_rng_state()
+    ),
     "with copies of T5 and VAE": lambda folder, tensors: save_deepspeed(
-        folder, {**tensors, "conditioner.embedders.0.transformer.shared.weight": torch.ones(3), "first_stage_model.decoder.conv_in.weight": torch.ones(3)}
+        folder,
+        {
+            **tensors,
+            "conditioner.embedders.0.transformer.shared.weight": torch.ones(3),
+            "first_stage_model.decoder.conv_in.weight": torch.ones(3),
+        },
     ),
 }
 
@@ -80,19 +91,34 @@ def test_the_newest_of_several_states_is_taken(tensors, tmp_path):
 
 def test_merged_content_gives_the_same_and_is_gone(tensors, tmp_path):
     save_file(tensors, tmp_path / "a.safetensors")
-    convert_official(tmp_path / "a.safetensors", tmp_path / "b.safetensors", Conversion(dtype=torch.float32, merge=True))
+    convert_official(
+        tmp_path / "a.safetensors",
+        tmp_path / "b.safetensors",
+        Conversion(dtype=torch.float32, merge=True),
+    )
     written = load_file(tmp_path / "b.safetensors")
-    assert not any(key.startswith("lora.content") for key in written) and any(key.startswith("lora.motion") for key in written)
+    assert not any(key.startswith("lora.content") for key in written) and any(
+        key.startswith("lora.motion") for key in written
+    )
     assert load_model(tmp_path / "b.safetensors").config.network.content_rank == 0
     assert largest_error(tmp_path / "b.safetensors", tmp_path / "fixtures") < 1e-4
 
 
 def test_idle_lora_is_dropped_and_motion_on_demand(tensors, tmp_path):
-    idle = {k: torch.zeros_like(v) if ".matrix_D." in k and ".layers.1." not in k else v for k, v in tensors.items()}
+    idle = {
+        k: torch.zeros_like(v) if ".matrix_D." in k and ".layers.1." not in k else v
+        for k, v in tensors.items()
+    }
     save_file(idle, tmp_path / "a.safetensors")
-    convert_official(tmp_path / "a.safetensors", tmp_path / "b.safetensors", Conversion(dtype=torch.float32, motion=False))
+    convert_official(
+        tmp_path / "a.safetensors",
+        tmp_path / "b.safetensors",
+        Conversion(dtype=torch.float32, motion=False),
+    )
     lora = {key for key in load_file(tmp_path / "b.safetensors") if key.startswith("lora.")}
-    assert {key.split(".")[3] for key in lora} == {"1"} and {key.split(".")[1] for key in lora} == {"content"}
+    assert {key.split(".")[3] for key in lora} == {"1"} and {key.split(".")[1] for key in lora} == {
+        "content"
+    }
     model, whole = load_model(tmp_path / "b.safetensors"), convert_and_load(idle, tmp_path)
     assert model.config.network.motion_rank == 0
     recorded = load_file(GOLDEN / f"{FIXTURE}.safetensors")
@@ -109,7 +135,9 @@ def convert_and_load(tensors, folder):
 
 def call(model, recorded):
     with torch.inference_mode():
-        return model.network(recorded["probe.599.x"], recorded["in.context"].flatten(0, 1)[None], torch.tensor([599]))
+        return model.network(
+            recorded["probe.599.x"], recorded["in.context"].flatten(0, 1)[None], torch.tensor([599])
+        )
 
 
 def test_keys_without_lora(tensors, tmp_path):
@@ -121,7 +149,9 @@ def test_keys_without_lora(tensors, tmp_path):
     assert torch.allclose(call(model, recorded), call(off, recorded), atol=1e-5)
 
 
-@pytest.mark.parametrize(("dtype", "most"), [(torch.bfloat16, 0.05), (torch.float16, 0.01), (FP8, 0.3)])
+@pytest.mark.parametrize(
+    ("dtype", "most"), [(torch.bfloat16, 0.05), (torch.float16, 0.01), (FP8, 0.3)]
+)
 def test_smaller_dtypes_stay_close(dtype, most, tensors, tmp_path):
     halves = {key: value.bfloat16() for key, value in tensors.items()}
     path = save_deepspeed(tmp_path / "official", halves if dtype == torch.bfloat16 else tensors)
@@ -129,7 +159,12 @@ def test_smaller_dtypes_stay_close(dtype, most, tensors, tmp_path):
     kinds = {value.dtype for key, value in load_file(tmp_path / "b.safetensors").items()}
     assert kinds == ({FP8, torch.bfloat16} if dtype == FP8 else {dtype})
     recorded = load_file(GOLDEN / f"{FIXTURE}.safetensors")
-    error = (call(load_model(tmp_path / "b.safetensors"), recorded) - recorded["probe.599.v_cond"]).square().mean().sqrt()
+    error = (
+        (call(load_model(tmp_path / "b.safetensors"), recorded) - recorded["probe.599.v_cond"])
+        .square()
+        .mean()
+        .sqrt()
+    )
     assert error < most * recorded["probe.599.v_cond"].std()
 
 
@@ -156,14 +191,21 @@ def test_what_is_wrong_is_named_and_leaves_no_file(tensors, tmp_path):
     path.write_bytes(path.read_bytes()[:5000])
     save_file({"a.weight": torch.zeros(1)}, tmp_path / "other.safetensors")
     save_file(broken("layers.1.")(tensors), tmp_path / "block.safetensors")
-    save_file({**tensors, f"{PREFIX}time_embed.0.bias": torch.zeros(3)}, tmp_path / "shape.safetensors")
+    save_file(
+        {**tensors, f"{PREFIX}time_embed.0.bias": torch.zeros(3)}, tmp_path / "shape.safetensors"
+    )
     shutil.copy(GOLDEN / "fg2bg_rgba.ckpt.safetensors", tmp_path / "some.safetensors")
     (tmp_path / "empty").mkdir()
     cases = [
         (path, None, CheckpointError, "cannot be read"),
         (tmp_path / "other.safetensors", None, CheckpointError, "no LayerFlow tensors"),
         (tmp_path / "block.safetensors", None, CheckpointError, r"layers\.1\."),
-        (tmp_path / "shape.safetensors", None, CheckpointError, r"time_embedding\.linear_1\.bias is \[3\]"),
+        (
+            tmp_path / "shape.safetensors",
+            None,
+            CheckpointError,
+            r"time_embedding\.linear_1\.bias is \[3\]",
+        ),
         (tmp_path / "some.safetensors", None, CheckpointError, "--variant"),
         (tmp_path / "some.safetensors", "gen_rgb", CheckpointError, "does not fit"),
         (tmp_path / "some.safetensors", "gen_rgbx", LayoutError, "unknown layout"),
@@ -193,6 +235,11 @@ def test_a_file_need_not_fit_into_memory(tmp_path):
 
     source = write_official(tmp_path / "official.pt", width=512, blocks=24)
     size = source.stat().st_size / 2**20
-    result = subprocess.run([sys.executable, "-c", PEAK, str(source), str(tmp_path / "b.safetensors")], capture_output=True, text=True, cwd=Path(__file__).parents[3])
+    result = subprocess.run(
+        [sys.executable, "-c", PEAK, str(source), str(tmp_path / "b.safetensors")],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[3],
+    )
     assert result.returncode == 0, result.stderr[-2000:]
     assert size > 250 and float(result.stdout) < 0.45 * size

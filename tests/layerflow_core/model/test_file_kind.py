@@ -1,7 +1,9 @@
 """What is not the file it should be is called by its name, wherever a model file is opened."""
 
+import bz2
 import gzip
 import json
+import lzma
 import os
 import pickle
 import zipfile
@@ -44,12 +46,40 @@ def script(path):
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:1234\nsize 27300000000\n"
 WRONG = {
     "a Git LFS pointer": (POINTER, "Git LFS pointer.*git lfs pull"),
-    "a web page": (b"<!DOCTYPE html><html><head><title>Hugging Face</title>", "a web page.*direct download link"),
+    "a web page": (
+        b"<!DOCTYPE html><html><head><title>Hugging Face</title>",
+        "a web page.*direct download link",
+    ),
     "a page with a mark": (b"\n  <HTML lang='en'>", "a web page"),
+    "a page behind a byte order mark": (b"\xef\xbb\xbf<!DOCTYPE html><html>", "a web page"),
+    "a page in UTF-16": ("<!DOCTYPE html><html>".encode("utf-16"), "a web page"),
+    "a page that begins with a comment": (b"<!-- 403 --><html>", "a web page"),
+    "a page that begins with a script": (
+        b"<script>window.location='/login'</script>",
+        "a web page",
+    ),
+    "XML without its declaration": (b"<Error><Code>AccessDenied</Code></Error>", "a web page"),
+    "a server's text in UTF-8": (
+        "Acc\u00e8s refus\u00e9 ".encode() * 100,
+        "bytes of text that begin with 'Acc.xe8s refus.xe9",
+    ),
+    "bzip2": (bz2.compress(b"x" * 1000), "a bzip2 archive.*unpack"),
+    "xz": (lzma.compress(b"x" * 1000), "an xz archive.*unpack"),
+    "zstd": (b"\x28\xb5\x2f\xfd" + bytes(100), "a zstd archive.*unpack"),
+    "tar": (
+        b"model.safetensors".ljust(257, b"\0") + b"ustar\x0000" + bytes(300),
+        "a tar archive.*unpack",
+    ),
     "XML": (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "a web page"),
     "an empty file": (b"", "an empty file.*get the file again"),
-    "a server's JSON": (b'{"error":"Repository not found"}', "bytes of text that begin with.*Repository not found"),
-    "a server's text": (b"Invalid username or password.", "bytes of text that begin with.*Invalid username"),
+    "a server's JSON": (
+        b'{"error":"Repository not found"}',
+        "bytes of text that begin with.*Repository not found",
+    ),
+    "a server's text": (
+        b"Invalid username or password.",
+        "bytes of text that begin with.*Invalid username",
+    ),
     "one word": (b"Unauthorized", "12 bytes of text"),
     "GGUF": (b"GGUF\x03\0\0\0" + bytes(100), "a GGUF file"),
     "HDF5": (b"\x89HDF\r\n\x1a\n" + bytes(100), "an HDF5 file"),
@@ -57,8 +87,14 @@ WRONG = {
     "a zip": (zipped("readme.txt", b"hello"), "a zip archive that is no torch file"),
     "a pickle": (pickle.dumps({"a": [1, 2, 3]}), "a bare pickle"),
     "TorchScript": (script, "a TorchScript program"),
-    "old torch": (lambda path: torch.save({"a": torch.ones(2)}, path, _use_new_zipfile_serialization=False), "format from before version 1.6"),
-    "half a torch file": (begun(lambda path: torch.save({"a": torch.ones(500)}, path)), "without its end.*get the file again"),
+    "old torch": (
+        lambda path: torch.save({"a": torch.ones(2)}, path, _use_new_zipfile_serialization=False),
+        "format from before version 1.6",
+    ),
+    "half a torch file": (
+        begun(lambda path: torch.save({"a": torch.ones(500)}, path)),
+        "without its end.*get the file again",
+    ),
     "noise": (bytes(range(128, 256)) * 4, "of no known kind"),
 }
 READERS = {
@@ -98,7 +134,10 @@ def test_the_ending_does_not_decide(tmp_path):
     tensors = {"a": torch.arange(3.0)}
     save_file(tensors, tmp_path / "a.pt")
     torch.save(tensors, tmp_path / "a.safetensors")
-    assert find_kind(tmp_path / "a.pt") == SAFETENSORS and find_kind(tmp_path / "a.safetensors") == TORCH
+    assert (
+        find_kind(tmp_path / "a.pt") == SAFETENSORS
+        and find_kind(tmp_path / "a.safetensors") == TORCH
+    )
     for name in ("a.pt", "a.safetensors"):
         assert open_weights(tmp_path / name).read(["a"])["a"].tolist() == [0, 1, 2]
 
@@ -111,14 +150,17 @@ def test_a_pipe_is_not_waited_for(tmp_path):
             read(tmp_path / "a.safetensors")
 
 
-@pytest.mark.parametrize("content, text", [
-    (POINTER, "Git LFS pointer"),
-    (b"<!DOCTYPE html>", "a web page"),
-    (b"", "an empty file"),
-    (b"{", "cannot be read as JSON"),
-    (b"\xff\xfe\x00", "cannot be read as JSON"),
-    (b"[" * 1_000_000, "cannot be read as JSON"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "content, text",
+    [
+        (POINTER, "Git LFS pointer"),
+        (b"<!DOCTYPE html>", "a web page"),
+        (b"", "an empty file"),
+        (b"{", "cannot be read as JSON"),
+        (b"\xff\xfe\x00", "cannot be read as JSON"),
+        (b"[" * 1_000_000, "cannot be read as JSON"),
+    ],
+)
 @pytest.mark.parametrize("in_folder", [True, False])
 def test_a_wrong_tokenizer(in_folder, content, text, tmp_path):
     file = tmp_path / "tokenizer.json"
@@ -127,7 +169,9 @@ def test_a_wrong_tokenizer(in_folder, content, text, tmp_path):
         read_tokenizer(tmp_path if in_folder else file)
 
 
-@pytest.mark.parametrize("content", [POINTER, b"", b"noise" * 100, b"\x0a\xff\xff\xff\xff\x0f", bytes(range(256))])
+@pytest.mark.parametrize(
+    "content", [POINTER, b"", b"noise" * 100, b"\x0a\xff\xff\xff\xff\x0f", bytes(range(256))]
+)
 def test_a_wrong_vocabulary(content, tmp_path):
     (tmp_path / "spiece.model").write_bytes(content)
     with pytest.raises(CheckpointError, match="spiece.model"):
@@ -137,12 +181,24 @@ def test_a_wrong_vocabulary(content, tmp_path):
 def train_vocabulary(folder):
     """A small sentencepiece model as T5 has one."""
     sentencepiece = pytest.importorskip("sentencepiece")
-    lines = [f"a {colour} {thing} moves over the {place}" for colour in ("red", "blue", "green") for thing in ("star", "dog", "car") for place in ("street", "sea")]
+    lines = [
+        f"a {colour} {thing} moves over the {place}"
+        for colour in ("red", "blue", "green")
+        for thing in ("star", "dog", "car")
+        for place in ("street", "sea")
+    ]
     (folder / "text.txt").write_text("\n".join(lines * 20))
     sentencepiece.SentencePieceTrainer.train(
-        input=str(folder / "text.txt"), model_prefix=str(folder / "spiece"), vocab_size=25, model_type="unigram",
-        pad_id=0, eos_id=1, unk_id=2, bos_id=-1, minloglevel=2,
-    )  # fmt: skip
+        input=str(folder / "text.txt"),
+        model_prefix=str(folder / "spiece"),
+        vocab_size=25,
+        model_type="unigram",
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
+        minloglevel=2,
+    )
     return sentencepiece.SentencePieceProcessor(model_file=str(folder / "spiece.model"))
 
 
@@ -151,8 +207,17 @@ def test_a_vocabulary_alone_gives_the_tokenizer(tmp_path):
     from tokenizers import Tokenizer
 
     own = train_vocabulary(tmp_path)
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"auto_map": {"AutoTokenizer": ["owner/repo--code.Tokenizer", None]}, "tokenizer_class": "T5Tokenizer"}))
-    (tmp_path / "config.json").write_text(json.dumps({"auto_map": {"AutoConfig": "owner/repo--code.Config"}, "model_type": "t5"}))
+    (tmp_path / "tokenizer_config.json").write_text(
+        json.dumps(
+            {
+                "auto_map": {"AutoTokenizer": ["owner/repo--code.Tokenizer", None]},
+                "tokenizer_class": "T5Tokenizer",
+            }
+        )
+    )
+    (tmp_path / "config.json").write_text(
+        json.dumps({"auto_map": {"AutoConfig": "owner/repo--code.Config"}, "model_type": "t5"})
+    )
     tokenizer = Tokenizer.from_buffer(read_tokenizer(tmp_path))
     text = "a green dog moves over the sea"
     assert tokenizer.encode(text).ids == [*own.encode(text), 1]
@@ -164,7 +229,9 @@ def test_shards_follow_their_index(tmp_path):
     index = tmp_path / "model.safetensors.index.json"
     names = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
     index.write_text(json.dumps({"metadata": {}, "weight_map": names}))
-    with pytest.raises(CheckpointError, match="lacks 1 of the 2 files.*00002-of-00002.*download is incomplete"):
+    with pytest.raises(
+        CheckpointError, match="lacks 1 of the 2 files.*00002-of-00002.*download is incomplete"
+    ):
         open_weights(tmp_path)
     save_file({"b": torch.ones(1)}, tmp_path / names["b"])
     assert open_weights(tmp_path).specs.keys() == {"a", "b"}

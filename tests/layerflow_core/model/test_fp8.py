@@ -32,20 +32,34 @@ def test_matrices_are_stored_small_and_computed_wide(network, inputs_for):
         if isinstance(module, torch.nn.Linear):
             module.weight.data = to_fp8(module.weight.data).float()
     store_in_fp8(network)
-    kinds = {p.dtype for name, p in network.named_parameters() if "transformer_blocks" in name and p.ndim == 2}
-    assert kinds == {FP8} and network.position_table.dtype == torch.float32 and size_of(network) < 0.8 * before
+    kinds = {
+        p.dtype
+        for name, p in network.named_parameters()
+        if "transformer_blocks" in name and p.ndim == 2
+    }
+    assert (
+        kinds == {FP8}
+        and network.position_table.dtype == torch.float32
+        and size_of(network) < 0.8 * before
+    )
     assert torch.equal(call(network, inputs), rounded(*inputs))
     assert 0 < (call(network, inputs) - expected).std() < 0.2 * expected.std()
-    assert all(not module._forward_hooks and not module._forward_pre_hooks for module in network.modules())
+    assert all(
+        not module._forward_hooks and not module._forward_pre_hooks for module in network.modules()
+    )
 
 
 def test_a_failed_call_leaves_the_weights_small(network, inputs_for):
     store_in_fp8(network)
     latents, context, timestep = inputs_for(network)
-    network.backbone.transformer_blocks[0].ff.net[2].register_forward_pre_hook(lambda *_: (_ for _ in ()).throw(RuntimeError("in the middle")))
+    network.backbone.transformer_blocks[0].ff.net[2].register_forward_pre_hook(
+        lambda *_: (_ for _ in ()).throw(RuntimeError("in the middle"))
+    )
     with pytest.raises(RuntimeError, match="in the middle"):
         call(network, (latents, context, timestep))
-    assert all(p.dtype == FP8 for name, p in network.named_parameters() if name.endswith("net.2.weight"))
+    assert all(
+        p.dtype == FP8 for name, p in network.named_parameters() if name.endswith("net.2.weight")
+    )
     assert not any("_stored" in module.__dict__ for module in network.modules())
 
 
@@ -69,5 +83,9 @@ def test_its_peak_is_counted(network, inputs_for):
         return module(*(torch.zeros(shape) for shape in shapes))
 
     wide = count_peak(network, made, torch.device("cpu"))
-    narrow = count_peak(store_in_fp8(network.bfloat16()), lambda m: m(*(torch.zeros(s, dtype=torch.bfloat16) for s in shapes)), torch.device("cpu"))
+    narrow = count_peak(
+        store_in_fp8(network.bfloat16()),
+        lambda m: m(*(torch.zeros(s, dtype=torch.bfloat16) for s in shapes)),
+        torch.device("cpu"),
+    )
     assert narrow < wide

@@ -40,11 +40,15 @@ def test_lora_goes_onto_a_ready_model(make_network, inputs_for, tmp_path):
     """Splitting, attaching and merging again is what attaching to an untouched model is."""
     write_lora(tmp_path / "content.safetensors", make_network("gen_rgba", content=2), "content")
     plain, inputs = make_network("gen_rgba"), inputs_for(make_network("gen_rgba"))
-    expected = call(attach_lora(LayerFlowModel(plain.config, plain), [tmp_path / "content.safetensors"]), inputs)
+    expected = call(
+        attach_lora(LayerFlowModel(plain.config, plain), [tmp_path / "content.safetensors"]), inputs
+    )
     readied = ready(LayerFlowModel(plain.config, plain))
     before = call(readied, inputs)
     met = call(ready(attach_lora(readied, [tmp_path / "content.safetensors"])), inputs)
-    assert torch.allclose(met, expected, atol=1e-4 * float(expected.abs().max())) and torch.equal(call(readied, inputs), before)
+    assert torch.allclose(met, expected, atol=1e-4 * float(expected.abs().max())) and torch.equal(
+        call(readied, inputs), before
+    )
 
 
 def test_the_model_that_was_given_stays_as_it_is(model):
@@ -52,10 +56,17 @@ def test_the_model_that_was_given_stays_as_it_is(model):
     other = computing_with(model, Computing("sdpa"), CPU)
     assert other.network is not model.network
     assert other.network.position_table.data_ptr() == model.network.position_table.data_ptr()
-    assert computing_with(model, Computing(AUTO), CPU).network.backbone.transformer_blocks[0].attn1.processor.kernel == "sdpa"
+    assert (
+        computing_with(model, Computing(AUTO), CPU)
+        .network.backbone.transformer_blocks[0]
+        .attn1.processor.kernel
+        == "sdpa"
+    )
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
+@pytest.mark.skipif(
+    shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU"
+)
 def test_compiled_blocks_agree_and_share_their_graphs(make_network, inputs_for):
     network = make_network("gen_rgba", dims=replace(TINY, num_layers=5))
     model = LayerFlowModel(network.config, network)
@@ -64,12 +75,16 @@ def test_compiled_blocks_agree_and_share_their_graphs(make_network, inputs_for):
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
     compiled = computing_with(model, Computing("sdpa", compiled=True), CPU)
-    assert network_peak(compiled, 1, CPU) == network_peak(model, 1, CPU), "memory is counted without compiling"
+    assert network_peak(compiled, 1, CPU) == network_peak(model, 1, CPU), (
+        "memory is counted without compiling"
+    )
     assert torch.allclose(call(compiled, inputs), expected, atol=1e-4 * float(expected.abs().max()))
     for timestep in (999, 300, 7):
         call(compiled, (latents * 0.9, context, torch.tensor([timestep])))
     graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
-    assert graphs == 2, "one for the first block, whose input lies otherwise in memory, one for all others and all steps"
+    assert graphs == 2, (
+        "one for the first block, whose input lies otherwise in memory, one for all others and all steps"
+    )
 
 
 def test_fp8_is_not_compiled(model):

@@ -24,7 +24,9 @@ def test_strength_zero_is_the_bare_network(make_network, inputs_for):
     bare, adapted = make_network("gen_rgba"), make_network("gen_rgba", content=4, motion=2)
     from layerflow_core.model.loading import network_tensors
 
-    own = {k: v for k, v in network_tensors(adapted).items() if not k.startswith(("content", "motion"))}
+    own = {
+        k: v for k, v in network_tensors(adapted).items() if not k.startswith(("content", "motion"))
+    }
     bare.load_state_dict(own)
     set_strengths(adapted.backbone, {"content": 0.0, "motion": 0.0})
     inputs = inputs_for(bare)
@@ -55,7 +57,10 @@ def test_scale_is_one_over_rank(make_network):
     network = make_network("gen_rgb", content=4)
     layer = network.backbone.transformer_blocks[0].attn1.to_q
     x = torch.randn(3, 32)
-    expected = layer.get_base_layer()(x) + x @ layer.lora_A["content"].weight.T @ layer.lora_B["content"].weight.T / 4
+    expected = (
+        layer.get_base_layer()(x)
+        + x @ layer.lora_A["content"].weight.T @ layer.lora_B["content"].weight.T / 4
+    )
     assert torch.allclose(layer(x), expected, atol=1e-5)
 
 

@@ -16,7 +16,9 @@ def test_position_table_is_the_one_that_is_used(make_network, inputs_for):
     network = make_network("gen_rgb")
     inputs = inputs_for(network)
     before = network(*inputs)
-    network.position_table.data[:, -1] += torch.randn(network.config.network.hidden_size)  # a constant would be normed away
+    network.position_table.data[:, -1] += torch.randn(
+        network.config.network.hidden_size
+    )  # a constant would be normed away
     assert not torch.allclose(network.fold()(*inputs), before)
 
 
@@ -24,7 +26,9 @@ def test_layer_embedding_tells_prompts_apart(make_network, inputs_for):
     latents, context, t = inputs_for(make_network("gen_rgba"))
     swapped = context.unflatten(1, (3, -1))[:, [1, 0, 2]].flatten(1, 2)
     plain, embedded = make_network("gen_rgb"), make_network("gen_rgba")
-    assert not torch.allclose(embedded(latents, swapped, t), embedded(latents, context, t), atol=1e-4)
+    assert not torch.allclose(
+        embedded(latents, swapped, t), embedded(latents, context, t), atol=1e-4
+    )
     # Without embedder and with equal text rows the network cannot know the order.
     plain.position_table.data[:, : plain.config.text_length] = 0
     latents = inputs_for(plain)[0]
@@ -53,17 +57,32 @@ def test_a_row_no_official_variant_has_runs(make_network, inputs_for):
     from layerflow_core.sampling.sampler import SamplerSettings, sample
     from layerflow_core.sampling.schedule import Schedule
 
-    names = (("car", "foreground"), ("car matte", "alpha"), ("dog", "foreground"), ("dog matte", "alpha"), ("street", "background"))
-    row = Layout("two foregrounds", tuple(Clip(n, k) for n, k in names), ("car", "dog", "street"), layer_embedding=True).giving("car", "car matte")
+    names = (
+        ("car", "foreground"),
+        ("car matte", "alpha"),
+        ("dog", "foreground"),
+        ("dog matte", "alpha"),
+        ("street", "background"),
+    )
+    row = Layout(
+        "two foregrounds",
+        tuple(Clip(n, k) for n, k in names),
+        ("car", "dog", "street"),
+        layer_embedding=True,
+    ).giving("car", "car matte")
     network = make_network(row)
     full, context, _ = inputs_for(network)
     given = row.given_of(full)
     predict = predictor(LayerFlowModel(network.config, network), row, context, given)
     shape = tuple(row.generated_of(full).shape)
     noise = NoiseSource(0)
-    (none, alone), (_, together) = (predict(noise.initial(shape), 500, guided) for guided in (False, True))
+    (none, alone), (_, together) = (
+        predict(noise.initial(shape), 500, guided) for guided in (False, True)
+    )
     assert none is None and torch.allclose(alone, together, atol=1e-5)
-    latents = sample(predict, noise.initial(shape), noise.per_step(shape), Schedule(), SamplerSettings(3))
+    latents = sample(
+        predict, noise.initial(shape), noise.per_step(shape), Schedule(), SamplerSettings(3)
+    )
     assert torch.equal(row.join(latents, given)[:, :8], full[:, :8])
     assert latents.isfinite().all() and latents.shape == shape
 

@@ -7,7 +7,13 @@ from safetensors.torch import load_file
 
 from layerflow_core.errors import CheckpointError
 from layerflow_core.model.loading import build_network, network_tensors
-from layerflow_core.model.official import PREFIX, from_official, network_keys, official_chunks, to_official
+from layerflow_core.model.official import (
+    PREFIX,
+    from_official,
+    network_keys,
+    official_chunks,
+    to_official,
+)
 from layerflow_core.model.tensor_file import MemorySource
 from layerflow_core.model.variants import read_config
 
@@ -19,7 +25,11 @@ def official(variant):
     raw = load_file(GOLDEN / f"{variant}.ckpt.safetensors")
     network = json.loads((GOLDEN / f"{variant}.json").read_text())["network"]
     tensors = {key: raw[theirs] for key, theirs in network_keys(raw).items()}
-    return raw, tensors, read_config(tensors, variant, (network["latent_height"], network["latent_width"]))
+    return (
+        raw,
+        tensors,
+        read_config(tensors, variant, (network["latent_height"], network["latent_width"])),
+    )
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -50,9 +60,19 @@ def test_one_plain_module_among_adapted_ones_stays_without_lora(inputs_for):
     mixed = {k: v for k, v in tensors.items() if not k.startswith(name + ".matrix")}
     for end in ("weight", "bias"):
         mixed[f"{name}.{end}"] = mixed.pop(f"{name}.original.{end}")
-    zeroed = {k: torch.zeros_like(v) if k.startswith(name + ".matrix") else v for k, v in tensors.items()}
+    zeroed = {
+        k: torch.zeros_like(v) if k.startswith(name + ".matrix") else v for k, v in tensors.items()
+    }
     ours = from_official(mixed, config)
-    assert not any(k.startswith(("content.transformer_blocks.1.attn1.to_out", "motion.transformer_blocks.1.attn1.to_out")) for k in ours)
+    assert not any(
+        k.startswith(
+            (
+                "content.transformer_blocks.1.attn1.to_out",
+                "motion.transformer_blocks.1.attn1.to_out",
+            )
+        )
+        for k in ours
+    )
     plain, zero = (build_network(config, from_official(t, config)) for t in (mixed, zeroed))
     assert torch.allclose(plain(*inputs_for(plain)), zero(*inputs_for(zero)), atol=1e-6)
 
@@ -65,11 +85,22 @@ def test_chunks_make_the_same_as_the_whole():
     pieces = [(chunk.specs(), chunk.tensors()) for chunk in chunks]
     made = {k: v for _, part in pieces for k, v in part.items()}
     assert made.keys() == whole.keys() and all(torch.equal(made[k], v) for k, v in whole.items())
-    assert all(specs[k].is_meta and specs[k].shape == v.shape for specs, part in pieces for k, v in part.items())
+    assert all(
+        specs[k].is_meta and specs[k].shape == v.shape
+        for specs, part in pieces
+        for k, v in part.items()
+    )
     assert sum(len(chunk.keys) for chunk in chunks) == len(tensors)
 
 
-@pytest.mark.parametrize("key", ["transformer.layers.1.mlp.dense_h_to_4h.weight", "transformer.layers.0.attention.query_key_value.matrix_C.1", "time_embed.0.bias"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "transformer.layers.1.mlp.dense_h_to_4h.weight",
+        "transformer.layers.0.attention.query_key_value.matrix_C.1",
+        "time_embed.0.bias",
+    ],
+)
 def test_a_missing_tensor_is_named(key):
     _, tensors, config = official("gen_rgba")
     del tensors[key]
@@ -79,7 +110,11 @@ def test_a_missing_tensor_is_named(key):
 
 def test_a_missing_block_is_noticed():
     _, tensors, _ = official("gen_rgba")
-    middle = {k: v for k, v in tensors.items() if "layers.1." not in k and "modulations.1." not in k and "list.1." not in k}
+    middle = {
+        k: v
+        for k, v in tensors.items()
+        if "layers.1." not in k and "modulations.1." not in k and "list.1." not in k
+    }
     with pytest.raises(CheckpointError, match=r"\.1\."):
         from_official(middle, read_config(middle, "gen_rgba", (6, 8)))
     tail = {k: v for k, v in tensors.items() if not k.startswith("transformer.layers.2.")}
@@ -97,7 +132,9 @@ def test_a_wrong_shape_is_named():
     _, tensors, config = official("gen_rgba")
     ours = from_official(tensors, config)
     ours["backbone.proj_out.weight"] = ours["backbone.proj_out.weight"][:-1]
-    with pytest.raises(CheckpointError, match=r"backbone\.proj_out\.weight is \[63, 64\], expected \[64, 64\]"):
+    with pytest.raises(
+        CheckpointError, match=r"backbone\.proj_out\.weight is \[63, 64\], expected \[64, 64\]"
+    ):
         build_network(config, ours)
 
 
@@ -110,4 +147,9 @@ def test_a_short_position_table_is_refused():
 
 def test_copies_of_t5_and_vae_are_left_out():
     raw, tensors, _ = official("gen_rgba")
-    assert network_keys({**raw, "conditioner.embedders.0.x": None, "first_stage_model.decoder.x": None}).keys() == tensors.keys()
+    assert (
+        network_keys(
+            {**raw, "conditioner.embedders.0.x": None, "first_stage_model.decoder.x": None}
+        ).keys()
+        == tensors.keys()
+    )

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -30,7 +31,19 @@ PACK = Path(__file__).parents[3]
 def all_kinds() -> dict[str, torch.Tensor]:
     """Tensors as checkpoints have them."""
     base = torch.arange(24.0).reshape(4, 6)
-    dtypes = (torch.float64, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool)
+    dtypes = (
+        torch.float64,
+        torch.float16,
+        torch.bfloat16,
+        torch.float8_e4m3fn,
+        torch.float8_e5m2,
+        torch.int64,
+        torch.int32,
+        torch.int16,
+        torch.int8,
+        torch.uint8,
+        torch.bool,
+    )
     return {
         "whole": base,
         "tied": base,
@@ -78,7 +91,11 @@ def test_what_torch_wrote_is_what_is_read(protocol, container, tmp_path):
     assert read.keys() == tensors.keys() == file.specs.keys()
     for key, value in tensors.items():
         spec = file.specs[key]
-        assert spec.is_meta and spec.shape == value.shape and spec.dtype == read[key].dtype == value.dtype
+        assert (
+            spec.is_meta
+            and spec.shape == value.shape
+            and spec.dtype == read[key].dtype == value.dtype
+        )
         assert torch.equal(read[key].double(), value.detach().double()), key
 
 
@@ -86,7 +103,9 @@ def test_a_module_s_state(tmp_path):
     module = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4))
     torch.save(module.state_dict(), tmp_path / "a.pt")
     file = PickleFile(tmp_path / "a.pt")
-    assert all(torch.equal(value, module.state_dict()[key]) for key, value in file.read(file.specs).items())
+    assert all(
+        torch.equal(value, module.state_dict()[key]) for key, value in file.read(file.specs).items()
+    )
     torch.save(module, tmp_path / "whole.pt")
     with pytest.raises(CheckpointError, match="no tensors by name"):
         PickleFile(tmp_path / "whole.pt")
@@ -110,7 +129,9 @@ def test_a_file_that_changes_meanwhile_is_noticed(tmp_path):
 # ---- what is refused -------------------------------------------------------------------------------------------
 
 
-def archive(path: Path, data: bytes, compression: int = zipfile.ZIP_STORED, **members: bytes) -> Path:
+def archive(
+    path: Path, data: bytes, compression: int = zipfile.ZIP_STORED, **members: bytes
+) -> Path:
     """torch's zip around any pickle."""
     with zipfile.ZipFile(path, "w", compression) as target:
         target.writestr("archive/data.pkl", data)
@@ -129,24 +150,29 @@ class Calls:
         return self.call
 
 
-@pytest.mark.parametrize("function, arguments", [
-    (Path.touch, (Path("owned"),)),
-    (eval, ("open('owned', 'w')",)),
-    (exec, ("open('owned', 'w')",)),
-    (getattr, ("text", "upper")),
-    (open, ("owned", "w")),
-    (torch.zeros, (10**12,)),
-    (torch.load, ("owned",)),
-    (np.zeros, (10**12,)),
-    (bytearray.fromhex, ("00",)),
-    (pickle.loads, (b"N.",)),
-    (zipfile.ZipFile, ("owned", "w")),
-    (__import__, ("antigravity",)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "function, arguments",
+    [
+        (Path.touch, (Path("owned"),)),
+        (eval, ("open('owned', 'w')",)),
+        (exec, ("open('owned', 'w')",)),
+        (getattr, ("text", "upper")),
+        (open, ("owned", "w")),
+        (torch.zeros, (10**12,)),
+        (torch.load, ("owned",)),
+        (np.zeros, (10**12,)),
+        (bytearray.fromhex, ("00",)),
+        (pickle.loads, (b"N.",)),
+        (zipfile.ZipFile, ("owned", "w")),
+        (__import__, ("antigravity",)),
+    ],
+)
 def test_nothing_is_called(function, arguments, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = archive(tmp_path / "a.pt", pickle.dumps({"a": Calls(function, *arguments)}))
-    with pytest.raises(CheckpointError, match="wants to run [a-zA-Z_.]+, which is never done") as caught:
+    with pytest.raises(
+        CheckpointError, match="wants to run [a-zA-Z_.]+, which is never done"
+    ) as caught:
         PickleFile(path)
     assert not Path("owned").exists()
     assert "weights_only" not in str(caught.value)
@@ -219,9 +245,24 @@ def test_numpy_s_pointers_are_not_followed(tmp_path):
 
 def test_no_library_s_object_is_ever_made():
     """Whatever stands beside weights comes out as plain data or as our own records."""
-    allowed = (dict, list, tuple, str, int, float, bool, bytes, bytearray, type(None), Global, Opaque)
+    allowed = (
+        dict,
+        list,
+        tuple,
+        str,
+        int,
+        float,
+        bool,
+        bytes,
+        bytearray,
+        type(None),
+        Global,
+        Opaque,
+    )
     for protocol in (2, 4, 5):
-        waiting = [read_pickle(pickle.dumps({**beside_weights(), "torch_rng_state": 0}, protocol), "x")]
+        waiting = [
+            read_pickle(pickle.dumps({**beside_weights(), "torch_rng_state": 0}, protocol), "x")
+        ]
         while waiting:
             value = waiting.pop()
             assert type(value) in allowed
@@ -249,7 +290,9 @@ BOMBS = {
     "digits": b"I" + b"9" * 1_000_000 + b"\n.",
     "many operations": b"\x80\x02]" + b"N0" * 1_500_000 + b".",
     "many entries": b"\x80\x02](" + b"N" * 3_000_000 + b"e.",
-    "wrappers within each other": b"\x80\x02ctorch._tensor\n_rebuild_from_type_v2\n)" + b"\x85R" * 3 + b".",
+    "wrappers within each other": b"\x80\x02ctorch._tensor\n_rebuild_from_type_v2\n)"
+    + b"\x85R" * 3
+    + b".",
     "a memo that is not there": b"\x80\x02j\xff\xff\xff\x7f.",
     "an extension": b"\x80\x02\x82\x01.",
     "a buffer outside": b"\x80\x05\x97.",
@@ -267,6 +310,25 @@ def test_bombs_are_refused_at_once(bomb, tmp_path):
     with pytest.raises(CheckpointError):
         PickleFile(archive(tmp_path / "a.pt", BOMBS[bomb]))
     assert time.monotonic() - start < 10
+
+
+def test_a_long_text_is_not_multiplied_as_a_name():
+    """Four bytes that recall a text twice would make a name of twice its length."""
+    text = b"a" * 1_000_000
+    data = (
+        b"\x80\x04\x8d"
+        + struct.pack("<Q", len(text))
+        + text
+        + b"\x94"
+        + b"h\x00h\x00\x93" * 20
+        + b"."
+    )
+    tracemalloc.start()
+    with pytest.raises(CheckpointError, match="damaged"):
+        read_pickle(data, "a.pt")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5 * len(text)
 
 
 def test_a_zip_bomb_is_not_unpacked(tmp_path):
@@ -291,39 +353,57 @@ def tensor_pickle(offset=0, size=(2,), stride=(1,), kind="FloatStorage", key="0"
 
     class Pickler(pickle.Pickler):
         def persistent_id(self, value):
-            return ("storage", getattr(torch, kind), key, "cpu", 2) if isinstance(value, Storage) else None
+            return (
+                ("storage", getattr(torch, kind), key, "cpu", 2)
+                if isinstance(value, Storage)
+                else None
+            )
 
     buffer = io.BytesIO()
-    tensor = Calls(torch._utils._rebuild_tensor_v2, Storage(), offset, size, stride, False, collections.OrderedDict())
+    tensor = Calls(
+        torch._utils._rebuild_tensor_v2,
+        Storage(),
+        offset,
+        size,
+        stride,
+        False,
+        collections.OrderedDict(),
+    )
     Pickler(buffer, 2).dump({"a": tensor})
     return buffer.getvalue()
 
 
 def test_the_pickle_of_a_tensor_is_what_torch_writes(tmp_path):
-    file = PickleFile(archive(tmp_path / "a.pt", tensor_pickle(), **{"0": struct.pack("<2f", 3, 4)}))
+    file = PickleFile(
+        archive(tmp_path / "a.pt", tensor_pickle(), **{"0": struct.pack("<2f", 3, 4)})
+    )
     assert file.read(["a"])["a"].tolist() == [3, 4]
 
 
-@pytest.mark.parametrize("said", [
-    {"size": (3,)},
-    {"offset": 1},
-    {"offset": 2**61},
-    {"offset": -1},
-    {"stride": (2,)},
-    {"stride": (-1,)},
-    {"stride": (2**61,)},
-    {"size": (2, 2), "stride": (0, 0)},
-    {"size": (10**12,), "stride": (0,)},
-    {"size": (2,), "stride": (1, 1)},
-    {"size": (0, 2**60, 2**60, 2**60), "stride": (1, 1, 1, 1)},
-    {"size": (1,) * 100, "stride": (1,) * 100},
-    {"size": ("a",)},
-    {"size": 2},
-    {"size": (True,)},
-    {"key": "1"},
-    {"kind": "DoubleStorage"},
-    {"kind": "ComplexFloatStorage"},
-], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"size": (3,)},
+        {"offset": 1},
+        {"offset": 2**61},
+        {"offset": -1},
+        {"stride": (2,)},
+        {"stride": (-1,)},
+        {"stride": (2**61,)},
+        {"size": (2, 2), "stride": (0, 0)},
+        {"size": (10**12,), "stride": (0,)},
+        {"size": (2,), "stride": (1, 1)},
+        {"size": (0, 2**60, 2**60, 2**60), "stride": (1, 1, 1, 1)},
+        {"size": (1,) * 100, "stride": (1,) * 100},
+        {"size": ("a",)},
+        {"size": 2},
+        {"size": (True,)},
+        {"key": "1"},
+        {"kind": "DoubleStorage"},
+        {"kind": "ComplexFloatStorage"},
+    ],
+    ids=str,
+)
 def test_a_tensor_cannot_reach_beyond_its_storage(said, tmp_path):
     with pytest.raises(CheckpointError):
         PickleFile(archive(tmp_path / "a.pt", tensor_pickle(**said), **{"0": bytes(8)}))
@@ -340,7 +420,10 @@ def test_a_storage_cannot_reach_beyond_the_file(tmp_path):
         PickleFile(path)
 
 
-@pytest.mark.parametrize("order, fits", [(sys.byteorder, True), ("big" if sys.byteorder == "little" else "little", False)])
+@pytest.mark.parametrize(
+    "order, fits",
+    [(sys.byteorder, True), ("big" if sys.byteorder == "little" else "little", False)],
+)
 def test_byte_order(order, fits, tmp_path):
     path = archive(tmp_path / "a.pt", tensor_pickle(), **{"0": bytes(8)})
     with zipfile.ZipFile(path, "a") as target:
@@ -361,7 +444,9 @@ def test_every_operation_of_a_pickle_is_known_or_refused():
 
 def test_damage_is_never_untyped(tmp_path):
     """Bytes flipped and cut anywhere: read, or refused with words of our own."""
-    torch.save({"module": {k: v for k, v in all_kinds().items()}, **beside_weights()}, tmp_path / "a.pt")
+    torch.save(
+        {"module": {k: v for k, v in all_kinds().items()}, **beside_weights()}, tmp_path / "a.pt"
+    )
     whole = (tmp_path / "a.pt").read_bytes()
     chance = random.Random(0)
     target = tmp_path / "b.pt"

@@ -26,14 +26,22 @@ def test_the_same_step_again_is_skipped_and_exact(network, inputs_for):
     blocks = network.backbone.transformer_blocks
     expected = run(StepCache(network.config, network.config.layout, 0), network, inputs)
     first, again = run(cache, network, inputs), run(cache, network, inputs)
-    assert (cache.computed, cache.skipped) == (1, 1) and network.backbone.transformer_blocks is blocks
-    assert torch.equal(first, expected) and torch.allclose(again, expected, atol=1e-5 * float(expected.abs().max()))
+    assert (cache.computed, cache.skipped) == (
+        1,
+        1,
+    ) and network.backbone.transformer_blocks is blocks
+    assert torch.equal(first, expected) and torch.allclose(
+        again, expected, atol=1e-5 * float(expected.abs().max())
+    )
 
 
 def test_one_changed_layer_is_enough(network, inputs_for):
     """The matte alone moves: the mean over all layers would stay below the threshold."""
     layout = network.config.layout
-    cache, (latents, context, timestep) = StepCache(network.config, layout, 0.2), inputs_for(network, 2)
+    cache, (latents, context, timestep) = (
+        StepCache(network.config, layout, 0.2),
+        inputs_for(network, 2),
+    )
     run(cache, network, (latents, context, timestep))
     moved = latents.clone()
     moved[:, layout.span("alpha")] *= -1
@@ -61,7 +69,10 @@ def test_branches_are_known_apart(network, inputs_for):
 
 
 def test_blocks_come_back_after_an_error(network):
-    cache, blocks = StepCache(network.config, network.config.layout, 0.5), network.backbone.transformer_blocks
+    cache, blocks = (
+        StepCache(network.config, network.config.layout, 0.5),
+        network.backbone.transformer_blocks,
+    )
     with pytest.raises(ZeroDivisionError):
         cache.run(network.backbone, (0, 1), lambda: 1 / 0)
     assert network.backbone.transformer_blocks is blocks
@@ -70,14 +81,21 @@ def test_blocks_come_back_after_an_error(network):
 def test_its_memory_is_told(network, inputs_for):
     cache = StepCache(network.config, network.config.layout, 0.5)
     run(cache, network, inputs_for(network, 2))
-    held = sum(t.numel() * t.element_size() for known in cache._known.values() for t in (known.first, known.others))
+    held = sum(
+        t.numel() * t.element_size()
+        for known in cache._known.values()
+        for t in (known.first, known.others)
+    )
     assert held == cached_bytes(network.config, 4)
 
 
 def test_a_run_with_a_cache_is_close_and_off_by_default(embedded):
     scene = draw_scene(3, held_out=True)
     plain = SamplerSettings(12, "constant", 3.0, "dpmpp_2m")
-    exact, close = (make_layers(embedded, Run(scene.prompts, {}, s, 1)).blended for s in (plain, replace(plain, step_cache=0.3)))
+    exact, close = (
+        make_layers(embedded, Run(scene.prompts, {}, s, 1)).blended
+        for s in (plain, replace(plain, step_cache=0.3))
+    )
     assert 0 < (close - exact).abs().mean() < 0.03
     assert SamplerSettings().step_cache == SamplerSettings().guidance_margin == 0
     with pytest.raises(SamplingError, match="0 .off. to 1"):

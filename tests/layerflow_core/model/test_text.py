@@ -1,3 +1,5 @@
+import json
+
 import pytest
 import torch
 
@@ -10,16 +12,22 @@ ROW = find_layout("gen_rgba")
 
 def test_each_prompt_is_encoded_alone_with_its_index(embedded):
     text = embedded.text
-    context = text.encode_layers({"foreground": "a red star", "background": "a blue sky", "blended": "both"}, ROW)
+    context = text.encode_layers(
+        {"foreground": "a red star", "background": "a blue sky", "blended": "both"}, ROW
+    )
     assert context.shape == (1, 3 * text.tokens, text.width)
     for i, prompt in enumerate(("a red star", "a blue sky", "both")):
-        assert torch.equal(context[0, i * text.tokens : (i + 1) * text.tokens], text.encode(f"{i}, {prompt}"))
+        assert torch.equal(
+            context[0, i * text.tokens : (i + 1) * text.tokens], text.encode(f"{i}, {prompt}")
+        )
     assert indexed(2, "x") == "2, x"
 
 
 def test_a_missing_prompt_is_zeros(embedded):
     text = embedded.text
-    context = text.encode_layers({"background": "a blue sky", "foreground": "  "}, ROW)[0].unflatten(0, (3, -1))
+    context = text.encode_layers({"background": "a blue sky", "foreground": "  "}, ROW)[
+        0
+    ].unflatten(0, (3, -1))
     assert not context[0].any() and context[1].any() and not context[2].any()
 
 
@@ -37,7 +45,9 @@ def test_long_prompts_are_cut_and_counted(embedded):
     text = embedded.text
     assert text.count_tokens("a red star") == 4
     assert text.count_tokens("star " * 100) == 101  # what was meant, not what is left of it
-    assert text.too_long({"foreground": "star " * 100, "background": "a red star"}, ROW) == {"foreground": text.count_tokens("0, " + "star " * 100)}
+    assert text.too_long({"foreground": "star " * 100, "background": "a red star"}, ROW) == {
+        "foreground": text.count_tokens("0, " + "star " * 100)
+    }
     assert text.token_ids("star " * 100).shape == (text.tokens,)
 
 
@@ -52,6 +62,8 @@ def test_prompt_for_a_layer_that_is_not_there(embedded):
         embedded.text.encode_layers({"foreground": "a", "shadow": "b"}, ROW)
     with pytest.raises(PromptError, match="int"):
         embedded.text.encode_layers({"foreground": 3}, ROW)
+    with pytest.raises(PromptError, match="surrogate"):
+        embedded.text.encode_layers({"foreground": "a \ud83d dog"}, ROW)
 
 
 def test_damaged_tokenizer(embedded):
@@ -73,3 +85,12 @@ def test_what_is_too_long_is_counted_before_it_is_cut(embedded, caplog):
     with caplog.at_level("WARNING", "layerflow"):
         make_layers(embedded, Run({"foreground": long}, {}, SamplerSettings(1, "constant", 1.0)))
     assert f"foreground has {counts['foreground']} tokens" in caplog.text
+
+
+def test_a_tokenizer_that_panics_when_it_is_used(embedded):
+    """Its end mark is a token that it does not have: found by the abuse harness."""
+    content = json.loads(embedded.text.tokenizer.to_str())
+    content["post_processor"]["single"][1]["SpecialToken"]["id"] = "__class__"
+    data = json.dumps(content).encode()
+    with pytest.raises(CheckpointError, match="tokenizer cannot be used: .*; take T5's own"):
+        TextEncoder.from_data(data, embedded.text.t5, 16).encode("a dog")

@@ -47,7 +47,13 @@ def test_ode_solver_converges_to_the_exact_flow():
     errors = []
     for gaussian.count in (10, 40, 160):
         noise = NoiseSource(1)
-        x = sample(gaussian, noise.initial(SHAPE), noise.per_step(SHAPE), SCHEDULE, SamplerSettings(gaussian.count, "constant", 1.0, "dpmpp_2m"))
+        x = sample(
+            gaussian,
+            noise.initial(SHAPE),
+            noise.per_step(SHAPE),
+            SCHEDULE,
+            SamplerSettings(gaussian.count, "constant", 1.0, "dpmpp_2m"),
+        )
         errors.append(float((x - s * noise.initial(SHAPE)).abs().max()))
     assert errors[0] > 2 * errors[1] > 4 * errors[2] and errors[2] < 0.06
 
@@ -65,7 +71,11 @@ def test_ode_draws_no_noise():
 def test_guidance_extrapolates():
     seen = []
     settings = SamplerSettings(1, "constant", 3.0)
-    x = run(settings, predict=lambda x, t, guided: (x * 0 + 1, x * 0 + 2), watch=lambda step, x, x0: seen.append(x0))
+    x = run(
+        settings,
+        predict=lambda x, t, guided: (x * 0 + 1, x * 0 + 2),
+        watch=lambda step, x, x0: seen.append(x0),
+    )
     assert torch.equal(x, seen[0]) and torch.allclose(x, torch.full(SHAPE, -1 + 3.0 * (-2 - -1)))
 
 
@@ -76,7 +86,12 @@ def test_where_guidance_does_nothing_only_the_prompts_are_asked():
         asked.append(guided)
         return (perfect(x, t, guided)[0] if guided else None), perfect(x, t, guided)[1]
 
-    assert torch.allclose(run(SamplerSettings(3, "constant", 1.0), predict=one_branch), TARGET, atol=1e-3) and asked == [False] * 3
+    assert (
+        torch.allclose(
+            run(SamplerSettings(3, "constant", 1.0), predict=one_branch), TARGET, atol=1e-3
+        )
+        and asked == [False] * 3
+    )
     run(SamplerSettings(3, "constant", 1.5), predict=one_branch)
     assert asked[3:] == [True] * 3
 
@@ -106,7 +121,12 @@ def test_a_cancelled_run_leaves_no_trace():
 
 
 def test_noise_streams_and_windows_differ():
-    draws = [torch.randn(8, generator=NoiseSource(s, w).generator(stream)) for s in (0, 1, 2) for w in (0, 1) for stream in (POSTERIOR, INITIAL, STEPS)]
+    draws = [
+        torch.randn(8, generator=NoiseSource(s, w).generator(stream))
+        for s in (0, 1, 2)
+        for w in (0, 1)
+        for stream in (POSTERIOR, INITIAL, STEPS)
+    ]
     assert len({tuple(d.tolist()) for d in draws}) == len(draws)
 
 
@@ -116,7 +136,18 @@ def test_denoise_inverts_v():
     assert torch.allclose(denoise(v, x, q), x0, atol=1e-6)
 
 
-@pytest.mark.parametrize("wrong", [{"steps": 0}, {"steps": 201}, {"steps": 10**9}, {"guidance": "x"}, {"solver": "x"}, {"scale": -1}, {"scale": float("nan")}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"steps": 0},
+        {"steps": 201},
+        {"steps": 10**9},
+        {"guidance": "x"},
+        {"solver": "x"},
+        {"scale": -1},
+        {"scale": float("nan")},
+    ],
+)
 def test_bad_settings_are_refused(wrong):
     with pytest.raises(SamplingError):
         SamplerSettings(**wrong)

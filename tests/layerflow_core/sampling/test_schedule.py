@@ -16,9 +16,15 @@ SCHEDULE = Schedule()
 def test_tables_and_guidance_against_the_record():
     recorded = load_file(GOLDEN / "sampler_10.safetensors")
     described = json.loads((GOLDEN / "sampler_10.json").read_text())["steps"]
-    assert torch.allclose(SCHEDULE.denoiser_table, recorded["table.sqrt_alphas_cumprod_1000"], atol=1e-7)
+    assert torch.allclose(
+        SCHEDULE.denoiser_table, recorded["table.sqrt_alphas_cumprod_1000"], atol=1e-7
+    )
     steps = SCHEDULE.steps(10)
-    assert torch.allclose(torch.tensor([s.a for s in steps]), recorded["table.sqrt_alphas_cumprod_steps"][:10], atol=1e-7)
+    assert torch.allclose(
+        torch.tensor([s.a for s in steps]),
+        recorded["table.sqrt_alphas_cumprod_steps"][:10],
+        atol=1e-7,
+    )
     for step, expected in zip(steps, described):
         assert step.timestep == expected["timestep"]
         assert step.q == pytest.approx(expected["denoiser_sqrt_alpha_cumprod"], abs=1e-7)

@@ -24,4 +24,10 @@ def trainee():
 @pytest.fixture
 def batches(trainee, stage):
     torch.manual_seed(1)
-    return SceneBatches(trainee.layout, torch.randn(3, 4, 2, 8, 8, 12).half(), torch.arange(9).view(3, 3, 1).expand(-1, -1, TOKENS_PER_TEXT), stage, 0)
+    return SceneBatches(
+        trainee.layout,
+        torch.randn(3, 4, 2, 8, 8, 12).half(),
+        torch.arange(9).view(3, 3, 1).expand(-1, -1, TOKENS_PER_TEXT),
+        stage,
+        0,
+    )

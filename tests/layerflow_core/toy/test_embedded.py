@@ -15,7 +15,23 @@ RECORDED = json.loads(EMBEDDED.with_name("figures.json").read_text())
 def figures(tmp_path_factory):
     """Of eight scenes that the recorded ones do not have."""
     path = tmp_path_factory.mktemp("figures") / "figures.json"
-    assert cli.main(["evaluate", "--toy", "--seed", "5", "--scenes", "8", "--steps", "12", "--json", str(path)]) == 0
+    assert (
+        cli.main(
+            [
+                "evaluate",
+                "--toy",
+                "--seed",
+                "5",
+                "--scenes",
+                "8",
+                "--steps",
+                "12",
+                "--json",
+                str(path),
+            ]
+        )
+        == 0
+    )
     return json.loads(path.read_text())
 
 
@@ -43,18 +59,30 @@ def test_generation_follows_the_prompts(figures):
 
 
 def test_the_rules_are_right_on_true_clips():
-    assert all(RECORDED["truth"][name] >= 0.98 for name in ("color", "background", "shape", "motion"))
+    assert all(
+        RECORDED["truth"][name] >= 0.98 for name in ("color", "background", "shape", "motion")
+    )
 
 
 def test_recorded_figures():
     """Those that the page of the embedded model shows."""
     apart, made, trivial = RECORDED["decompose"], RECORDED["generate"], RECORDED["trivial"]
     assert RECORDED["scenes"] >= 24
-    assert apart["alpha_mae"] <= 0.75 * trivial["empty_alpha_mae"] and apart["alpha_iou"] >= 2 * trivial["other_alpha_iou"]
+    assert (
+        apart["alpha_mae"] <= 0.75 * trivial["empty_alpha_mae"]
+        and apart["alpha_iou"] >= 2 * trivial["other_alpha_iou"]
+    )
     assert apart["background_psnr"] >= trivial["blend_as_background_psnr"] + 4
     assert made["color"] >= 0.75 and made["background"] >= 0.9
 
 
-@pytest.mark.parametrize("arguments, message", [([], "say --toy"), (["--toy", "--scenes", "1"], "expected"), (["--toy", "--seed", "-1"], "expected")])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ([], "say --toy"),
+        (["--toy", "--scenes", "1"], "expected"),
+        (["--toy", "--seed", "-1"], "expected"),
+    ],
+)
 def test_bad_requests_are_refused(capsys, arguments, message):
     assert cli.main(["evaluate", *arguments]) == 1 and message in capsys.readouterr().err

@@ -7,7 +7,9 @@ def test_processes_draw_other_clips_of_one_shape():
     batches = ClipBatches()
     for step in range(3):
         first, second = batches.draw(step, range(0, 1)), batches.draw(step, range(1, 2))
-        assert first.clips.shape == second.clips.shape and not torch.equal(first.clips, second.clips)
+        assert first.clips.shape == second.clips.shape and not torch.equal(
+            first.clips, second.clips
+        )
         assert torch.equal(first.clips, batches.draw(step, range(0, 1)).clips)
 
 

@@ -44,14 +44,25 @@ class RandomPoints:
     def draw(self, step: int, samples: range) -> Points:
         if step == self.stop_at:
             os.kill(os.getpid(), 15)
-        return Points(torch.stack([torch.randn(2, generator=torch.Generator().manual_seed(1000 * step + n)) for n in samples]))
+        return Points(
+            torch.stack(
+                [
+                    torch.randn(2, generator=torch.Generator().manual_seed(1000 * step + n))
+                    for n in samples
+                ]
+            )
+        )
 
 
 def _work(rank: int, folder: str, stop_at: int) -> None:
     torch.manual_seed(0)
     line, root = Line(), Path(folder)
     plan = make_plan(40, 8, 0.3, warm_up=2, ema=0.5)
-    finish(Trainer(line, RandomPoints(stop_at), plan, root / "line"), line.line, final_weights(root, "line"))
+    finish(
+        Trainer(line, RandomPoints(stop_at), plan, root / "line"),
+        line.line,
+        final_weights(root, "line"),
+    )
 
 
 def test_a_stopped_training_leaves_no_result_and_ends_where_an_uninterrupted_one_does(tmp_path):
@@ -60,6 +71,8 @@ def test_a_stopped_training_leaves_no_result_and_ends_where_an_uninterrupted_one
     run_workers(2, _work, str(stopped), 14)
     assert not final_weights(stopped, "line").exists()
     run_workers(2, _work, str(stopped), -1)
-    results = [torch.load(final_weights(folder, "line"), weights_only=True) for folder in (whole, stopped)]
+    results = [
+        torch.load(final_weights(folder, "line"), weights_only=True) for folder in (whole, stopped)
+    ]
     assert all(torch.equal(results[0][k], results[1][k]) for k in results[0])
     assert torch.allclose(results[0]["weight"], TARGET, atol=0.2)

@@ -3,7 +3,16 @@ import torch
 
 from layerflow_core.errors import LayoutError
 from layerflow_core.toy.measures import name_background, name_colour
-from layerflow_core.toy.world import BACKGROUNDS, COLOURS, MATERIALS, MOTIONS, SHAPES, draw_scene, draw_scenes, render
+from layerflow_core.toy.world import (
+    BACKGROUNDS,
+    COLOURS,
+    MATERIALS,
+    MOTIONS,
+    SHAPES,
+    draw_scene,
+    draw_scenes,
+    render,
+)
 
 SCENES = list(draw_scenes(60, 0))
 
@@ -11,7 +20,9 @@ SCENES = list(draw_scenes(60, 0))
 @pytest.mark.parametrize("scene", SCENES[:20], ids=lambda s: s.blended_prompt)
 def test_layers_compose_exactly(scene):
     layers = render(scene)
-    assert torch.equal(layers.blended, layers.foreground * layers.alpha + layers.background * (1 - layers.alpha))
+    assert torch.equal(
+        layers.blended, layers.foreground * layers.alpha + layers.background * (1 - layers.alpha)
+    )
     for pixels in (layers.foreground, layers.alpha, layers.background, layers.blended):
         assert pixels.min() >= 0 and pixels.max() <= 1
     assert layers.alpha.max() == pytest.approx(MATERIALS[scene.material])
@@ -35,7 +46,9 @@ def test_shapes_stay_in_the_picture_and_move_slowly():
         y = torch.arange(64.0).view(1, 64, 1)
         x = torch.arange(96.0).view(1, 1, 96)
         mass = alpha[:, 0].sum((1, 2))
-        centre = torch.stack([(alpha[:, 0] * y).sum((1, 2)) / mass, (alpha[:, 0] * x).sum((1, 2)) / mass], 1)
+        centre = torch.stack(
+            [(alpha[:, 0] * y).sum((1, 2)) / mass, (alpha[:, 0] * x).sum((1, 2)) / mass], 1
+        )
         assert (centre[1:] - centre[:-1]).norm(dim=1).max() < 3.2, scene
 
 
@@ -45,7 +58,12 @@ def test_an_eleventh_is_held_out():
     assert 0.07 < share < 0.115
     assert all(s.held_out for s in draw_scenes(10, 0, held_out=True))
     assert not any(s.held_out for s in draw_scenes(10, 0, held_out=False))
-    for table, name in ((SHAPES, "shape"), (COLOURS, "colour"), (BACKGROUNDS, "background"), (MOTIONS, "motion")):
+    for table, name in (
+        (SHAPES, "shape"),
+        (COLOURS, "colour"),
+        (BACKGROUNDS, "background"),
+        (MOTIONS, "motion"),
+    ):
         assert {getattr(s, name) for s in scenes if s.held_out} == set(table)
 
 

@@ -31,9 +31,19 @@ def read(tmp_path):
 
 def test_a_file_becomes_types_with_paths_from_its_own_folder(read, tmp_path):
     config = read(WHOLE)
-    assert config.plan.steps == 12 and config.plan.betas == (0.9, 0.99) and config.stage.blocks == "every"
-    assert config.output == tmp_path / "runs/base" and config.data["coarse"].folder == tmp_path / "clips"
-    assert read(WHOLE.replace('"clips"', '"/data/clips"')).data["coarse"].folder.as_posix() == "/data/clips"
+    assert (
+        config.plan.steps == 12
+        and config.plan.betas == (0.9, 0.99)
+        and config.stage.blocks == "every"
+    )
+    assert (
+        config.output == tmp_path / "runs/base"
+        and config.data["coarse"].folder == tmp_path / "clips"
+    )
+    assert (
+        read(WHOLE.replace('"clips"', '"/data/clips"')).data["coarse"].folder.as_posix()
+        == "/data/clips"
+    )
 
 
 @pytest.mark.parametrize(
@@ -71,15 +81,26 @@ def test_what_is_wrong_is_named(read, old, new, message):
 
 
 def test_the_content_stage_needs_a_motion_lora(read):
-    text = WHOLE.replace('name = "base"', 'name = "content"').replace("[data.coarse]", '[data.stills]\nfolder = "s"\n[data.pasted]')
+    text = WHOLE.replace('name = "base"', 'name = "content"').replace(
+        "[data.coarse]", '[data.stills]\nfolder = "s"\n[data.pasted]'
+    )
     with pytest.raises(TrainingError, match="train stage 'motion' first"):
         read(text)
-    assert read(text.replace("[stage]", 'motion_lora = "m.safetensors"\n[stage]')).model.motion_lora.name == "m.safetensors"
+    assert (
+        read(
+            text.replace("[stage]", 'motion_lora = "m.safetensors"\n[stage]')
+        ).model.motion_lora.name
+        == "m.safetensors"
+    )
 
 
 def test_only_text_in_a_regular_file_is_read(tmp_path):
     (tmp_path / "latin.toml").write_bytes(b'output = "\xe9"')
     (tmp_path / "folder.toml").mkdir()
-    for name, message in (("latin", "not text in UTF-8"), ("folder", "not a regular file"), ("none", "cannot be read")):
+    for name, message in (
+        ("latin", "not text in UTF-8"),
+        ("folder", "not a regular file"),
+        ("none", "cannot be read"),
+    ):
         with pytest.raises(TrainingError, match=message):
             read_config(tmp_path / f"{name}.toml")

@@ -14,7 +14,11 @@ def test_a_lora_costs_a_small_part_of_full_training(make_network):
     choose_trainable(network, None, "every")
     whole = plan_memory(network, PLAN)
     trained = sum(p.numel() for n, p in network.named_parameters() if ".lora_" not in n)
-    assert whole.gradients == 4 * trained and whole.optimiser == 8 * trained and whole.average == 4 * trained
+    assert (
+        whole.gradients == 4 * trained
+        and whole.optimiser == 8 * trained
+        and whole.average == 4 * trained
+    )
     choose_trainable(network, "content", "every")
     assert plan_memory(network, PLAN).optimiser < whole.optimiser / 10
 
@@ -22,7 +26,9 @@ def test_a_lora_costs_a_small_part_of_full_training(make_network):
 def test_checkpointing_and_small_batches_need_less(make_network):
     network = make_network("gen_rgba")
     choose_trainable(network, None, "every")
-    kept, recomputed = (plan_memory(network, replace(PLAN, checkpointing=c)).activations for c in (False, True))
+    kept, recomputed = (
+        plan_memory(network, replace(PLAN, checkpointing=c)).activations for c in (False, True)
+    )
     assert recomputed < kept
     assert plan_memory(network, replace(PLAN, batch=3)).activations == 3 * recomputed
     assert "GiB a device" in str(plan_memory(network, PLAN)) and GIB == 2**30

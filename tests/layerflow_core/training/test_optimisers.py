@@ -14,13 +14,21 @@ muon = pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch before
 
 @pytest.fixture
 def network():
-    return LayerFlowNetwork(ModelConfig(find_layout("unified_rgba"), NetworkConfig(2, 16, 2, 16, 8, 4, 4, 6, 2, tokens_per_text=5)))
+    return LayerFlowNetwork(
+        ModelConfig(
+            find_layout("unified_rgba"),
+            NetworkConfig(2, 16, 2, 16, 8, 4, 4, 6, 2, tokens_per_text=5),
+        )
+    )
 
 
 @muon
 def test_muon_gets_the_matrices_of_the_blocks_and_adamw_the_rest(network):
     built = build_optimisers(network.named_parameters(), TrainPlan(1, rate=1e-3, matrix_rate=2e-3))
-    sizes = {type(optimiser).__name__: sum(len(g["params"]) for g in optimiser.param_groups) for optimiser in built}
+    sizes = {
+        type(optimiser).__name__: sum(len(g["params"]) for g in optimiser.param_groups)
+        for optimiser in built
+    }
     assert sizes["Muon"] == 2 * 6 and sizes["AdamW"] == len(list(network.parameters())) - 2 * 6
     assert sorted(built.values()) == [1e-3, 2e-3]
 
@@ -32,8 +40,12 @@ def test_without_a_matrix_rate_adamw_gets_all(network):
 
 def test_no_matrix_of_a_lora_is_a_block_matrix(network):
     add_adapter(network.backbone, CONTENT, 2)
-    assert not [name for name, _ in network.named_parameters() if ".lora_" in name and is_block_matrix(name)]
-    assert any("base_layer" in name for name, _ in network.named_parameters() if is_block_matrix(name))
+    assert not [
+        name for name, _ in network.named_parameters() if ".lora_" in name and is_block_matrix(name)
+    ]
+    assert any(
+        "base_layer" in name for name, _ in network.named_parameters() if is_block_matrix(name)
+    )
 
 
 def test_a_torch_without_muon_is_told(network, monkeypatch):

@@ -37,14 +37,27 @@ def folder(tmp_path_factory):
     return root
 
 
-def train(folder, name: str, data: str, model: str = "", stage: str = "", precision: str = "no", options: tuple[str, ...] = ()):
-    text = f'output = "{name}"\ncache = "cache"\n[model]\ncheckpoint = "{EMBEDDED}"\n{model}\n[stage]\nname = "{name}"\ntasks = "all"\n{stage}\n{data}{PLAN.format(precision)}'
+def train(
+    folder,
+    name: str,
+    data: str,
+    model: str = "",
+    stage: str = "",
+    precision: str = "no",
+    options: tuple[str, ...] = (),
+):
+    head = f'output = "{name}"\ncache = "cache"\n[model]\ncheckpoint = "{EMBEDDED}"\n{model}\n'
+    text = f'{head}[stage]\nname = "{name}"\ntasks = "all"\n{stage}\n{data}{PLAN.format(precision)}'
     (folder / f"{name}.toml").write_text(text)
-    AcceleratorState._reset_state(True)  # one process has one precision, and these are several trainings in one
+    AcceleratorState._reset_state(
+        True
+    )  # one process has one precision, and these are several trainings in one
     return cli.main(["train", str(folder / f"{name}.toml"), *options])
 
 
-PASTED = '[data.pasted]\nformat = "pasted"\nforegrounds = "clips"\nbackgrounds = "clips"\ncount = 2\n'
+PASTED = (
+    '[data.pasted]\nformat = "pasted"\nforegrounds = "clips"\nbackgrounds = "clips"\ncount = 2\n'
+)
 
 
 @pytest.fixture(scope="module")
@@ -52,24 +65,60 @@ def trained(folder):
     assert train(folder, "base", '[data.coarse]\nfolder = "clips"\n') == 0
     assert train(folder, "motion", PASTED, stage="rank = 2", precision="bf16") == 0
     stills = '[data.stills]\nfolder = "clips"\n'
-    assert train(folder, "content", stills + PASTED, 'motion_lora = "motion/motion.safetensors"', "rank = 4") == 0
+    assert (
+        train(
+            folder,
+            "content",
+            stills + PASTED,
+            'motion_lora = "motion/motion.safetensors"',
+            "rank = 4",
+        )
+        == 0
+    )
     return folder
 
 
 def test_base_changes_the_sixth_block_and_nothing_else(trained, embedded):
     base, before = load_model(trained / "base" / "base.safetensors"), embedded.network.state_dict()
-    changed = {name for name, value in base.network.state_dict().items() if not torch.equal(value, before[name])}
-    allowed = ("backbone.transformer_blocks.5.", "layer_embedder.", "backbone.patch_embed.pos_embedding")
+    changed = {
+        name
+        for name, value in base.network.state_dict().items()
+        if not torch.equal(value, before[name])
+    }
+    allowed = (
+        "backbone.transformer_blocks.5.",
+        "layer_embedder.",
+        "backbone.patch_embed.pos_embedding",
+    )
     assert changed and all(name.startswith(allowed) for name in changed)
-    assert base.config == embedded.config and torch.equal(base.text.t5.shared.weight, embedded.text.t5.shared.weight)
+    assert base.config == embedded.config and torch.equal(
+        base.text.t5.shared.weight, embedded.text.t5.shared.weight
+    )
 
 
 def test_loras_hold_what_their_stages_trained(trained, embedded):
-    motion, content = (read_lora(trained / name / f"{name}.safetensors") for name in ("motion", "content"))
-    assert (motion.adapter, motion.rank, content.adapter, content.rank) == ("motion", 2, "content", 4)
-    assert all(path.startswith("transformer_blocks.5.") for lora in (motion, content) for path in lora.paths)
-    both = attach_lora(embedded, [trained / "motion" / "motion.safetensors", trained / "content" / "content.safetensors"])
-    assert adapter_names(both.network.backbone) == ("content", "motion") and both.strengths == {"content": 1.0, "motion": 0.0}
+    motion, content = (
+        read_lora(trained / name / f"{name}.safetensors") for name in ("motion", "content")
+    )
+    assert (motion.adapter, motion.rank, content.adapter, content.rank) == (
+        "motion",
+        2,
+        "content",
+        4,
+    )
+    assert all(
+        path.startswith("transformer_blocks.5.")
+        for lora in (motion, content)
+        for path in lora.paths
+    )
+    both = attach_lora(
+        embedded,
+        [trained / "motion" / "motion.safetensors", trained / "content" / "content.safetensors"],
+    )
+    assert adapter_names(both.network.backbone) == ("content", "motion") and both.strengths == {
+        "content": 1.0,
+        "motion": 0.0,
+    }
 
 
 def test_a_training_leaves_logs_sheets_and_a_checkpoint(trained):
@@ -92,25 +141,44 @@ def test_a_finished_training_writes_the_same_result_again(trained):
     "name, data, model, message",
     [
         ("motion", PASTED, 'motion_lora = "motion/motion.safetensors"', "already has one"),
-        ("content", '[data.stills]\nfolder = "clips"\n' + PASTED, 'motion_lora = "content/content.safetensors"', "is a content LoRA, expected motion"),
+        (
+            "content",
+            '[data.stills]\nfolder = "clips"\n' + PASTED,
+            'motion_lora = "content/content.safetensors"',
+            "is a content LoRA, expected motion",
+        ),
         ("base", '[data.coarse]\nfolder = "nowhere"\n', "", "nowhere is not there"),
         ("base", '[data.coarse]\nformat = "pasted"\n', "", "lacks foregrounds, backgrounds, count"),
         ("base", '[data.coarse]\nfolder = "clips"\nformat = "zip"\n', "", "data format 'zip'"),
     ],
 )
-def test_what_does_not_fit_is_said_before_training_starts(trained, capsys, name, data, model, message):
+def test_what_does_not_fit_is_said_before_training_starts(
+    trained, capsys, name, data, model, message
+):
     assert train(trained, name, data, model) == 1
     assert message in capsys.readouterr().err
 
 
 def test_other_data_does_not_go_on_in_the_same_folder(trained, capsys):
-    assert train(trained, "motion", PASTED.replace("count = 2", "count = 3"), stage="rank = 2", precision="bf16") == 1
+    assert (
+        train(
+            trained,
+            "motion",
+            PASTED.replace("count = 2", "count = 3"),
+            stage="rank = 2",
+            precision="bf16",
+        )
+        == 1
+    )
     assert "made with other data.pasted" in capsys.readouterr().err
 
 
 def test_a_processor_without_halves_computes_in_float32(folder, capsys, monkeypatch):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
-    assert train(folder, "motion", PASTED, stage="rank = 2", precision="bf16", options=("--check",)) == 0
+    assert (
+        train(folder, "motion", PASTED, stage="rank = 2", precision="bf16", options=("--check",))
+        == 0
+    )
     emulated = capsys.readouterr()
     assert "computing in float32 instead" in emulated.err
     assert train(folder, "motion", PASTED, stage="rank = 2", options=("--check",)) == 0
@@ -121,7 +189,10 @@ def test_check_prints_the_memory_plan_and_trains_nothing(folder, capsys):
     (folder / "base").mkdir(exist_ok=True)
     before = sorted(folder.rglob("*.safetensors"))
     assert train(folder, "base", '[data.coarse]\nfolder = "clips"\n', options=("--check",)) == 0
-    assert "GiB a device" in capsys.readouterr().out and sorted(folder.rglob("*.safetensors")) == before
+    assert (
+        "GiB a device" in capsys.readouterr().out
+        and sorted(folder.rglob("*.safetensors")) == before
+    )
 
 
 def test_a_broken_clip_stops_the_training_before_its_first_step(folder, tmp_path, capsys):
@@ -132,4 +203,7 @@ def test_a_broken_clip_stops_the_training_before_its_first_step(folder, tmp_path
     (tmp_path / "clips" / "scene_00002" / "alpha" / "00003.png").write_bytes(b"")
     assert train(tmp_path, "base", '[data.coarse]\nfolder = "clips"\n') == 1
     assert "00003.png cannot be read" in capsys.readouterr().err
-    assert not (tmp_path / "base" / "checkpoints").exists() and (tmp_path / "clips" / "scene_00001" / RECORD).exists()
+    assert (
+        not (tmp_path / "base" / "checkpoints").exists()
+        and (tmp_path / "clips" / "scene_00001" / RECORD).exists()
+    )

@@ -12,8 +12,15 @@ SEVEN_BLOCKS = NetworkConfig(2, 16, 7, 16, 8, 4, 4, 6, 2, tokens_per_text=5)
 def test_the_official_filter_takes_every_sixth_block_and_the_layer_embedder(make_network):
     network = make_network("gen_rgba", content=2, motion=2, dims=SEVEN_BLOCKS)
     chosen = choose_trainable(network, None, "sixth")
-    assert all(name.startswith(("backbone.transformer_blocks.5.", "layer_embedder.")) and ".lora_" not in name for name in chosen)
-    assert {"layer_embedder.linear.weight", "backbone.transformer_blocks.5.norm1.linear.weight"} <= set(chosen)
+    assert all(
+        name.startswith(("backbone.transformer_blocks.5.", "layer_embedder."))
+        and ".lora_" not in name
+        for name in chosen
+    )
+    assert {
+        "layer_embedder.linear.weight",
+        "backbone.transformer_blocks.5.norm1.linear.weight",
+    } <= set(chosen)
     assert {n for n, p in network.named_parameters() if p.requires_grad} == set(chosen)
 
 

@@ -15,10 +15,21 @@ from layerflow_core.training.trainer import Trainer
 
 pytest.importorskip("accelerate")
 WORKER = Path(__file__).with_name("worker.py")
-ENVIRONMENT = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(WORKER.parents[3])}
+ENVIRONMENT = {
+    **os.environ,
+    "ACCELERATE_USE_CPU": "true",
+    "OMP_NUM_THREADS": "1",
+    "PYTHONPATH": str(WORKER.parents[3]),
+}
 
 
-def train(folder: Path, batch: int = 4, die_at: int = 0, launcher: tuple[str, ...] = (sys.executable,), status: int = 0) -> dict | None:
+def train(
+    folder: Path,
+    batch: int = 4,
+    die_at: int = 0,
+    launcher: tuple[str, ...] = (sys.executable,),
+    status: int = 0,
+) -> dict | None:
     command = [*launcher, str(WORKER), str(folder), "20", str(batch), str(die_at)]
     result = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
     assert result.returncode == status, result.stderr[-3000:]
@@ -34,7 +45,9 @@ def whole(tmp_path_factory) -> dict:
 
 def test_a_killed_training_goes_on_with_the_losses_of_an_uninterrupted_one(whole, tmp_path):
     assert train(tmp_path, die_at=13, status=-signal.SIGKILL) is None
-    (tmp_path / "checkpoints" / "step_00000013.part").mkdir()  # as a kill in the middle of saving leaves it
+    (
+        tmp_path / "checkpoints" / "step_00000013.part"
+    ).mkdir()  # as a kill in the middle of saving leaves it
     resumed = train(tmp_path)
     assert resumed["losses"] == pytest.approx(whole["losses"], abs=1e-6)
     assert resumed["kept"] == pytest.approx(whole["kept"], rel=1e-6)
@@ -43,13 +56,17 @@ def test_a_killed_training_goes_on_with_the_losses_of_an_uninterrupted_one(whole
 
 def test_sigterm_stops_after_the_step_and_loses_nothing(whole, tmp_path):
     stopped = train(tmp_path, die_at=-7)
-    assert not stopped["finished"] and stopped["losses"] == pytest.approx(whole["losses"][:7], abs=1e-6)
+    assert not stopped["finished"] and stopped["losses"] == pytest.approx(
+        whole["losses"][:7], abs=1e-6
+    )
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["step_00000007"]
     assert train(tmp_path)["losses"] == pytest.approx(whole["losses"], abs=1e-6)
 
 
 def test_two_processes_give_the_losses_of_one_with_twice_the_batch(whole, tmp_path):
-    options = "--multi_gpu --num_processes 2 --num_machines 1 --mixed_precision no --dynamo_backend no"
+    options = (
+        "--multi_gpu --num_processes 2 --num_machines 1 --mixed_precision no --dynamo_backend no"
+    )
     launcher = (sys.executable, "-m", "accelerate.commands.launch", *options.split())
     together = train(tmp_path, batch=2, launcher=launcher)
     assert together["losses"] == pytest.approx(whole["losses"], abs=1e-5)
@@ -79,12 +96,19 @@ def test_trainings_of_one_process_may_differ_in_precision(tmp_path):
 
 def test_another_plan_does_not_go_on_from_a_folder(tmp_path):
     train(tmp_path, die_at=-7)
-    result = subprocess.run([sys.executable, str(WORKER), str(tmp_path), "20", "2"], env=ENVIRONMENT, capture_output=True, text=True)
+    result = subprocess.run(
+        [sys.executable, str(WORKER), str(tmp_path), "20", "2"],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+    )
     assert result.returncode and "made with other batch" in result.stderr
 
 
 def test_rates_rise_and_fall():
-    falling, constant = (TrainPlan(100, warm_up=10, decay=decay) for decay in ("cosine", "constant"))
+    falling, constant = (
+        TrainPlan(100, warm_up=10, decay=decay) for decay in ("cosine", "constant")
+    )
     shares = [falling.rate_share(i) for i in range(100)]
     assert shares[0] == 0.1 and max(shares) == 1.0 and shares[-1] < 0.01
     assert shares[:10] == sorted(shares[:10]) and shares[10:] == sorted(shares[10:], reverse=True)

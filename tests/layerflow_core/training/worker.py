@@ -1,4 +1,7 @@
-"""A training in a process of its own: ``python worker.py FOLDER STEPS BATCH [DIE_AT]``; writes losses.json at its end."""
+"""A training in a process of its own: ``python worker.py FOLDER STEPS BATCH [DIE_AT]``.
+
+Writes losses.json at its end.
+"""
 
 import json
 import os
@@ -28,15 +31,35 @@ def random_clips(count: int) -> list[CachedClip]:
     def draw(*shape):
         return torch.randn(*shape, generator=generator)
 
-    return [CachedClip(draw(16, 4, 4, 6), draw(16, 4, 4, 6).abs() * 0.1, draw(3, 5, 8)) for _ in range(count)]
+    return [
+        CachedClip(draw(16, 4, 4, 6), draw(16, 4, 4, 6).abs() * 0.1, draw(3, 5, 8))
+        for _ in range(count)
+    ]
 
 
 def main(folder: Path, steps: int, batch: int, die_at: int) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    network = LayerFlowNetwork(ModelConfig(LAYOUT, NetworkConfig(2, 16, 2, 16, 8, 4, 4, 6, 2, tokens_per_text=5)))
-    plan = TrainPlan(steps=20, batch=batch, rate=1e-2, matrix_rate=MATRIX_RATE, warm_up=2, ema=0.9, precision="no", checkpointing=False, save_every=10, sample_every=1, log_every=5)
-    maker = BatchMaker(Mixture([(random_clips(6), 0.0, 0.8), (random_clips(3), 1.0, 0.2)]), task_layouts(LAYOUT, "all"))
+    network = LayerFlowNetwork(
+        ModelConfig(LAYOUT, NetworkConfig(2, 16, 2, 16, 8, 4, 4, 6, 2, tokens_per_text=5))
+    )
+    plan = TrainPlan(
+        steps=20,
+        batch=batch,
+        rate=1e-2,
+        matrix_rate=MATRIX_RATE,
+        warm_up=2,
+        ema=0.9,
+        precision="no",
+        checkpointing=False,
+        save_every=10,
+        sample_every=1,
+        log_every=5,
+    )
+    maker = BatchMaker(
+        Mixture([(random_clips(6), 0.0, 0.8), (random_clips(3), 1.0, 0.2)]),
+        task_layouts(LAYOUT, "all"),
+    )
 
     def maybe_die(step):
         if step == die_at:
@@ -44,13 +67,24 @@ def main(folder: Path, steps: int, batch: int, die_at: int) -> None:
         if step == -die_at:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    assert find_processes().num_processes == int(os.environ.get("WORLD_SIZE", 1))  # before the trainer asks, as ``run`` does
-    trainer = Trainer(LayerTrainee(network, LayerObjective(Schedule())), maker, plan, folder, maybe_die)
+    assert find_processes().num_processes == int(
+        os.environ.get("WORLD_SIZE", 1)
+    )  # before the trainer asks, as ``run`` does
+    trainer = Trainer(
+        LayerTrainee(network, LayerObjective(Schedule())), maker, plan, folder, maybe_die
+    )
     finished = trainer.run()
     if trainer.accelerator.is_main_process:
         kept = float(sum(p.abs().sum() for p in trainer.progress.average.shadow_params))
-        (folder / "losses.json").write_text(json.dumps({"losses": trainer.progress.losses, "finished": finished, "kept": kept}))
+        (folder / "losses.json").write_text(
+            json.dumps({"losses": trainer.progress.losses, "finished": finished, "kept": kept})
+        )
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]) if len(sys.argv) > 4 else 0)
+    main(
+        Path(sys.argv[1]),
+        int(sys.argv[2]),
+        int(sys.argv[3]),
+        int(sys.argv[4]) if len(sys.argv) > 4 else 0,
+    )

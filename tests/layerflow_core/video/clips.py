@@ -76,7 +76,9 @@ def write_video(
         stream = None
         for number, frame in enumerate(frames):
             if isinstance(frame, np.ndarray):
-                frame = av.VideoFrame.from_ndarray(frame, "rgba" if frame.shape[2] == 4 else "rgb24")
+                frame = av.VideoFrame.from_ndarray(
+                    frame, "rgba" if frame.shape[2] == 4 else "rgb24"
+                )
             if stream is None:
                 stream = container.add_stream(codec, rate=rate, options=options or {})
                 stream.width = frame.width

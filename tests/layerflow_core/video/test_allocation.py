@@ -129,8 +129,12 @@ def test_a_folder_that_will_not_fit_is_refused_at_its_first_picture(tmp_path, li
         read_video(tmp_path / "folder")
 
 
-@pytest.mark.parametrize("size", [{"width": 100_000, "height": 100_000}, {"width": 100_000}, {"height": 10**9}])
-@pytest.mark.parametrize("name", ["a.png", "deep.png", "a.tif", "a.webp", "a.gif", "a.mp4", "a.exr"])
+@pytest.mark.parametrize(
+    "size", [{"width": 100_000, "height": 100_000}, {"width": 100_000}, {"height": 10**9}]
+)
+@pytest.mark.parametrize(
+    "name", ["a.png", "deep.png", "a.tif", "a.webp", "a.gif", "a.mp4", "a.exr"]
+)
 def test_a_size_that_will_not_fit_is_refused(tmp_path, little, name, size):
     path = tmp_path / name
     array = greys(1, 64, 64)[0]
@@ -140,7 +144,9 @@ def test_a_size_that_will_not_fit_is_refused(tmp_path, little, name, size):
         write_video(path, [array], "mpeg4", "yuv420p")
     elif name == "a.exr":
         OpenEXR = pytest.importorskip("OpenEXR")
-        OpenEXR.File({"type": OpenEXR.scanlineimage}, {"RGB": array.astype("float32")}).write(str(path))
+        OpenEXR.File({"type": OpenEXR.scanlineimage}, {"RGB": array.astype("float32")}).write(
+            str(path)
+        )
     else:
         Image.fromarray(array).save(path)
     with pytest.raises(VideoFileError, match="GB of memory are free"):

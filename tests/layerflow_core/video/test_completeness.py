@@ -37,7 +37,10 @@ OPEN_AT_THE_END = {"tail.mp4"}  # the index comes last: nothing can be read of w
 
 
 def make(path: Path, name: str) -> bytes:
-    arrays = [array + np.random.default_rng(1).integers(0, 40, array.shape, np.uint8) for array in pictures(COUNT)]
+    arrays = [
+        array + np.random.default_rng(1).integers(0, 40, array.shape, np.uint8)
+        for array in pictures(COUNT)
+    ]
     if name in ANIMATIONS:
         first, *others = (Image.fromarray(array) for array in arrays)
         options = {"lossless": True} if name.endswith("webp") else {}
@@ -45,8 +48,16 @@ def make(path: Path, name: str) -> bytes:
         first.save(path, form, save_all=True, append_images=others, duration=100, **options)
         return path.read_bytes()
     codec, pixel_format, container_options = VIDEOS[name]
-    slow = {"g": "4"} if name == "gop.mp4" or name == "fragments.mp4" else {"preset": "ultrafast"} if "264" in codec else {}
-    write_video(path, arrays, codec, pixel_format, 10, options=slow, container_options=container_options)
+    slow = (
+        {"g": "4"}
+        if name == "gop.mp4" or name == "fragments.mp4"
+        else {"preset": "ultrafast"}
+        if "264" in codec
+        else {}
+    )
+    write_video(
+        path, arrays, codec, pixel_format, 10, options=slow, container_options=container_options
+    )
     return path.read_bytes()
 
 
@@ -121,7 +132,9 @@ def test_a_stream_that_never_knew_its_length_is_whole(tmp_path, caplog, name):
     """As recorders and browsers write them: nothing in the head says how long it is."""
     codec, pixel_format, options = VIDEOS[name]
     options = options or {"live": "1"}
-    path = write_video(tmp_path / name, pictures(COUNT), codec, pixel_format, options={}, container_options=options)
+    path = write_video(
+        tmp_path / name, pictures(COUNT), codec, pixel_format, options={}, container_options=options
+    )
     assert len(read_video(path).colour) == COUNT
     assert not caplog.records
 
@@ -148,7 +161,9 @@ def test_no_more_is_kept_than_is_asked_for(tmp_path, caplog, name):
 
 
 @pytest.mark.parametrize("length", range(0, 40))
-@pytest.mark.parametrize("name", ["h264.mp4", "h264.mkv", "mjpeg.avi", "h264.ts", "a.gif", "a.webp", "a.apng"])
+@pytest.mark.parametrize(
+    "name", ["h264.mp4", "h264.mkv", "mjpeg.avi", "h264.ts", "a.gif", "a.webp", "a.apng"]
+)
 def test_a_head_alone_is_a_typed_error(tmp_path, name, length, heads):
     path = tmp_path / name
     path.write_bytes(heads[name][:length])

@@ -54,7 +54,9 @@ def test_pixels_lie_where_the_windows_say(tmp_path, name, channels):
     display, data, place, part = WINDOWS[name]
     pixels = random(data[3] - data[1] + 1, data[2] - data[0] + 1, channels)
     write(tmp_path / "a.exr", pixels, header(display, data))
-    expected = np.zeros((display[3] - display[1] + 1, display[2] - display[0] + 1, channels), np.float32)
+    expected = np.zeros(
+        (display[3] - display[1] + 1, display[2] - display[0] + 1, channels), np.float32
+    )
     expected[place] = pixels[part]
     (picture,) = read_exr(tmp_path / "a.exr").values()
     assert np.array_equal(picture.permute(1, 2, 0).numpy(), expected)
@@ -74,7 +76,11 @@ def test_frames_whose_data_windows_wander_have_one_size(tmp_path):
     for number in range(3):
         left = 10 * number
         pixels = np.ones((20, 30 + number, 4), np.float32)
-        write(tmp_path / f"{number}.exr", pixels, header((0, 0, 99, 59), (left, 5, left + 29 + number, 24)))
+        write(
+            tmp_path / f"{number}.exr",
+            pixels,
+            header((0, 0, 99, 59), (left, 5, left + 29 + number, 24)),
+        )
     footage = read_video(tmp_path)
     assert footage.alpha.shape == (3, 1, 60, 100)
     assert [int(frame.sum()) for frame in footage.alpha] == [600, 620, 640]
@@ -100,7 +106,15 @@ def test_parts_lie_each_in_its_own_window(tmp_path):
 def test_layers_by_name_and_grey(tmp_path):
     colour = random(4, 5)
     grey = random(4, 5, 1)[..., 0]
-    channels = {"RGB": colour, "fg.R": grey, "fg.G": grey * 2, "fg.B": grey * 3, "fg.A": grey, "matte.Y": grey, "Z": grey}
+    channels = {
+        "RGB": colour,
+        "fg.R": grey,
+        "fg.G": grey * 2,
+        "fg.B": grey * 3,
+        "fg.A": grey,
+        "matte.Y": grey,
+        "Z": grey,
+    }
     OpenEXR.File(header(), channels).write(str(tmp_path / "a.exr"))
     layers = read_exr(tmp_path / "a.exr")
     assert set(layers) == {"", "fg", "matte"}
@@ -163,12 +177,15 @@ def patch_window(path, name: bytes, corners: tuple[int, int, int, int]) -> None:
 
 
 @pytest.mark.parametrize("name", [b"displayWindow", b"dataWindow"])
-@pytest.mark.parametrize("corners", [
-    (0, 0, 2**31 - 1, 2**31 - 1),
-    (-(2**31), -(2**31), 2**31 - 1, 2**31 - 1),
-    (0, 0, 65535, 65535),
-    (10, 10, 5, 5),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "corners",
+    [
+        (0, 0, 2**31 - 1, 2**31 - 1),
+        (-(2**31), -(2**31), 2**31 - 1, 2**31 - 1),
+        (0, 0, 65535, 65535),
+        (10, 10, 5, 5),
+    ],
+)
 def test_windows_beyond_reason_are_refused(tmp_path, monkeypatch, name, corners):
     monkeypatch.setattr("layerflow_core.video.allocation.free_memory", lambda: 8 * 10**9)
     write(tmp_path / "a.exr", random(8, 8), header())

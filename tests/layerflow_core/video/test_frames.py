@@ -5,7 +5,16 @@ import pytest
 import torch
 
 from layerflow_core.errors import FrameError
-from layerflow_core.video.frames import FITS, Fit, Windows, check_frames, hold_last, pick_frames, resize, spread_frames
+from layerflow_core.video.frames import (
+    FITS,
+    Fit,
+    Windows,
+    check_frames,
+    hold_last,
+    pick_frames,
+    resize,
+    spread_frames,
+)
 
 GOLDEN = Path(__file__).parents[2] / "data" / "golden"
 
@@ -66,18 +75,21 @@ def test_windows_cross_fade():
     assert torch.allclose(merged[12:16], torch.tensor([0.2, 0.4, 0.6, 0.8]))
 
 
-@pytest.mark.parametrize("frames, message", [
-    (torch.zeros(0, 3, 4, 4), "0 frames"),
-    (torch.zeros(1, 3, 4, 4), "1 frames.*2 or more"),
-    (torch.full((2, 3, 4, 4), float("nan")), "NaN"),
-    (torch.full((2, 3, 4, 4), float("inf")), "infinite"),
-    (torch.full((2, 3, 4, 4), 255.0), "divide"),
-    (torch.zeros(2, 4, 4, 4), "expected frames of"),
-    (torch.zeros(3, 4, 4), "expected frames of"),
-    (torch.zeros(2, 3, 0, 4), "empty"),
-    (torch.zeros(2, 3, 4, 4, dtype=torch.uint8), "uint8"),
-    ("video", "str"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "frames, message",
+    [
+        (torch.zeros(0, 3, 4, 4), "0 frames"),
+        (torch.zeros(1, 3, 4, 4), "1 frames.*2 or more"),
+        (torch.full((2, 3, 4, 4), float("nan")), "NaN"),
+        (torch.full((2, 3, 4, 4), float("inf")), "infinite"),
+        (torch.full((2, 3, 4, 4), 255.0), "divide"),
+        (torch.zeros(2, 4, 4, 4), "expected frames of"),
+        (torch.zeros(3, 4, 4), "expected frames of"),
+        (torch.zeros(2, 3, 0, 4), "empty"),
+        (torch.zeros(2, 3, 4, 4, dtype=torch.uint8), "uint8"),
+        ("video", "str"),
+    ],
+)
 def test_bad_frames_are_refused(frames, message):
     with pytest.raises(FrameError, match=message):
         check_frames(frames, "clip")

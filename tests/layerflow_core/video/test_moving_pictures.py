@@ -37,7 +37,10 @@ def by_pillow(path):
     return torch.stack([as_tensor(frame) for frame in frames])
 
 
-@pytest.mark.parametrize("delay, fps", [(100, 10), (40, 25), (50, 20), (500, 2), (20, 50), (1000, 1), (130, Fraction(100, 13))])
+@pytest.mark.parametrize(
+    "delay, fps",
+    [(100, 10), (40, 25), (50, 20), (500, 2), (20, 50), (1000, 1), (130, Fraction(100, 13))],
+)
 @pytest.mark.parametrize("name", KINDS)
 def test_even_delays_are_a_rate(tmp_path, caplog, name, delay, fps):
     footage = read_video(save(tmp_path / name, greys(6), delay))
@@ -46,7 +49,10 @@ def test_even_delays_are_a_rate(tmp_path, caplog, name, delay, fps):
     assert not caplog.records
 
 
-@pytest.mark.parametrize("delays, fps", [([33, 33, 34] * 4, 30), ([42, 41, 42, 42, 41, 42] * 4, 24), ([16, 17, 17] * 4, 60)])
+@pytest.mark.parametrize(
+    "delays, fps",
+    [([33, 33, 34] * 4, 30), ([42, 41, 42, 42, 41, 42] * 4, 24), ([16, 17, 17] * 4, 60)],
+)
 @pytest.mark.parametrize("name", ["a.webp", "a.apng"])
 def test_delays_rounded_to_milliseconds(tmp_path, caplog, name, delays, fps):
     footage = read_video(save(tmp_path / name, greys(len(delays), step=7), delays))
@@ -64,7 +70,13 @@ def test_uneven_delays_are_said_and_resampled_on_demand(tmp_path, caplog, name):
     caplog.clear()
     footage = read(path, fps=10)
     assert numbers_in(footage) == [0, 1, 2, 3, 4, 5]
-    assert numbers_in(read(path, fps=50)) == [n for n in range(5) for _ in range(5)] + [5, 6, 7, 8, 9]
+    assert numbers_in(read(path, fps=50)) == [n for n in range(5) for _ in range(5)] + [
+        5,
+        6,
+        7,
+        8,
+        9,
+    ]
     assert not caplog.records
 
 
@@ -161,7 +173,9 @@ def deep_apng(arrays, delay=(1, 10)) -> bytes:
 
 @pytest.mark.parametrize("name", ["a.png", "a.apng"])
 def test_animated_png_of_sixteen_bits(tmp_path, name):
-    arrays = [np.random.default_rng(n).integers(0, 65536, (12, 16, 3)).astype(np.uint16) for n in range(4)]
+    arrays = [
+        np.random.default_rng(n).integers(0, 65536, (12, 16, 3)).astype(np.uint16) for n in range(4)
+    ]
     (tmp_path / name).write_bytes(deep_apng(arrays))
     footage = read_video(tmp_path / name)
     expected = torch.stack([as_tensor(array) for array in arrays])
@@ -171,21 +185,26 @@ def test_animated_png_of_sixteen_bits(tmp_path, name):
 
 @pytest.mark.parametrize("share", [0.4, 0.7])
 def test_a_cut_animated_png_of_sixteen_bits(tmp_path, share):
-    arrays = [np.random.default_rng(n).integers(0, 65536, (12, 16, 3)).astype(np.uint16) for n in range(4)]
+    arrays = [
+        np.random.default_rng(n).integers(0, 65536, (12, 16, 3)).astype(np.uint16) for n in range(4)
+    ]
     data = deep_apng(arrays)
     (tmp_path / "a.apng").write_bytes(data[: int(len(data) * share)])
     with pytest.raises(VideoFileError, match="a.apng"):
         read_video(tmp_path / "a.apng")
 
 
-@pytest.mark.parametrize("durations, rate", [
-    ([100, 100], 10),
-    ([33, 33, 34], 30),
-    ([42, 42, 41], 24),
-    ([0, 0], None),
-    ([], None),
-    ([1e9], None),
-    ([0.001] * 3, None),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "durations, rate",
+    [
+        ([100, 100], 10),
+        ([33, 33, 34], 30),
+        ([42, 42, 41], 24),
+        ([0, 0], None),
+        ([], None),
+        ([1e9], None),
+        ([0.001] * 3, None),
+    ],
+)
 def test_the_rate_that_is_meant(durations, rate):
     assert meant_rate(durations) == rate

@@ -122,7 +122,9 @@ def test_an_orientation_in_the_stream_itself_is_heeded(tmp_path, suffix):
     with av.open(str(plain)) as source, av.open(str(path), "w") as target:
         stream = source.streams.video[0]
         copy = target.add_stream_from_template(stream)
-        bits = av.bitstream.BitStreamFilterContext("h264_metadata=display_orientation=insert:rotate=90", stream, copy)
+        bits = av.bitstream.BitStreamFilterContext(
+            "h264_metadata=display_orientation=insert:rotate=90", stream, copy
+        )
         for packet in source.demux(stream):
             for turned in bits.filter(packet if packet.size else None):
                 turned.stream = copy
@@ -155,14 +157,18 @@ def test_pixels_become_square(tmp_path, matrix, size):
     assert read_video(path).colour.shape[-2:] == size
 
 
-@pytest.mark.parametrize("dpi, size", [((72, 72), (48, 64)), ((100, 200), (48, 128)), ((200, 100), (96, 64))])
+@pytest.mark.parametrize(
+    "dpi, size", [((72, 72), (48, 64)), ((100, 200), (48, 128)), ((200, 100), (96, 64))]
+)
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg", ".bmp"])
 def test_pixels_of_pictures_become_square(tmp_path, suffix, dpi, size):
     Image.fromarray(pictures(1)[0]).save(tmp_path / f"a{suffix}", dpi=dpi)
     assert read_video(tmp_path / f"a{suffix}").colour.shape[-2:] == size
 
 
-@pytest.mark.parametrize("aspect", [None, Fraction(0), Fraction(1001, 1000), Fraction(100), Fraction(1, 100)])
+@pytest.mark.parametrize(
+    "aspect", [None, Fraction(0), Fraction(1001, 1000), Fraction(100), Fraction(1, 100)]
+)
 def test_an_aspect_that_no_device_has_is_none(aspect):
     assert pixel_aspect(aspect) == 1
 

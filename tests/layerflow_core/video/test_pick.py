@@ -21,16 +21,21 @@ def test_frames_are_those_of_a_slice(start, every, count):
     pick = Pick(start, every, count)
     expected = ITEMS[start::every][: count or None]
     assert list(pick.of(ITEMS)) == expected
-    assert [n for first in range(0, 23, 6) for n in pick.numbers(first, min(23, first + 6))] == expected
+    assert [
+        n for first in range(0, 23, 6) for n in pick.numbers(first, min(23, first + 6))
+    ] == expected
     assert len(pick.numbers(0, 23)) == len(expected)
 
 
-@pytest.mark.parametrize("rate, fps, expected", [
-    (10, 20, [0, 0, 1, 1, 2, 2]),
-    (20, 10, [0, 2, 4]),
-    (8, 12, [0, 0, 1, 2, 2, 3, 4, 4, 5]),
-    (Fraction(24000, 1001), 24, [0, 0, 1, 2, 3, 4, 5]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "rate, fps, expected",
+    [
+        (10, 20, [0, 0, 1, 1, 2, 2]),
+        (20, 10, [0, 2, 4]),
+        (8, 12, [0, 0, 1, 2, 2, 3, 4, 4, 5]),
+        (Fraction(24000, 1001), 24, [0, 0, 1, 2, 3, 4, 5]),
+    ],
+)
 def test_pictures_of_a_known_rate_are_resampled(rate, fps, expected):
     frames = list(Pick(fps=fps).of(range(6), Fraction(rate)))
     assert frames[: len(expected)] == expected[: len(frames)]
@@ -43,36 +48,45 @@ def test_the_rate_that_is_left():
     assert Pick(fps=23.976).rate(Fraction(8)) == Fraction(24000, 1001)
 
 
-@pytest.mark.parametrize("wrong", [
-    {"start": -1},
-    {"count": -1},
-    {"every": 0},
-    {"width": -5},
-    {"height": -5},
-    {"fps": -1},
-    {"fps": 1e9},
-    {"fps": float("nan")},
-    {"fps": float("inf")},
-    {"colours": "BT.2020"},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"start": -1},
+        {"count": -1},
+        {"every": 0},
+        {"width": -5},
+        {"height": -5},
+        {"fps": -1},
+        {"fps": 1e9},
+        {"fps": float("nan")},
+        {"fps": float("inf")},
+        {"colours": "BT.2020"},
+    ],
+)
 def test_what_is_no_pick_is_refused(wrong):
     with pytest.raises(FrameError):
         Pick(**wrong)
 
 
-@pytest.mark.parametrize("asked, size", [
-    ({}, (48, 64)),
-    ({"width": 32}, (24, 32)),
-    ({"height": 24}, (24, 32)),
-    ({"width": 10, "height": 10}, (10, 10)),
-    ({"width": 1}, (1, 1)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "asked, size",
+    [
+        ({}, (48, 64)),
+        ({"width": 32}, (24, 32)),
+        ({"height": 24}, (24, 32)),
+        ({"width": 10, "height": 10}, (10, 10)),
+        ({"width": 1}, (1, 1)),
+    ],
+)
 def test_sizes(asked, size):
     assert Pick(**asked).size_of(48, 64) == size
     assert Pick(**asked).sized(torch.rand(4, 48, 64)).shape == (4, *size)
 
 
-@pytest.mark.parametrize("aspect, size", [(Fraction(2), (48, 128)), (Fraction(1, 2), (96, 64)), (Fraction(16, 15), (48, 68))])
+@pytest.mark.parametrize(
+    "aspect, size",
+    [(Fraction(2), (48, 128)), (Fraction(1, 2), (96, 64)), (Fraction(16, 15), (48, 68))],
+)
 def test_square_pixels(aspect, size):
     assert Pick().size_of(48, 64, aspect) == size
     assert Pick(height=24).size_of(48, 64, aspect) == (24, round(24 * 64 * aspect / 48))

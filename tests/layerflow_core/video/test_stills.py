@@ -47,7 +47,9 @@ def test_grey_tiff_of_either_byte_order(tmp_path, order, compression):
     array = np.array([RAMP], order)
     picture = Image.frombytes(mode, (5, 1), array.tobytes())
     picture.save(tmp_path / "a.tif", compression=compression)
-    assert pixels_of(tmp_path / "a.tif")[0, 0].tolist() == pytest.approx([v / 65535 for v in RAMP], abs=1e-6)
+    assert pixels_of(tmp_path / "a.tif")[0, 0].tolist() == pytest.approx(
+        [v / 65535 for v in RAMP], abs=1e-6
+    )
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
@@ -110,9 +112,16 @@ def test_whole_numbers_of_unknown_white_are_refused(tmp_path, value):
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".webp", ".bmp"])
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1"])
 def test_modes_of_eight_bits(tmp_path, suffix, mode):
-    if suffix == ".webp" and mode not in ("RGB", "RGBA") or suffix == ".bmp" and mode in ("LA", "RGBA"):
+    if (
+        suffix == ".webp"
+        and mode not in ("RGB", "RGBA")
+        or suffix == ".bmp"
+        and mode in ("LA", "RGBA")
+    ):
         pytest.skip(f"no {mode} in {suffix}")
-    picture = Image.fromarray(noise(4)).convert("RGB" if mode in ("RGB", "P") else "RGBA").convert(mode)
+    picture = (
+        Image.fromarray(noise(4)).convert("RGB" if mode in ("RGB", "P") else "RGBA").convert(mode)
+    )
     options = {"lossless": True, "exact": True} if suffix == ".webp" else {}
     picture.save(tmp_path / f"a{suffix}", **options)
     expected = as_tensor(np.asarray(picture.convert("RGBA" if mode in ("RGBA", "LA") else "RGB")))
@@ -151,7 +160,9 @@ def test_a_colour_profile_is_applied(tmp_path, suffix):
     """Linear light with sRGB's primaries: 0.5 is shown as 0.735."""
     profile = linear_profile()
     options = {"lossless": True} if suffix == ".webp" else {}
-    Image.new("RGB", (16, 16), (128, 128, 128)).save(tmp_path / f"a{suffix}", icc_profile=profile, **options)
+    Image.new("RGB", (16, 16), (128, 128, 128)).save(
+        tmp_path / f"a{suffix}", icc_profile=profile, **options
+    )
     assert float(pixels_of(tmp_path / f"a{suffix}").mean()) == pytest.approx(0.737, abs=0.01)
 
 
@@ -222,12 +233,17 @@ def test_premultiplied_colour_is_made_straight(tmp_path, channels, deep):
 
 
 def ghostscript(ran: str) -> bytes:
-    return (f"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n({ran}) (w) file closefile showpage\n").encode()
+    return (
+        f"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n({ran}) (w) file closefile showpage\n"
+    ).encode()
 
 
 CLOSED = {
     "eps": ghostscript("ran"),
-    "eps with a preview": b"\xc5\xd0\xd3\xc6" + struct.pack("<IIIIIIH", 32, 90, 0, 0, 0, 0, 0xFFFF) + bytes(2) + ghostscript("ran"),
+    "eps with a preview": b"\xc5\xd0\xd3\xc6"
+    + struct.pack("<IIIIIIH", 32, 90, 0, 0, 0, 0, 0xFFFF)
+    + bytes(2)
+    + ghostscript("ran"),
     "pdf": b"%PDF-1.4\n1 0 obj <<>> endobj\n",
     "svg": b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>',
     "ppm": b"P6 2 2 255\n" + bytes(12),
@@ -249,12 +265,16 @@ def sniffed(name: str) -> bytes:
 CLOSED |= {name: sniffed(name) for name in ("TGA", "PCX", "ICO", "ICNS", "SGI", "JPEG2000", "PDF")}
 
 
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".bmp", ".webp", ".gif", ".mp4", ".apng"])
+@pytest.mark.parametrize(
+    "suffix", [".png", ".jpg", ".tif", ".bmp", ".webp", ".gif", ".mp4", ".apng"]
+)
 @pytest.mark.parametrize("kind", CLOSED)
 def test_other_formats_stay_closed_under_any_name(tmp_path, monkeypatch, kind, suffix):
     from PIL import EpsImagePlugin
 
-    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_, **__: pytest.fail("Ghostscript was run"))
+    monkeypatch.setattr(
+        EpsImagePlugin, "Ghostscript", lambda *_, **__: pytest.fail("Ghostscript was run")
+    )
     monkeypatch.chdir(tmp_path)
     path = tmp_path / f"a{suffix}"
     path.write_bytes(CLOSED[kind])
@@ -273,7 +293,9 @@ def test_listed_formats_are_read_under_each_others_names(tmp_path, kind):
 
 
 @pytest.mark.parametrize("lenient", [False, True])
-@pytest.mark.parametrize("kind", ["png", "deep.png", "jpg", "webp", "gif", "bmp", "tif", "deep.tif"])
+@pytest.mark.parametrize(
+    "kind", ["png", "deep.png", "jpg", "webp", "gif", "bmp", "tif", "deep.tif"]
+)
 @pytest.mark.parametrize("share", [0.4, 0.7, 0.97])
 def test_a_cut_picture_is_refused(tmp_path, monkeypatch, kind, share, lenient):
     """Also where another pack has told Pillow to fill up what is missing with grey."""

@@ -38,7 +38,9 @@ def test_alpha_of_every_codec_that_has_it(tmp_path, name):
     frames = with_alpha()
     options = {"auto-alt-ref": "0", "crf": "4", "b": "4M"} if name.endswith("webm") else {}
     metadata = {"alpha_mode": "1"} if name.endswith("webm") else {}
-    path = write_video(tmp_path / name, frames, codec, pixel_format, options=options, metadata=metadata)
+    path = write_video(
+        tmp_path / name, frames, codec, pixel_format, options=options, metadata=metadata
+    )
     footage = read_video(path)
     expected = torch.stack([as_tensor(frame) for frame in frames])
     assert footage.alpha is not None
@@ -73,7 +75,9 @@ def test_a_matte_is_picked_as_its_clip(tmp_path):
 
 
 def test_frames_are_those_that_pyav_decodes(tmp_path):
-    path = write_video(tmp_path / "a.mp4", pictures(12), "libx264rgb", "rgb24", Fraction(24000, 1001))
+    path = write_video(
+        tmp_path / "a.mp4", pictures(12), "libx264rgb", "rgb24", Fraction(24000, 1001)
+    )
     assert torch.equal(read_video(path).colour, decoded(path))
 
 
@@ -85,7 +89,9 @@ def write_sound(path, with_cover: bool) -> None:
             cover.width = 32
             cover.height = 32
             cover.pix_fmt = "yuvj420p"
-        silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.int16), format="s16", layout="mono")
+        silence = av.AudioFrame.from_ndarray(
+            np.zeros((1, 1024), np.int16), format="s16", layout="mono"
+        )
         silence.rate = 44100
         container.mux(sound.encode(silence))
         container.mux(sound.encode(None))
@@ -115,7 +121,9 @@ def test_a_sound_that_outlasts_the_picture_is_no_damage(tmp_path, caplog):
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
         for number in range(200):
-            silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+            silence = av.AudioFrame.from_ndarray(
+                np.zeros((1, 1024), np.float32), format="fltp", layout="mono"
+            )
             silence.rate = 44100
             silence.pts = 1024 * number
             container.mux(sound.encode(silence))
@@ -143,7 +151,19 @@ def test_a_codec_that_nobody_knows_is_a_typed_error(tmp_path):
         read_video(path)
 
 
-@pytest.mark.parametrize("name", ["a b.mp4", "ünï.mp4", "%d.mp4", "a%03d.mp4", "[0-9].mp4", "concat:x.mp4", "a?b#c.mp4", "-i.mp4"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a b.mp4",
+        "ünï.mp4",
+        "%d.mp4",
+        "a%03d.mp4",
+        "[0-9].mp4",
+        "concat:x.mp4",
+        "a?b#c.mp4",
+        "-i.mp4",
+    ],
+)
 def test_names_that_mean_something_to_ffmpeg(tmp_path, name):
     made = write_video(tmp_path / "plain.mp4", greys(3), "libx264", "yuv420p")
     made.rename(tmp_path / name)
@@ -159,7 +179,13 @@ def test_odd_and_tiny_sizes(tmp_path, size):
 
 @pytest.mark.parametrize("pixel_format", ["gray", "gray10le", "gray16le"])
 def test_grey_video_is_grey(tmp_path, pixel_format):
-    path = write_video(tmp_path / "a.mkv", [np.full((32, 32, 3), 128, np.uint8)] * 2, "ffv1", pixel_format, tags=(2, 2, 2, 2))
+    path = write_video(
+        tmp_path / "a.mkv",
+        [np.full((32, 32, 3), 128, np.uint8)] * 2,
+        "ffv1",
+        pixel_format,
+        tags=(2, 2, 2, 2),
+    )
     colour = read_video(path).colour
     assert float(colour.mean()) == pytest.approx(128 / 255, abs=0.005)
     assert torch.equal(colour[:, 0], colour[:, 2])

@@ -9,7 +9,10 @@ from layerflow_core.video.timeline import Timed, Timeline
 
 from .clips import greys, numbers_in, read, write_video
 
-SLOW_THEN_FAST = [*range(0, 500, 100), *range(500, 1000, 25)]  # ms: 5 frames at 10 a second, 20 at 40
+SLOW_THEN_FAST = [
+    *range(0, 500, 100),
+    *range(500, 1000, 25),
+]  # ms: 5 frames at 10 a second, 20 at 40
 AT_20 = [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, *range(5, 25, 2)]
 CONTAINERS = [
     ("a.mp4", "libx264", "yuv420p"),
@@ -46,17 +49,22 @@ def test_frames_are_resampled_by_their_times(uneven, caplog):
     assert messages(caplog) == []
 
 
-@pytest.mark.parametrize("fps, expected", [
-    (10, [0, 1, 2, 3, 4, 5, 9, 13, 17, 21]),
-    (40, [n for n in range(5) for _ in range(4)] + list(range(5, 25))),
-    (5, [0, 2, 4, 9, 17]),
-    (1, [0]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "fps, expected",
+    [
+        (10, [0, 1, 2, 3, 4, 5, 9, 13, 17, 21]),
+        (40, [n for n in range(5) for _ in range(4)] + list(range(5, 25))),
+        (5, [0, 2, 4, 9, 17]),
+        (1, [0]),
+    ],
+)
 def test_other_rates(uneven, fps, expected):
     assert numbers_in(read(uneven, fps=fps)) == expected
 
 
-@pytest.mark.parametrize("start, count, every", [(0, 7, 1), (5, 3, 2), (9, 0, 4), (19, 1, 1), (0, 100, 3)])
+@pytest.mark.parametrize(
+    "start, count, every", [(0, 7, 1), (5, 3, 2), (9, 0, 4), (19, 1, 1), (0, 100, 3)]
+)
 def test_picks_are_of_the_resampled_frames(uneven, start, count, every):
     footage = read(uneven, fps=20, start=start, count=count, every=every)
     expected = AT_20[start::every]
@@ -67,11 +75,15 @@ def test_picks_are_of_the_resampled_frames(uneven, start, count, every):
 def test_frames_out_of_order_in_the_file_come_by_their_times(tmp_path):
     """B frames: stored in another order than shown."""
     options = {"qp": "0", "bf": "3", "preset": "medium"}
-    path = write_video(tmp_path / "a.mp4", greys(25), "libx264", "yuv420p", 1000, SLOW_THEN_FAST, options)
+    path = write_video(
+        tmp_path / "a.mp4", greys(25), "libx264", "yuv420p", 1000, SLOW_THEN_FAST, options
+    )
     assert numbers_in(read(path, fps=20)) == AT_20
 
 
-@pytest.mark.parametrize("rate", [8, 25, Fraction(24000, 1001), Fraction(30000, 1001), 50, Fraction(60000, 1001), 120])
+@pytest.mark.parametrize(
+    "rate", [8, 25, Fraction(24000, 1001), Fraction(30000, 1001), 50, Fraction(60000, 1001), 120]
+)
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm", ".avi"])
 def test_an_even_rate_is_exact_and_not_spoken_of(tmp_path, caplog, suffix, rate):
     codec, options = ("libvpx-vp9", {"cpu-used": "8"}) if suffix == ".webm" else ("mpeg4", {})
@@ -82,11 +94,14 @@ def test_an_even_rate_is_exact_and_not_spoken_of(tmp_path, caplog, suffix, rate)
     assert messages(caplog) == []
 
 
-@pytest.mark.parametrize("to, expected", [
-    (5, [0, 2, 4, 6, 8]),
-    (20, [n for n in range(10) for _ in range(2)]),
-    (10, list(range(10))),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "to, expected",
+    [
+        (5, [0, 2, 4, 6, 8]),
+        (20, [n for n in range(10) for _ in range(2)]),
+        (10, list(range(10))),
+    ],
+)
 def test_even_frames_are_resampled_as_well(tmp_path, to, expected):
     path = write_video(tmp_path / "a.mp4", greys(10), "libx264", "yuv420p", 10)
     assert numbers_in(read(path, fps=to)) == expected
@@ -118,7 +133,10 @@ def test_a_gap_is_an_uneven_rate(tmp_path, caplog):
 def shown(times, fps, durations=None, **pick):
     """Numbers of the frames kept of some at these times."""
     durations = durations or [None] * len(times)
-    frames = [Timed(number, time, duration) for number, (time, duration) in enumerate(zip(times, durations))]
+    frames = [
+        Timed(number, time, duration)
+        for number, (time, duration) in enumerate(zip(times, durations))
+    ]
     timeline = Timeline(Pick(fps=fps, **pick), Fraction(10))
     return [frame for frame, count in timeline.kept(frames) for _ in range(count)]
 

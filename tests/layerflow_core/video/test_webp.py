@@ -13,7 +13,9 @@ from layerflow_core.video.webp import write_webp
 
 
 def frames(count: int, channels: int = 4, height: int = 7, width: int = 10) -> torch.Tensor:
-    values = torch.randint(0, 256, (count, channels, height, width), generator=torch.Generator().manual_seed(count))
+    values = torch.randint(
+        0, 256, (count, channels, height, width), generator=torch.Generator().manual_seed(count)
+    )
     if channels == 4:
         values[:, 3, : height // 2] *= torch.arange(count)[:, None, None] % 2  # comes and goes
     return values / 255
@@ -33,7 +35,17 @@ def test_a_still_clip_keeps_its_length(tmp_path):
     assert len(read_video(tmp_path / "a.webp").colour) == 6
 
 
-@pytest.mark.parametrize("fps", [Fraction(8), Fraction(24), Fraction(25), Fraction(24000, 1001), Fraction(30000, 1001), Fraction(60)])
+@pytest.mark.parametrize(
+    "fps",
+    [
+        Fraction(8),
+        Fraction(24),
+        Fraction(25),
+        Fraction(24000, 1001),
+        Fraction(30000, 1001),
+        Fraction(60),
+    ],
+)
 def test_rate(tmp_path, fps):
     write_webp(tmp_path / "a.webp", frames(3)[torch.arange(96) % 3], fps)
     assert read_video(tmp_path / "a.webp").fps == fps
@@ -41,7 +53,9 @@ def test_rate(tmp_path, fps):
 
 def test_container(tmp_path):
     path = tmp_path / "a.webp"
-    write_webp(path, frames(2, height=9, width=13), 8, {"workflow": {"nodes": "wörd"}, "alpha": "straight"})
+    write_webp(
+        path, frames(2, height=9, width=13), 8, {"workflow": {"nodes": "wörd"}, "alpha": "straight"}
+    )
     data = path.read_bytes()
     assert int.from_bytes(data[4:8], "little") == len(data) - 8 and len(data) % 2 == 0
     with Image.open(path) as picture:
@@ -51,7 +65,11 @@ def test_container(tmp_path):
 
 
 def test_bad_frames_leave_no_file(tmp_path):
-    for clip, words in (([], "no frames"), ([frames(1)[0], frames(1, height=8)[0]], "frame 1 of"), ([torch.zeros(3, 1, 20000)], "16383")):
+    for clip, words in (
+        ([], "no frames"),
+        ([frames(1)[0], frames(1, height=8)[0]], "frame 1 of"),
+        ([torch.zeros(3, 1, 20000)], "16383"),
+    ):
         with pytest.raises(FrameError, match=words):
             write_webp(tmp_path / "a.webp", clip, 8)
     assert not list(tmp_path.iterdir())

@@ -17,11 +17,26 @@ def make_clip():
 
     def make(name: str = "dog", frames: int = 3, **changes) -> LayerClip:
         generator = torch.Generator().manual_seed(3)
-        foreground, background = (torch.randint(0, 256, (frames, 3, 12, 16), generator=generator) / 255 for _ in range(2))
+        foreground, background = (
+            torch.randint(0, 256, (frames, 3, 12, 16), generator=generator) / 255 for _ in range(2)
+        )
         alpha = torch.zeros(frames, 1, 12, 16)
         alpha[:, :, 3:9, 4:10] = 1
-        layers = {"foreground": foreground, "alpha": alpha, "background": background, "blended": over(foreground, alpha, background)}
+        layers = {
+            "foreground": foreground,
+            "alpha": alpha,
+            "background": background,
+            "blended": over(foreground, alpha, background),
+        }
         prompts = {"foreground": "a dog", "background": "a lawn", "blended": "a dog on a lawn"}
-        return LayerClip(**{"name": name, "layers": layers, "prompts": prompts, "fps": Fraction(24000, 1001), **changes})
+        return LayerClip(
+            **{
+                "name": name,
+                "layers": layers,
+                "prompts": prompts,
+                "fps": Fraction(24000, 1001),
+                **changes,
+            }
+        )
 
     return make

@@ -2,13 +2,15 @@ import random
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from layerflow_core.errors import DatasetError
+from layerflow_core.model.tensor_file import read_tensors
 from layerflow_core.rgba import to_model
 from layerflow_core.sampling.noise import POSTERIOR, NoiseSource
 from layerflow_core.toy.world import draw_scene, render
 from layerflow_core.training.data import cache as cache_module
-from layerflow_core.training.data.cache import build_cache, pick_frozen, pick_moving
+from layerflow_core.training.data.cache import LatentCache, build_cache, pick_frozen, pick_moving
 from layerflow_core.training.data.clip_folder import LayerClip
 
 
@@ -37,10 +39,15 @@ def test_a_cache_holds_what_the_vae_and_the_text_encoder_say(tmp_path, embedded)
     generator = NoiseSource(4).generator(POSTERIOR)
     drawn = embedded.vae.encode(pixels, layout, generator)[0]
     standard = (drawn - clips[0].mean.float()) / clips[0].std.float()
-    assert abs(float(standard.mean())) < 0.02 and float(standard.std()) == pytest.approx(1, abs=0.02)
+    assert abs(float(standard.mean())) < 0.02 and float(standard.std()) == pytest.approx(
+        1, abs=0.02
+    )
     expected = embedded.text.encode_layers(scene.prompts, layout)[0]
     assert torch.allclose(clips[0].context.float().flatten(0, 1), expected, atol=0.02)
-    assert not torch.equal(clips[0].draw(torch.Generator().manual_seed(0)), clips[0].draw(torch.Generator().manual_seed(1)))
+    assert not torch.equal(
+        clips[0].draw(torch.Generator().manual_seed(0)),
+        clips[0].draw(torch.Generator().manual_seed(1)),
+    )
 
 
 def test_finished_shards_are_not_made_again_and_changed_inputs_are(tmp_path, embedded, monkeypatch):
@@ -75,10 +82,22 @@ def test_a_clip_without_a_layer_stops_the_cache_and_is_named(tmp_path, embedded)
     class Broken(Scenes):
         def __getitem__(self, index):
             clip = super().__getitem__(index)
-            return LayerClip(clip.name, {k: v for k, v in clip.layers.items() if k != "alpha"}, clip.prompts)
+            return LayerClip(
+                clip.name, {k: v for k, v in clip.layers.items() if k != "alpha"}, clip.prompts
+            )
 
     with pytest.raises(DatasetError, match="scene 0: layer alpha is missing"):
         build_cache(Broken(1), "moving", embedded, tmp_path)
     with pytest.raises(DatasetError, match="unknown treatment"):
         build_cache(Scenes(1), "slow", embedded, tmp_path)
     assert not list(tmp_path.rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize("texts", [None, "[[", "[[7]]", '[["nowhere"]]', "[]"])
+def test_a_damaged_shard_is_named(tmp_path, embedded, texts):
+    clips = build_cache(Scenes(1), "frozen", embedded, tmp_path)
+    (shard,) = clips.folder.iterdir()
+    tensors, _ = read_tensors(shard)
+    save_file(tensors, shard, None if texts is None else {"texts": texts})
+    with pytest.raises(DatasetError, match="00000.safetensors"):
+        LatentCache(clips.folder, 1)[0]

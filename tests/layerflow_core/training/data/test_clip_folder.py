@@ -30,14 +30,24 @@ def test_layers_come_from_video_files_stills_and_alpha_within_the_foreground(tmp
     (folder / RECORD).write_text(json.dumps({"prompts": dict(clip.prompts), "fps": 12}))
     back = ClipFolder(tmp_path)[0]
     assert torch.allclose(back.layers["alpha"], clip.layers["alpha"], atol=2 / 255)
-    assert len(back.layers["background"]) == 4 and torch.equal(back.layers["background"][3], clip.layers["background"][0])
-    composed = back.layers["foreground"] * back.layers["alpha"] + back.layers["background"] * (1 - back.layers["alpha"])
+    assert len(back.layers["background"]) == 4 and torch.equal(
+        back.layers["background"][3], clip.layers["background"][0]
+    )
+    composed = back.layers["foreground"] * back.layers["alpha"] + back.layers["background"] * (
+        1 - back.layers["alpha"]
+    )
     assert torch.allclose(back.layers["blended"], composed, atol=1e-6) and back.fps == 12
 
 
 def test_only_what_is_needed_must_be_there(tmp_path, make_clip):
     clip = make_clip()
-    write_clip(tmp_path, make_clip(layers={"background": clip.layers["background"]}, prompts={"background": "a lawn"}), ("background",))
+    write_clip(
+        tmp_path,
+        make_clip(
+            layers={"background": clip.layers["background"]}, prompts={"background": "a lawn"}
+        ),
+        ("background",),
+    )
     assert set(ClipFolder(tmp_path, ("background",))[0].layers) == {"background"}
     with pytest.raises(DatasetError, match="layer foreground is missing"):
         ClipFolder(tmp_path)
@@ -79,20 +89,43 @@ def _drop_layer(folder):
     "damage, message",
     [
         (_drop_layer, "dog_00001: layer background is missing"),
-        (lambda f: (f / "alpha" / "00002.png").unlink(), "dog_00001: layers differ .*alpha 2 frames"),
         (
-            lambda f: [write_picture(f / "background" / f"{i:05d}.png", torch.zeros(3, 12, 18)) for i in range(3)],
+            lambda f: (f / "alpha" / "00002.png").unlink(),
+            "dog_00001: layers differ .*alpha 2 frames",
+        ),
+        (
+            lambda f: [
+                write_picture(f / "background" / f"{i:05d}.png", torch.zeros(3, 12, 18))
+                for i in range(3)
+            ],
             "layers differ .*background 3 frames of 18 x 12",
         ),
-        (lambda f: write_picture(f / "alpha" / "00001.png", torch.zeros(3, 6, 6)), "pictures of different sizes"),
-        (lambda f: (f / "blended" / "00001.png").write_bytes(b"no picture"), r"00001\.png cannot be read"),
+        (
+            lambda f: write_picture(f / "alpha" / "00001.png", torch.zeros(3, 6, 6)),
+            "pictures of different sizes",
+        ),
+        (
+            lambda f: (f / "blended" / "00001.png").write_bytes(b"no picture"),
+            r"00001\.png cannot be read",
+        ),
         (lambda f: (f / RECORD).unlink(), r"clip\.json cannot be read"),
         (lambda f: (f / RECORD).write_text("{"), r"clip\.json cannot be read"),
-        (lambda f: (f / RECORD).write_text('{"prompts": {"foreground": "a", "background": " ", "blended": "c"}}'), "the prompt for background is empty"),
+        (
+            lambda f: (f / RECORD).write_text(
+                '{"prompts": {"foreground": "a", "background": " ", "blended": "c"}}'
+            ),
+            "the prompt for background is empty",
+        ),
         (lambda f: (f / RECORD).write_text('{"prompts": {"dog": "a"}}'), "prompts.dog"),
         (lambda f: (f / RECORD).write_text('{"prompts": {}, "rate": 3}'), "rate: got 3"),
-        (lambda f: (f / RECORD).write_text('{"prompts": {}, "fps": "1/0"}'), "fps: got the frame rate"),
-        (lambda f: write_h264(f / "background.mp4", torch.zeros(3, 3, 12, 16), 8), r"background, background\.mp4 met, expected one source"),
+        (
+            lambda f: (f / RECORD).write_text('{"prompts": {}, "fps": "1/0"}'),
+            "fps: got the frame rate",
+        ),
+        (
+            lambda f: write_h264(f / "background.mp4", torch.zeros(3, 3, 12, 16), 8),
+            r"background, background\.mp4 met, expected one source",
+        ),
     ],
 )
 def test_broken_data_is_named(tmp_path, make_clip, damage, message):

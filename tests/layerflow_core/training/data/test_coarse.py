@@ -4,7 +4,14 @@ import torch
 from layerflow_core import cli
 from layerflow_core.errors import DatasetError
 from layerflow_core.training.data.clip_folder import ClipFolder
-from layerflow_core.training.data.coarse import border_share, coarse_clips, match_prompts, overlap, read_masks, sort_masks
+from layerflow_core.training.data.coarse import (
+    border_share,
+    coarse_clips,
+    match_prompts,
+    overlap,
+    read_masks,
+    sort_masks,
+)
 from layerflow_core.video.pictures import write_png_sequence
 
 
@@ -28,8 +35,12 @@ def test_only_masks_worth_a_clip_are_taken():
     taken, refused = sort_masks(MASKS)
     assert list(taken) == ["dog", "ball"]
     reasons = {r.mask: r.reason for r in refused}
-    assert reasons["dog again"].startswith("the same as dog") and reasons["nothing"].startswith("empty")
-    assert reasons["everything"].startswith("whole frame") and reasons["wall"].startswith("like a background")
+    assert reasons["dog again"].startswith("the same as dog") and reasons["nothing"].startswith(
+        "empty"
+    )
+    assert reasons["everything"].startswith("whole frame") and reasons["wall"].startswith(
+        "like a background"
+    )
 
 
 def test_measures():
@@ -79,7 +90,10 @@ def test_prompts_belong_to_masks_in_their_order():
 def test_masks_of_one_name_in_several_folders_are_kept_apart(tmp_path):
     for folder in ("a", "b"):
         write_png_sequence(tmp_path / folder / "mask", MASKS["dog"].expand(-1, 3, -1, -1), None)
-    assert list(read_masks([tmp_path / "a" / "mask", tmp_path / "b" / "mask"])) == ["mask", "mask_2"]
+    assert list(read_masks([tmp_path / "a" / "mask", tmp_path / "b" / "mask"])) == [
+        "mask",
+        "mask_2",
+    ]
 
 
 def test_a_mask_file_that_is_not_there_is_named(tmp_path):
@@ -89,9 +103,17 @@ def test_a_mask_file_that_is_not_there_is_named(tmp_path):
 
 def test_the_command_line_sorts_masks_into_a_dataset(tmp_path, capsys):
     footage = torch.rand(2, 3, 20, 20)
-    for name, frames in {"park": footage, "clean": footage * 0.5, **{n: m.expand(-1, 3, -1, -1) for n, m in MASKS.items()}}.items():
+    for name, frames in {
+        "park": footage,
+        "clean": footage * 0.5,
+        **{n: m.expand(-1, 3, -1, -1) for n, m in MASKS.items()},
+    }.items():
         write_png_sequence(tmp_path / name, frames, None)
-    masks = [word for name in MASKS for word in ("--mask", str(tmp_path / name), "--foreground", f"a {name}")]
+    masks = [
+        word
+        for name in MASKS
+        for word in ("--mask", str(tmp_path / name), "--foreground", f"a {name}")
+    ]
     rest = ["--background", "a park", "--blended", "a dog in a park"]
     command = ["coarse", str(tmp_path / "park"), "--inpainted", str(tmp_path / "clean")]
     assert cli.main([*command, *masks, *rest, "--out", str(tmp_path / "set")]) == 0

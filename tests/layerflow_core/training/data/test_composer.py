@@ -39,16 +39,24 @@ def test_without_freedom_the_foreground_stays_as_it_was(sources):
     still = Freedom(scale=(1, 1), offset=0, speed=(1, 1))
     for index in range(4):
         clip, source = PastedClips(*sources, 4, still)[index], sources[0][0]
-        assert any(torch.allclose(clip.layers["alpha"][0], frame, atol=1e-5) for frame in source.layers["alpha"])
+        assert any(
+            torch.allclose(clip.layers["alpha"][0], frame, atol=1e-5)
+            for frame in source.layers["alpha"]
+        )
         inside = source.layers["alpha"][:1] == 1
-        assert any(torch.allclose(clip.layers["foreground"][:1] * inside, f * inside, atol=1e-4) for f in source.layers["foreground"][:, None])
+        assert any(
+            torch.allclose(clip.layers["foreground"][:1] * inside, f * inside, atol=1e-4)
+            for f in source.layers["foreground"][:, None]
+        )
 
 
 def test_paste_moves_by_shares_of_the_frame():
     picture = torch.zeros(1, 1, 20, 40)
     picture[:, :, 8:12, 16:24] = 1
     moved = paste(picture, 1.0, 0.25, -0.2)
-    assert torch.allclose(moved[:, :, 4:8, 26:34], torch.ones(1, 1, 4, 8), atol=1e-4) and float(moved.sum()) == pytest.approx(32, abs=1e-2)
+    assert torch.allclose(moved[:, :, 4:8, 26:34], torch.ones(1, 1, 4, 8), atol=1e-4) and float(
+        moved.sum()
+    ) == pytest.approx(32, abs=1e-2)
     assert float(paste(picture, 0.5, 0, 0).sum()) == pytest.approx(8, rel=0.05)
 
 

@@ -7,15 +7,26 @@ from layerflow_core.errors import DatasetError
 from layerflow_core.training.data.official_folders import OfficialFolder
 from layerflow_core.video.pictures import write_picture
 
-ENTRY = {"objects": {"1": {"frames": ["00000", "00001", "00002"]}}, "max_id": "1", "fg_prompt": "a dog", "bg_prompt": " a lawn", "bl_prompt": "both"}
-FOLDERS = {"youtubevos": ("JPEGImages/dog", "mask/dog", "impainting/dog"), "davis": ("dog/bl", "dog/mask")}
+ENTRY = {
+    "objects": {"1": {"frames": ["00000", "00001", "00002"]}},
+    "max_id": "1",
+    "fg_prompt": "a dog",
+    "bg_prompt": " a lawn",
+    "bl_prompt": "both",
+}
+FOLDERS = {
+    "youtubevos": ("JPEGImages/dog", "mask/dog", "impainting/dog"),
+    "davis": ("dog/bl", "dog/mask"),
+}
 
 
 @pytest.fixture(params=FOLDERS)
 def official(request, tmp_path):
     for number, folder in enumerate(FOLDERS[request.param]):
         for frame in range(3):
-            write_picture(tmp_path / folder / f"{frame:05d}.png", torch.full((3, 8, 10), (number + 1) * 0.2))
+            write_picture(
+                tmp_path / folder / f"{frame:05d}.png", torch.full((3, 8, 10), (number + 1) * 0.2)
+            )
     record = tmp_path / "meta.json"
     record.write_text(json.dumps({"videos": {"dog": ENTRY}}))
     return tmp_path, record, request.param
@@ -25,7 +36,11 @@ def test_the_official_folders_are_read_as_layers(official):
     clip = OfficialFolder(*official)[0]
     assert clip.prompts == {"foreground": "a dog", "background": " a lawn", "blended": "both"}
     assert {name: round(float(p.mean()), 2) for name, p in clip.layers.items()} == {
-        "foreground": 0.2, "alpha": 0.4, "background": 0.6 if official[2] == "youtubevos" else 0.2, "blended": 0.2}  # fmt: skip
+        "foreground": 0.2,
+        "alpha": 0.4,
+        "background": 0.6 if official[2] == "youtubevos" else 0.2,
+        "blended": 0.2,
+    }
     assert {len(p) for p in clip.layers.values()} == {3}
 
 

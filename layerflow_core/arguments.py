@@ -1,0 +1,136 @@
+"""Arguments that several commands share, as rows for argparse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .model.attention import AUTO, KERNELS
+from .sampling.guidance import GUIDANCES
+from .sampling.solver import SOLVERS
+from .toy.embedded import EMBEDDED
+from .video.frames import FITS
+from .video.pick import AUTO as AUTO_COLOURS
+from .video.pick import COLOURS
+
+Argument = tuple[tuple[str, ...], dict]
+
+
+def argument(*names: str, **options) -> Argument:
+    """Names and options of ``add_argument``."""
+    return names, options
+
+
+BASE = (
+    argument(
+        "--base",
+        type=Path,
+        metavar="FOLDER",
+        help="diffusers CogVideoX-2b folder, for text encoder, tokenizer and VAE",
+    ),
+    argument("--text-encoder", type=Path, help="T5 as a single file or a folder"),
+    argument("--tokenizer", type=Path, help="T5's tokenizer.json, or a folder with it"),
+    argument("--vae", type=Path, help="CogVideoX VAE as a single file or a folder"),
+)
+MODEL = (
+    argument(
+        "--model",
+        type=Path,
+        default=EMBEDDED,
+        help="checkpoint, of this pack's format or an official one; default: the embedded model",
+    ),
+    *BASE,
+    argument(
+        "--lora",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("FILE", "STRENGTH"),
+        help="a LoRA of `layerflow train` or one made for CogVideoX-2B; may be given again",
+    ),
+    argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ..."),
+    argument(
+        "--fp8",
+        action="store_true",
+        help="the transformer's matrices in 8 bits, computing in bf16: half the memory, some precision",
+    ),
+    argument("--seed", type=int, default=0, help="same seed, same result"),
+    argument("--steps", type=int, help="sampling steps, 1 to 200; default: the checkpoint's own"),
+    argument("--guidance", choices=list(GUIDANCES)),
+    argument("--scale", type=float, help="guidance scale"),
+    argument("--solver", choices=list(SOLVERS)),
+    argument(
+        "--attention",
+        default=AUTO,
+        choices=(AUTO, *KERNELS),
+        help="kernel of attention; sage works in 8 bits and is not exact",
+    ),
+    argument(
+        "--context",
+        type=int,
+        metavar="N",
+        help="under torchrun: split the sequence over N processes; default: the two branches of guidance first",
+    ),
+    argument("--compile", action="store_true", help="torch.compile: slower to start, faster steps"),
+    argument(
+        "--step-cache",
+        type=float,
+        help="0: every step whole; e.g. 0.1 skips most of a step whose layers change by less. Not exact",
+    ),
+    argument(
+        "--guidance-margin",
+        type=float,
+        help="0: exact; e.g. 0.1 leaves out the unconditional branch where guidance weighs less than 1.1",
+    ),
+)
+PROMPTS = (
+    argument("--foreground", default="", help="what the foreground shows"),
+    argument("--background", default="", help="what the background shows"),
+    argument("--blended", default="", help="the whole scene"),
+)
+READING = (
+    argument("--start", type=int, default=0, help="first frame"),
+    argument("--count", type=int, default=0, help="frames at most; 0: all"),
+    argument("--every", type=int, default=1, help="one in so many frames"),
+    argument(
+        "--width",
+        type=int,
+        default=0,
+        help="to be resized to; 0: as it is, or in proportion to --height",
+    ),
+    argument(
+        "--height",
+        type=int,
+        default=0,
+        help="to be resized to; 0: as it is, or in proportion to --width",
+    ),
+    argument(
+        "--fps",
+        type=float,
+        default=0,
+        help="resample to this rate by the frames' own times; 0: all frames as they come",
+    ),
+    argument(
+        "--colours",
+        default=AUTO_COLOURS,
+        choices=COLOURS,
+        help="matrix of YUV video; auto: as tagged, else BT.709 from 720 lines on",
+    ),
+    argument(
+        "--premultiplied", action="store_true", help="the file's colour is multiplied by its alpha"
+    ),
+    argument(
+        "--keep-what-is-there",
+        action="store_true",
+        help="of a damaged or truncated file take the frames that can be read",
+    ),
+)
+FIT = argument(
+    "--fit", default="pad", choices=FITS, help="how pictures of another size reach the model's"
+)
+
+
+def out_folder(default: str) -> Argument:
+    """``--out``, a folder."""
+    return argument(
+        "--out", type=Path, default=Path(default), help=f"output folder; default: {default}"
+    )

@@ -1,0 +1,333 @@
+"""What each command of the command line does.
+
+A command takes its options as argparse gives them, checks what cannot be first, and prints the files it wrote.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
+from fractions import Fraction
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .composite import Placement, composite_over
+from .devices import PlainDevices
+from .download import download
+from .errors import SamplingError, VideoFileError
+from .footage import as_given, fit_given
+from .footage import decompose as take_apart
+from .latent_store import LatentStore
+from .layer_files.loading import matte_of
+from .layers import LayerVideo
+from .layout import BACKGROUND, BLENDED, FOREGROUND
+from .names import clean_name
+from .options import check_output_file, check_output_folder, read_device, read_lora_pair
+from .output import run_record, write_layers
+from .parallel import join_team
+from .pipeline import Host, Run, SilentObserver, make_layers
+from .sampling.sampler import SamplerSettings
+from .toy.evaluation import Plan, evaluate, write_figures
+from .video.pick import Pick
+
+_SAMPLER = tuple(field.name for field in fields(SamplerSettings))
+
+
+class BarObserver:
+    """Progress as a tqdm bar on stderr."""
+
+    def __init__(self) -> None:
+        self._bar = None
+
+    def stage(self, name: str) -> None:
+        if self._bar is not None:
+            self._bar.set_description(name)
+
+    def step(self, done: int, total: int, preview: Callable[[], Tensor]) -> None:
+        from tqdm import tqdm
+
+        if self._bar is None:
+            self._bar = tqdm(total=total, desc="sample", unit="step")
+        self._bar.update(done - self._bar.n)
+        if done == total:
+            self._bar.close()
+
+
+def _load(options: argparse.Namespace):
+    """The model, and the host of its runs."""
+    from .model.conversion import read_any
+    from .model.inference import Computing, computing_with, ready
+    from .model.loading import assemble
+
+    loras = [read_lora_pair(*pair) for pair in options.lora]
+    device = read_device(options.device)
+    team = join_team(device, options.context)
+    dtype = torch.float32 if device.type == "cpu" and not options.fp8 else torch.bfloat16
+    model = ready(
+        assemble(read_any(options.model), dtype, options.model, _base(options)), options.fp8
+    )
+    model = _with_lora(model, loras)
+    model = computing_with(model, Computing(options.attention, options.compile), device)
+    alone = LatentStore(options.out / ".latents") if team.is_first else None
+    return model, Host(
+        BarObserver() if team.is_first else SilentObserver(), PlainDevices(device), alone, team
+    )
+
+
+def _with_lora(model, named: Sequence[tuple[Path, float]]):
+    from .model.inference import ready
+    from .model.lora_file import attach_lora, is_own_lora, read_lora
+    from .model.plain_lora import add_plain_lora
+
+    own = {path: strength for path, strength in named if is_own_lora(path)}
+    for path, strength in named:
+        model = model if path in own else add_plain_lora(model, path, strength)
+    if own:
+        model = attach_lora(
+            model, own, **{read_lora(path).adapter: strength for path, strength in own.items()}
+        )
+    return ready(model)
+
+
+def _settings(options: argparse.Namespace, model, *given: str) -> SamplerSettings:
+    chosen = {k: v for k in _SAMPLER if (v := getattr(options, k)) is not None}
+    return replace(SamplerSettings(**model.config.sampler_for(given)), **chosen)
+
+
+def _prompts(options: argparse.Namespace) -> dict[str, str]:
+    given = {name: getattr(options, name) for name in (FOREGROUND, BACKGROUND, BLENDED)}
+    return {name: text for name, text in given.items() if text}
+
+
+def _say(text: str, end: str = "\n") -> None:
+    """What a command is asked for; raises VideoFileError where it cannot be written. A closed pipe stays one."""
+    try:
+        print(text, end=end, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise VideoFileError(f"the output cannot be written: {error}") from error
+
+
+def _finish(
+    host: Host,
+    out: Path,
+    layers: LayerVideo,
+    record: Mapping[str, object],
+    fps: Fraction | None = None,
+) -> None:
+    if host.team.is_first:
+        _say("\n".join(str(path) for path in write_layers(out, layers, record, fps)))
+
+
+def generate(options: argparse.Namespace) -> None:
+    check_output_folder(options.out, ())
+    model, host = _load(options)
+    run = Run(_prompts(options), {}, _settings(options, model), options.seed)
+    _finish(host, options.out, make_layers(model, run, host), run_record(model, run, "generate"))
+
+
+def _pick(options: argparse.Namespace) -> Pick:
+    return Pick(**{field.name: getattr(options, field.name) for field in fields(Pick)})
+
+
+def decompose(options: argparse.Namespace) -> None:
+    from .video.files import read_video
+
+    check_output_folder(options.out, [options.video])
+    footage = read_video(options.video, pick=_pick(options))
+    model, host = _load(options)
+    run = Run(_prompts(options), {}, _settings(options, model, BLENDED), options.seed)
+    layers = take_apart(
+        model, footage.colour, run, float(footage.fps), options.fit, options.overlap, host
+    )
+    _finish(host, options.out, layers, run_record(model, run, "decompose"), footage.fps)
+
+
+def condition(options: argparse.Namespace) -> None:
+    from .video.files import read_with_matte
+
+    check_output_folder(options.out, filter(None, [options.video, options.alpha]))
+    footage = read_with_matte(options.video, options.alpha, _pick(options))
+    model, host = _load(options)
+    layers = as_given(model.config.layout, options.layer, footage.colour, footage.alpha)
+    given = fit_given(model, layers, options.fit, options.timing, host)
+    run = Run(_prompts(options), given, _settings(options, model, *given), options.seed)
+    _finish(
+        host,
+        options.out,
+        make_layers(model, run, host),
+        run_record(model, run, f"condition on {options.layer}"),
+        footage.fps,
+    )
+
+
+def composite(options: argparse.Namespace) -> None:
+    from .video.encodings import check_suffix, write_opaque
+    from .video.files import read_video
+
+    check_suffix(options.out)
+    check_output_file(
+        options.out, filter(None, [options.foreground, options.background, options.alpha])
+    )
+    foreground, background = read_video(options.foreground), read_video(options.background)
+    alpha = matte_of(read_video(options.alpha)) if options.alpha else foreground.alpha
+    if alpha is None:
+        raise VideoFileError(
+            f"{options.foreground} has no alpha, expected one; name its matte with --alpha"
+        )
+    placement = Placement(
+        options.opacity,
+        options.offset[0],
+        options.offset[1],
+        options.premultiplied,
+        options.resize,
+        options.length,
+    )
+    write_opaque(
+        options.out,
+        composite_over(foreground.colour, alpha, background.colour, placement),
+        background.fps,
+    )
+    _say(str(options.out))
+
+
+def convert(options: argparse.Namespace) -> None:
+    from .model.conversion import DTYPES, Conversion, convert_official
+
+    check_output_file(options.target, [options.source])
+    size = tuple(options.latent_size) if options.latent_size else None
+    how = Conversion(
+        options.variant,
+        DTYPES[options.dtype],
+        options.merge,
+        options.motion,
+        size,
+        base=_base(options),
+    )
+    _say(f"{options.target}  sha256 {convert_official(options.source, options.target, how)}")
+
+
+def _base(options: argparse.Namespace):
+    """The parts that are named one by one, before those of ``--base``."""
+    from .model.base_parts import BaseParts
+
+    folder = BaseParts.in_folder(options.base) if options.base else BaseParts()
+    named = {
+        name: value
+        for name in ("text_encoder", "tokenizer", "vae")
+        if (value := getattr(options, name))
+    }
+    return replace(folder, **named)
+
+
+def fetch(options: argparse.Namespace) -> None:
+    _say(
+        "\n".join(
+            str(path)
+            for path in download(
+                options.name,
+                options.models,
+                options.revision,
+                lambda file, size: _say(f"{file}, {size / 1e9:.1f} GB"),
+            )
+        )
+    )
+
+
+def verify(options: argparse.Namespace) -> None:
+    from .verification import verify_folder
+
+    for verdict in verify_folder(options.folder, options.out, read_device(options.device)):
+        _say(str(verdict))
+
+
+def demo(options: argparse.Namespace) -> None:
+    """Generates a scene from prompts and takes another one apart, on the embedded model."""
+    from .toy.world import draw_scene, render
+
+    check_output_folder(options.out, ())
+    model, host = _load(options)
+    scene, footage = (
+        draw_scene(options.seed, held_out=True),
+        draw_scene(options.seed + 1, held_out=True),
+    )
+    _say(f"generate: {scene.blended_prompt}")
+    run = Run(scene.prompts, {}, _settings(options, model), options.seed)
+    _finish(
+        host,
+        options.out / "generate",
+        make_layers(model, run, host),
+        run_record(model, run, "generate"),
+    )
+    _say(f"decompose: {footage.blended_prompt}")
+    run = Run(
+        {k: v for k, v in footage.prompts.items() if k != BLENDED},
+        {},
+        _settings(options, model, BLENDED),
+        options.seed,
+    )
+    layers = take_apart(model, render(footage).blended, run, host=host)
+    _finish(host, options.out / "decompose", layers, run_record(model, run, "decompose"))
+
+
+def evaluate_toy(options: argparse.Namespace) -> None:
+    def report(done: int, total: int) -> None:
+        print(
+            f"\rscene {done}/{total}",
+            end="\n" if done == total else "",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    if not options.toy:
+        raise SamplingError("there is truth for the procedural world alone: say --toy")
+    if options.proof:
+        from .toy.proof_table import SEEDS, measure_proof
+
+        _say(
+            measure_proof(
+                options.proof,
+                range(options.seed, options.seed + SEEDS),
+                options.scenes,
+                options.steps,
+            ),
+            end="",
+        )
+        return
+    if options.json:
+        check_output_file(options.json, [options.model])
+    figures = evaluate(Plan(options.model, options.seed, options.scenes, options.steps), report)
+    if options.json:
+        write_figures(figures, options.json)
+    _say(json.dumps(figures, indent=2))
+
+
+def train(options: argparse.Namespace) -> None:
+    from .training.config import read_config
+    from .training.run import run_training
+
+    result = run_training(read_config(options.config), options.check)
+    if result is not None:
+        _say(str(result))
+
+
+def collect_coarse(options: argparse.Namespace) -> None:
+    from .training.data.clip_folder import write_clip
+    from .training.data.coarse import coarse_clips, match_prompts, read_masks
+    from .video.files import read_video
+
+    masks = read_masks(options.mask)
+    prompts = match_prompts(masks, options.foreground, options.background, options.blended)
+    footage, background = read_video(options.video), read_video(options.inpainted)
+    name = clean_name(options.video.stem)
+    clips, refused = coarse_clips(name, footage.colour, background.colour, masks, prompts)
+    for refusal in refused:
+        print(f"refused {refusal.mask}: {refusal.reason}", file=sys.stderr)
+    for clip in clips:
+        _say(str(write_clip(options.out, replace(clip, fps=footage.fps))))

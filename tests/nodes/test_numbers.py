@@ -1,0 +1,88 @@
+"""Numbers and pictures that a graph sent by a program may hold; the browser's widgets would not let them through."""
+
+import math
+
+import pytest
+import torch
+
+NAN, INF = math.nan, math.inf
+PICTURES = torch.rand(2, 16, 24, 3)
+MASKS = torch.rand(2, 16, 24)
+CLIP = {
+    "foreground": PICTURES,
+    "alpha": MASKS,
+    "background": PICTURES,
+    "foreground_prompt": "a",
+    "background_prompt": "b",
+    "blended_prompt": "c",
+}
+
+
+def check(call, name: str, **inputs) -> None:
+    with pytest.raises(Exception, match="met, expected|got .*expected") as caught:
+        call(name, **inputs)
+    assert type(caught.value).__name__ == "LayerFlow"
+
+
+@pytest.mark.parametrize("fps", [NAN, INF, -INF, -1.0, 1e9])
+def test_frame_rates(fps, call):
+    joined = call("JoinLayers", foreground=PICTURES)[0]
+    check(call, "JoinLayers", foreground=PICTURES, fps=fps)
+    check(call, "SaveLayers", layers=joined, fps=fps)
+    check(call, "CollectLayerClip", **CLIP, fps=fps)
+
+
+@pytest.mark.parametrize("value", [NAN, INF, -INF, 1e30])
+@pytest.mark.parametrize("widget", ["low", "high", "choke", "feather", "fringe"])
+def test_refinements(widget, value, call):
+    check(call, "RefineAlpha", images=PICTURES, alpha=MASKS, **{widget: value})
+
+
+@pytest.mark.parametrize("value", [NAN, INF])
+def test_strengths(value, call):
+    check(
+        call,
+        "CompositeRGBA",
+        foreground=PICTURES,
+        alpha=MASKS,
+        background=PICTURES,
+        residual=PICTURES,
+        residual_scale=value,
+    )
+    check(call, "LoadLayerFlow", content_strength=value)
+    check(call, "LoadLayerFlow", motion_strength=value)
+
+
+@pytest.mark.parametrize(
+    "pictures",
+    [
+        PICTURES[:0],
+        PICTURES[:, :0],
+        PICTURES[:, :, :0],
+        PICTURES * NAN,
+        PICTURES + INF,
+        PICTURES[..., :2],
+        PICTURES[0],
+    ],
+    ids=["no frames", "no rows", "no columns", "NaN", "infinite", "two channels", "one picture"],
+)
+def test_pictures(pictures, call):
+    check(call, "JoinLayers", foreground=pictures)
+    check(call, "TransformLayer", images=pictures)
+    check(call, "CompositeRGBA", foreground=PICTURES, alpha=MASKS, background=pictures)
+
+
+@pytest.mark.parametrize(
+    "masks",
+    [MASKS[:0], MASKS[:, :0], MASKS * NAN, MASKS[0]],
+    ids=["no frames", "no rows", "NaN", "one"],
+)
+def test_masks(masks, call):
+    check(call, "JoinLayers", foreground=PICTURES, alpha=masks)
+    check(call, "RefineAlpha", images=PICTURES, alpha=masks)
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_kinds_of_floats_are_taken(kind, call):
+    layers = call("JoinLayers", foreground=PICTURES.to(kind), alpha=MASKS.to(kind))[0]
+    assert layers.foreground.dtype == torch.float32
