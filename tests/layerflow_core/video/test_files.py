@@ -7,7 +7,7 @@ from layerflow_core.atomic import replacing
 from layerflow_core.errors import FrameError, VideoFileError
 from layerflow_core.toy.world import draw_scene, render
 from layerflow_core.video.encodings import exact_rate, write_h264, write_prores
-from layerflow_core.video.files import read_video
+from layerflow_core.video.files import Pick, read_video, read_with_matte
 from layerflow_core.video.pictures import write_picture, write_png_sequence
 
 
@@ -76,6 +76,73 @@ def test_pictures_of_different_sizes_are_refused(tmp_path):
     write_picture(tmp_path / "1.png", torch.rand(3, 4, 5))
     with pytest.raises(VideoFileError, match="different sizes"):
         read_video(tmp_path)
+
+
+def test_pictures_of_different_sizes_are_brought_to_one(tmp_path):
+    for number, width in enumerate((4, 5, 9)):
+        write_picture(tmp_path / f"{number}.png", torch.full((3, 4, width), 0.4))
+    with pytest.raises(VideoFileError, match="4 x 4 and 5 x 4.*give width and height"):
+        read_video(tmp_path)
+    with pytest.raises(VideoFileError, match="different sizes"):
+        read_video(tmp_path, pick=Pick(height=8))
+    footage = read_video(tmp_path, pick=Pick(width=6, height=3))
+    assert footage.colour.shape == (3, 3, 3, 6)
+    assert (footage.colour - 0.4).abs().max() < 0.003
+
+
+def test_kinds_of_pictures_mix_in_a_folder(tmp_path):
+    """Grey, colour, palette and 16 bits, of which one has alpha."""
+    from PIL import Image
+
+    grey = Image.new("L", (8, 8), 102)
+    grey.save(tmp_path / "0.png")
+    grey.convert("P").save(tmp_path / "1.png")
+    grey.convert("RGB").save(tmp_path / "2.webp", lossless=True)
+    grey.convert("RGB").save(tmp_path / "3.bmp")
+    Image.new("I;16", (8, 8), 102 * 257).save(tmp_path / "4.tif")
+    Image.new("LA", (8, 8), (102, 51)).save(tmp_path / "5.png")
+    footage = read_video(tmp_path)
+    assert (footage.colour - 0.4).abs().max() < 1e-6
+    assert footage.alpha.amax((1, 2, 3)).tolist() == pytest.approx([1, 1, 1, 1, 1, 0.2])
+    assert footage.colour.is_contiguous()
+
+
+@pytest.mark.parametrize("ending", [".PNG", ".Tif", ".JPG", ".MOV", ".Mp4", ".WEBP"])
+def test_endings_in_capitals(tmp_path, ending):
+    from PIL import Image
+
+    path = tmp_path / f"a{ending}"
+    if ending in (".MOV", ".Mp4"):
+        write_h264(path.with_suffix(".mp4"), torch.full((3, 3, 16, 16), 0.4), 8)
+        path.with_suffix(".mp4").rename(path)
+    else:
+        form = {".Tif": "TIFF", ".JPG": "JPEG"}.get(ending, ending[1:])
+        Image.new("RGB", (16, 16), (102, 102, 102)).save(path, form)
+    footage = read_video(path)
+    assert (footage.colour - 0.4).abs().max() < 0.02
+
+
+def test_a_picture_that_repeats_is_read_once(tmp_path, monkeypatch):
+    """Resampling shows it several times."""
+    from layerflow_core.video import files
+
+    reads = []
+    read_still = files.read_still
+    monkeypatch.setattr(files, "read_still", lambda *given: reads.append(1) or read_still(*given))
+    for number in range(3):
+        write_picture(tmp_path / f"{number}.png", torch.rand(3, 4, 4))
+    footage = read_video(tmp_path, Fraction(5), Pick(fps=20))
+    assert len(footage.colour) == 12
+    assert len(reads) == 3
+
+
+def test_a_matte_of_another_length_or_size_is_kept_as_it_is(tmp_path):
+    """Whoever joins them says what does not fit, and that one matte stands for all frames."""
+    write_h264(tmp_path / "fill.mp4", torch.rand(3, 3, 16, 16), 8)
+    write_picture(tmp_path / "key.png", torch.full((3, 16, 16), 0.6))
+    footage = read_with_matte(tmp_path / "fill.mp4", tmp_path / "key.png", Pick(premultiplied=True))
+    assert footage.alpha.shape == (1, 1, 16, 16)
+    assert float(footage.alpha.mean()) == pytest.approx(0.6, abs=0.003)
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):

@@ -124,6 +124,18 @@ def test_frames_replace_each_other_as_pillow_has_it(tmp_path, name, disposal):
     assert ((footage.colour - expected[:, :3]) * seen).abs().max() < 0.02
 
 
+@pytest.mark.parametrize("delay, rate", [(100, 10), (130, Fraction(100, 13)), (40, 25)])
+def test_an_average_that_the_last_frame_misleads_is_not_taken(tmp_path, delay, rate):
+    """The last frame of a GIF says nothing of its delay; ffmpeg's average is 100/9 then for 10."""
+    path = save(tmp_path / "a.gif", greys(10), delay)
+    data = path.read_bytes()
+    start = data.rindex(b"\x21\xf9\x04")
+    path.write_bytes(data[:start] + data[start + 8 :])
+    footage = read_video(path)
+    assert numbers_in(footage) == list(range(10))
+    assert footage.fps == rate
+
+
 def test_an_opaque_gif_has_no_alpha(tmp_path):
     assert read_video(save(tmp_path / "a.gif", greys(3))).alpha is None
 

@@ -114,15 +114,6 @@ def test_times_count_from_the_first_frame(tmp_path, first):
     assert numbers_in(read(path, fps=20)) == AT_20
 
 
-def test_an_average_that_the_last_frame_misleads_is_not_taken(tmp_path):
-    """Even frames 40 ms apart, of which the last lasts 1 ms: 25 a second."""
-    times = list(range(0, 160, 40))
-    path = write_video(tmp_path / "a.mp4", greys(4), "libx264", "yuv420p", 1000, times)
-    footage = read_video(path)
-    assert footage.fps == 25
-    assert footage.file_fps == 25
-
-
 def test_a_gap_is_an_uneven_rate(tmp_path, caplog):
     times = [*range(0, 500, 50), *range(1500, 2000, 50)]
     path = write_video(tmp_path / "a.mp4", greys(20), "libx264", "yuv420p", 1000, times)
