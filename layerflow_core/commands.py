@@ -19,7 +19,7 @@ from torch import Tensor
 from .composite import Placement, composite_over
 from .devices import PlainDevices
 from .download import download
-from .errors import SamplingError, VideoFileError
+from .errors import DatasetError, SamplingError, VideoFileError
 from .footage import as_given, fit_given
 from .footage import decompose as take_apart
 from .latent_store import LatentStore
@@ -329,5 +329,10 @@ def collect_coarse(options: argparse.Namespace) -> None:
     clips, refused = coarse_clips(name, footage.colour, background.colour, masks, prompts)
     for refusal in refused:
         print(f"refused {refusal.mask}: {refusal.reason}", file=sys.stderr)
+    if not clips:
+        raise DatasetError(
+            f"{options.video}: got no clip of {len(masks)} masks, expected one at least; "
+            "they are refused above"
+        )
     for clip in clips:
         _say(str(write_clip(options.out, replace(clip, fps=footage.fps))))

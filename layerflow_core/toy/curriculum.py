@@ -18,7 +18,7 @@ class Stage:
         frames: latent frames per clip that are cut from it, 1 or 4.
         tasks: weight of each set of given clips.
         focus: weight of the loss where the object is, in the foreground and blended clips; 1 is the official loss. An
-            object fills a twelfth of its clip, so its colour hardly shows in the plain mean, and
+            object fills 1/7.7 of its picture, so its colour hardly shows in the plain mean, and
             its word is not learnt.
         noise_power: timesteps are drawn as u ** this; below 1 there are more noisy ones, where it
             is decided what a clip

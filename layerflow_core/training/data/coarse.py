@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ...errors import DatasetError, VideoFileError
 from ...layout import ALPHA, BACKGROUND, BLENDED, FOREGROUND
+from ...matching import describe, hold
 from ...names import FileNames
 from ...rgba import over
 from ...video.files import read_video
@@ -104,14 +105,17 @@ def coarse_clips(
 
     Args:
         footage: [N, 3, H, W]; also the foreground's colour, inside the mask.
-        background: [N, 3, H, W], inpainted under every mask; each clip's own still shows the other objects.
-        masks: by name, [N, 1, H, W].
+        background: [N, 3, H, W], inpainted under every mask; each clip's own still shows the other objects. One picture
+            stands for all frames.
+        masks: by name, [N, 1, H, W]; one picture stands for all frames.
         prompts: by mask name, prompts by layer.
 
     Raises:
         DatasetError: pictures do not fit each other, or a mask that is taken has no prompts.
     """
-    taken, refused = sort_masks(masks, rules)
+    background = hold(background, len(footage))
+    held = {mask: _hold_mask(mask, alpha, footage) for mask, alpha in masks.items()}
+    taken, refused = sort_masks(held, rules)
     if unknown := [mask for mask in taken if mask not in prompts]:
         raise DatasetError(
             f"{name}: mask {unknown[0]} has no prompts, expected foreground, background and blended"
@@ -126,6 +130,16 @@ def coarse_clips(
         }
         clips.append(LayerClip(f"{name}_{mask}", layers, prompts[mask]).check())
     return clips, refused
+
+
+def _hold_mask(name: str, mask: Tensor, footage: Tensor) -> Tensor:
+    held = hold(mask, len(footage))
+    if held.shape[0] != footage.shape[0] or held.shape[2:] != footage.shape[2:]:
+        raise DatasetError(
+            f"mask {name}: got {describe(mask)}, expected {describe(footage)} as the footage "
+            "has, or one frame of its size"
+        )
+    return held
 
 
 def _behind(mask: str, taken: Mapping[str, Tensor], footage: Tensor, background: Tensor) -> Tensor:

@@ -58,7 +58,29 @@ def test_clips_have_the_footage_as_colour_and_blend():
     with pytest.raises(DatasetError, match="mask dog has no prompts"):
         coarse_clips("park", footage, inpainted, MASKS, {})
     with pytest.raises(DatasetError, match="layers differ"):
-        coarse_clips("park", footage, inpainted[:1], MASKS, prompts)
+        coarse_clips("park", footage, inpainted[..., :10], MASKS, prompts)
+
+
+def test_one_mask_and_one_background_stand_for_all_frames():
+    footage, inpainted = torch.rand(2, 3, 20, 20), torch.rand(1, 3, 20, 20)
+    masks = {"dog": MASKS["dog"][:1], "ball": MASKS["ball"]}
+    prompts = dict.fromkeys(masks, {"foreground": "a", "background": "b", "blended": "c"})
+    clips, _ = coarse_clips("park", footage, inpainted, masks, prompts)
+    layers = {clip.name: clip for clip in clips}["park_dog"].layers
+    assert torch.equal(layers["alpha"], MASKS["dog"])
+    ball = MASKS["ball"].bool().expand(-1, 3, -1, -1)
+    assert torch.equal(layers["background"][~ball], inpainted.expand(2, -1, -1, -1)[~ball])
+    assert torch.equal(layers["background"][ball], footage[ball])
+
+
+@pytest.mark.parametrize(
+    "mask", [torch.ones(3, 1, 20, 20), torch.ones(2, 1, 10, 20)], ids=["frames", "height"]
+)
+def test_a_mask_of_another_size_is_named(mask):
+    footage = torch.rand(2, 3, 20, 20)
+    prompts = dict.fromkeys(("dog", "odd"), {"foreground": "a", "background": "b", "blended": "c"})
+    with pytest.raises(DatasetError, match="mask odd: got .*expected 2 frames of 20 x 20"):
+        coarse_clips("park", footage, footage, {"dog": MASKS["dog"], "odd": mask}, prompts)
 
 
 def test_the_other_objects_stay_in_a_clips_background():
@@ -126,3 +148,6 @@ def test_the_command_line_sorts_masks_into_a_dataset(tmp_path, capsys):
     assert cli.main([*command, *masks, "--out", str(tmp_path / "other")]) == 1
     assert "got 0 prompts for background and 6 masks" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
+    empty = ["--mask", str(tmp_path / "nothing"), "--foreground", "x"]
+    assert cli.main([*command, *empty, *rest, "--out", str(tmp_path / "other")]) == 1
+    assert "got no clip of 1 masks" in capsys.readouterr().err
