@@ -16,7 +16,7 @@ LINES_OF_BT709 = 720
 _MATRICES = {
     1: "bt709",
     4: "fcc",
-    5: "bt470bg",
+    5: "smpte170m",  # BT.470 BG has the same matrix, and FFmpeg 7 no such name for it
     6: "smpte170m",
     7: "smpte240m",
     9: "bt2020",

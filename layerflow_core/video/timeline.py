@@ -106,6 +106,7 @@ class Timeline:
     def _timed(self, frames: Iterable[Timed]) -> Iterator[tuple[Fraction, Any, Fraction]]:
         """Time, frame and duration of each; times never stand still or go back."""
         last = None
+        interval = self._step
         for timed in frames:
             time = timed.time
             if last is None:
@@ -114,8 +115,13 @@ class Timeline:
                 time = last + self._step
             else:
                 self._intervals.append(float(time - last))
+                interval = time - last
             duration = timed.duration
-            yield time, timed.frame, duration or self._step
+            yield (
+                time,
+                timed.frame,
+                duration or interval,
+            )  # before PyAV 15 no frame tells its duration
             last = time
         if last is not None and duration and self._tells_durations:
             self._intervals.append(float(duration))

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 from fractions import Fraction
+from importlib.metadata import version
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from layerflow_core.video.orientation import UPRIGHT, from_exif, from_matrix, pi
 
 from .clips import as_tensor, decoded, deep_png, deep_tiff, pictures, read, set_matrix, write_video
 
+AV_MAJOR = int(version("av").partition(".")[0])
 ALL_EIGHT = range(1, 9)
 MATRICES = {  # a, b, c, d of MP4's display matrix, and what a decoded frame is to become
     "90": ((0, 1, -1, 0), lambda frames: torch.rot90(frames, -1, (-2, -1))),
@@ -112,6 +114,7 @@ def test_videos_are_turned_as_ffmpeg_turns_them(tmp_path, name):
     assert (shown - expected).abs().max() < 2 / 255
 
 
+@pytest.mark.skipif(AV_MAJOR < 15, reason="PyAV 14 copies filtered packets without their new head")
 @pytest.mark.parametrize("suffix", [".mkv", ".ts", ".mp4"])
 def test_an_orientation_in_the_stream_itself_is_heeded(tmp_path, suffix):
     """H.264 carries one too (SEI display orientation), in whatever container."""
