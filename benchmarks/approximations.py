@@ -1,6 +1,6 @@
 """What leaving out work costs: ``python -m benchmarks.approximations [embedded [SCENES]|random]``.
 
-* embedded: the embedded model generates and takes apart held-out scenes; mean absolute difference (0 to 1) of a layer
+* embedded: the embedded model generates and decomposes held-out scenes; mean absolute difference (0 to 1) of a layer
   to the same run with every step computed, the largest over layers, and the share of block calls that remain.
 * random: CogVideoX-2B's width, random weights, the official sampler; difference of the final latents, relative to
   their spread.
@@ -15,7 +15,7 @@ import torch
 
 from benchmarks.step import build
 from layerflow_core.layout import BLENDED
-from layerflow_core.model.inference import ready
+from layerflow_core.model.inference import prepare_for_inference
 from layerflow_core.model.loading import LayerFlowModel, load_model
 from layerflow_core.model.step_cache import StepCache
 from layerflow_core.pipeline import Run, make_layers, predictor
@@ -64,7 +64,7 @@ class BlockCalls:
 
 
 def run_embedded(scenes: int = SCENES) -> None:
-    model = ready(load_model(EMBEDDED))
+    model = prepare_for_inference(load_model(EMBEDDED))
     calls = BlockCalls(model)
     tasks = {
         "generation, dynamic guidance": ("dynamic", 3.0, False),
@@ -93,7 +93,7 @@ def run_embedded(scenes: int = SCENES) -> None:
 
 
 def run_random() -> None:
-    model = ready(build(2, 8, 12, torch.float32, "cpu"))
+    model = prepare_for_inference(build(2, 8, 12, torch.float32, "cpu"))
     calls, layout, size = BlockCalls(model), model.config.layout, model.config.network
     noise = NoiseSource(0)
     shape = (1, layout.frames, size.latent_channels, 8, 12)

@@ -19,20 +19,20 @@ from torch import Tensor, nn
 
 from benchmarks.plans import TRUE_T5, TRUE_VAE
 from benchmarks.synthetic import official_config, random_tensors
-from layerflow_core.devices import PlainDevices
+from layerflow_core.devices import OffloadingDevices
 from layerflow_core.layout import Layout
 from layerflow_core.memory import GIB, NETWORK_PLANS, TEXT_PLANS, PartPlan, size_at_work, size_of
 from layerflow_core.model.attention import KERNELS
 from layerflow_core.model.fp8 import store_in_fp8
-from layerflow_core.model.inference import Computing, computing_with, ready
+from layerflow_core.model.inference import ComputeOptions, prepare_for_inference, with_compute
 from layerflow_core.model.loading import LayerFlowModel, build_network, load_model
 from layerflow_core.model.text import TextEncoder
 from layerflow_core.model.vae import VAE_MODES, LayerVAE, build_vae
 from layerflow_core.pipeline import Host, Run, SilentObserver, make_layers, predictor
+from layerflow_core.placement import TEXT_PEAK, Placement, network_peak, vae_peak
 from layerflow_core.sampling.sampler import SamplerSettings
 from layerflow_core.toy.embedded import EMBEDDED
 from layerflow_core.verification import verify_folder
-from layerflow_core.workplace import TEXT_PEAK, Workplace, network_peak, vae_peak
 
 CARD = torch.device("cuda")
 PROMPTS = {
@@ -57,7 +57,7 @@ def build_model() -> LayerFlowModel:
     vae = _randomised(lambda: build_vae(TRUE_VAE))
     tokenizer = load_model(EMBEDDED).require_text().tokenizer
     text = TextEncoder(tokenizer, _randomised(_build_t5), config.network.tokens_per_text)
-    return ready(LayerFlowModel(config, network, text, LayerVAE(vae)))
+    return prepare_for_inference(LayerFlowModel(config, network, text, LayerVAE(vae)))
 
 
 def _build_t5() -> nn.Module:
@@ -146,7 +146,9 @@ def compare_embedded(model: LayerFlowModel) -> None:
         ("bf16", torch.bfloat16),
         ("fp16", torch.float16),
     ):
-        found = make_layers(load_model(EMBEDDED, dtype), run, Host(devices=PlainDevices("cuda")))
+        found = make_layers(
+            load_model(EMBEDDED, dtype), run, Host(devices=OffloadingDevices("cuda"))
+        )
         pairs = ((found.alpha, expected.alpha), (found.background, expected.background))
         print_row(name, f"{max(float((a - b).abs().mean()) for a, b in pairs):.1e}")
     for verdict in verify_folder(GOLDEN, device=CARD):
@@ -174,11 +176,11 @@ def _measure_network(model: LayerFlowModel, plan, name: str) -> None:
     beside = network_peak(model, 1 + plan.branches_together, CARD)
     counted = size_at_work(network, blocks, plan) + beside
     with measured() as measure:
-        with Workplace(
-            "transformer", network, network.backbone, PlainDevices("cuda"), [plan]
-        ) as place:
+        with Placement(
+            "transformer", network, network.backbone, OffloadingDevices("cuda"), [plan]
+        ) as placement:
             call = step_of(model)
-            seconds = fastest(lambda: place.run(lambda plan: call(plan.branches_together)))
+            seconds = fastest(lambda: placement.run(lambda plan: call(plan.branches_together)))
     print_row(f"{name}, {plan.name}", gib(counted), gib(measure.peak), f"{seconds:.2f}")
 
 
@@ -199,17 +201,17 @@ def compare_kernels(model: LayerFlowModel) -> None:
     model.network.to(CARD)
     expected = None
     for kernel in KERNELS:
-        expected = _compare_kernel(model, Computing(kernel), expected)
-    _compare_kernel(model, Computing(compiled=True), expected)
+        expected = _compare_kernel(model, ComputeOptions(kernel), expected)
+    _compare_kernel(model, ComputeOptions(compiled=True), expected)
     model.network.to("cpu")
 
 
 def _compare_kernel(
-    model: LayerFlowModel, how: Computing, expected: Tensor | None
+    model: LayerFlowModel, how: ComputeOptions, expected: Tensor | None
 ) -> Tensor | None:
     name = f"{how.kernel} kernel, compiled" if how.compiled else how.kernel
     try:
-        call = step_of(computing_with(model, how, CARD))
+        call = step_of(with_compute(model, how, CARD))
         result = call(True)
         seconds = fastest(lambda: call(True))
     except Exception as error:  # what a kernel that is not there says is what is to be learned
@@ -277,14 +279,14 @@ def measure_text(model: LayerFlowModel) -> None:
 def _measure_text(text: TextEncoder, plan: PartPlan, layout: Layout) -> Measure:
     """With the time that its weights take to the card."""
     with measured() as measure:
-        with Workplace(
-            "text encoder", text.t5, text.t5.encoder, PlainDevices("cuda"), [plan]
-        ) as place:
-            place.run(lambda _: text.encode_layers(PROMPTS, layout))
+        with Placement(
+            "text encoder", text.t5, text.t5.encoder, OffloadingDevices("cuda"), [plan]
+        ) as placement:
+            placement.run(lambda _: text.encode_layers(PROMPTS, layout))
     return measure
 
 
-class SmallerCard(PlainDevices):
+class SmallerCard(OffloadingDevices):
     """A card that says it has less memory, and whose allocator holds to it."""
 
     def __init__(self, size: int) -> None:

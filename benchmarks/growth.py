@@ -14,10 +14,10 @@ import torch
 from benchmarks.step import time_call
 from benchmarks.synthetic import official_config, random_tensors
 from layerflow_core.layout import ALPHA, BACKGROUND, BLENDED, FOREGROUND, Clip, Layout
-from layerflow_core.model.inference import ready
+from layerflow_core.model.inference import prepare_for_inference
 from layerflow_core.model.loading import LayerFlowModel, build_network
 from layerflow_core.pipeline import predictor
-from layerflow_core.workplace import network_peak
+from layerflow_core.placement import network_peak
 
 ROUNDS = 2
 
@@ -71,7 +71,7 @@ def main() -> None:
     models = {}
     for name, layout in ROWS.items():
         config = replace(official_config(blocks=blocks, latent_size=(height, width)), layout=layout)
-        models[name] = ready(
+        models[name] = prepare_for_inference(
             LayerFlowModel(
                 config, build_network(config, random_tensors(config, dtype)).to(device).fold()
             )

@@ -12,7 +12,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.step import build, time_call
-from layerflow_core.model.inference import Computing, computing_with, ready
+from layerflow_core.model.inference import ComputeOptions, prepare_for_inference, with_compute
 from layerflow_core.pipeline import predictor
 
 ROUNDS = 3
@@ -25,8 +25,10 @@ def main() -> None:
         for number in (sys.argv[1:] or (("30", "60", "90") if on_gpu else ("2", "12", "18")))
     )
     device, dtype = ("cuda", torch.bfloat16) if on_gpu else ("cpu", torch.float32)
-    model = computing_with(
-        ready(build(blocks, height, width, dtype, device)), Computing(), torch.device(device)
+    model = with_compute(
+        prepare_for_inference(build(blocks, height, width, dtype, device)),
+        ComputeOptions(),
+        torch.device(device),
     )
     size, layout = model.config.network, model.config.layout
     x = torch.randn(1, layout.frames, size.latent_channels, height, width, device=device)

@@ -1,7 +1,7 @@
 """What the embedded model's VAE loses of its own world and of other footage: ``python -m
 benchmarks.reconstruction [CLIP ...]``.
 
-``ModelConfig.reconstruction_limit`` comes from these figures. A CLIP is a video file or a folder of pictures.
+``ModelConfig.reconstruction_limit`` comes from these figures. A CLIP is a video file or a folder of images.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from layerflow_core.layer_files.saving import WITH_ALPHA
 from layerflow_core.video.encodings import PRORES_4444, exact_rate
-from layerflow_core.video.pictures import PNG_OPTIONS
+from layerflow_core.video.images import PNG_OPTIONS
 from layerflow_core.video.pixels import to_array
 
 FORMATS = ("ProRes 4444 (.mov)", "PNG 8 bit", "PNG 16 bit")
@@ -33,12 +33,12 @@ _RAW = {
 
 
 def frames(count: int) -> Iterator[Tensor]:
-    """A picture that moves, [4, H, W]."""
+    """An image that moves, [4, H, W]."""
     torch.manual_seed(0)
-    picture = torch.nn.functional.interpolate(
+    image = torch.nn.functional.interpolate(
         torch.rand(1, 4, 30, 45), (HEIGHT, WIDTH), mode="bicubic"
     )[0].clamp(0, 1)
-    return (torch.roll(picture, 3 * number, -1) for number in range(count))
+    return (torch.roll(image, 3 * number, -1) for number in range(count))
 
 
 def measure_memory(form: str, count: int) -> str:
@@ -58,16 +58,16 @@ def measure_memory(form: str, count: int) -> str:
     return f"{memory('VmHWM') - before:.0f}"
 
 
-def time_ours(form: str, pictures: list[Tensor]) -> float:
+def time_ours(form: str, images: list[Tensor]) -> float:
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
-        WITH_ALPHA[form](Path(folder, "saved"), pictures, exact_rate(24), {})
+        WITH_ALPHA[form](Path(folder, "saved"), images, exact_rate(24), {})
         return time.perf_counter() - started
 
 
-def time_ffmpeg(form: str, pictures: list[Tensor]) -> float:
+def time_ffmpeg(form: str, images: list[Tensor]) -> float:
     pixel_format, top = _RAW[form]
-    raw = [to_array(picture, top).tobytes() for picture in pictures]
+    raw = [to_array(image, top).tobytes() for image in images]
     options = [
         part
         for key, value in PRORES_4444.options.items()
@@ -103,8 +103,8 @@ def time_ffmpeg(form: str, pictures: list[Tensor]) -> float:
         ]
         started = time.perf_counter()
         process = subprocess.Popen(command, stdin=subprocess.PIPE)
-        for picture in raw:
-            process.stdin.write(picture)
+        for image in raw:
+            process.stdin.write(image)
         process.stdin.close()
         if process.wait():
             raise SystemExit("ffmpeg failed")
@@ -116,13 +116,13 @@ def main() -> None:
         print(measure_memory(sys.argv[1], int(sys.argv[2])))
         return
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
-    pictures = [frame.clone() for frame in frames(TIMED)]
+    images = [frame.clone() for frame in frames(TIMED)]
     print(
         f"{WIDTH} x {HEIGHT} with alpha\n\n| | MiB above the interpreter, {count} frames | "
         "speed against ffmpeg's |\n|---|---|---|"
     )
     for form in FORMATS:
-        rounds = [(time_ours(form, pictures), time_ffmpeg(form, pictures)) for _ in range(ROUNDS)]
+        rounds = [(time_ours(form, images), time_ffmpeg(form, images)) for _ in range(ROUNDS)]
         ours, theirs = (min(column) for column in zip(*rounds))
         memory = subprocess.run(
             [sys.executable, "-m", "benchmarks.saving", form, str(count)],

@@ -5,7 +5,7 @@ machine is noisy for all of them; the figure is a ratio of the fastest rounds.
 
 * plain: diffusers' transformer alone, both branches of guidance in one call.
 * official: what the released code does in a step: motion LoRA computed and multiplied by zero, content LoRA unmerged.
-* ours: a call of ``pipeline.predictor`` of a model that is ``ready``: LoRA merged, projections fused.
+* ours: a call of ``pipeline.predictor`` of a model after ``prepare_for_inference``: LoRA merged, projections fused.
 * compiled: the same with compiled blocks.
 """
 
@@ -18,7 +18,7 @@ from collections.abc import Callable
 import torch
 
 from benchmarks.synthetic import official_config, random_tensors
-from layerflow_core.model.inference import Computing, computing_with, ready
+from layerflow_core.model.inference import ComputeOptions, prepare_for_inference, with_compute
 from layerflow_core.model.loading import LayerFlowModel, build_network
 from layerflow_core.model.lora import CONTENT, MOTION, adapted_layers, merge, set_strengths
 from layerflow_core.pipeline import predictor
@@ -37,10 +37,10 @@ def contestants(
     blocks: int, height: int, width: int, dtype: torch.dtype, device: str
 ) -> dict[str, Callable[[], object]]:
     ours, official = (build(blocks, height, width, dtype, device) for _ in range(2))
-    ready(ours)
+    prepare_for_inference(ours)
     plainly = build(blocks, height, width, dtype, device)
     merge(plainly.network.backbone)
-    compiled = computing_with(ours, Computing(compiled=True), torch.device(device))
+    compiled = with_compute(ours, ComputeOptions(compiled=True), torch.device(device))
     set_strengths(official.network.backbone, {CONTENT: 1.0, MOTION: 1.0})
     for _, layer in adapted_layers(official.network.backbone):
         layer.set_scale(MOTION, 0.0)

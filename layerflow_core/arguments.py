@@ -8,9 +8,9 @@ from .model.attention import AUTO, KERNELS
 from .sampling.guidance import GUIDANCES
 from .sampling.solver import SOLVERS
 from .toy.embedded import EMBEDDED
+from .video.frame_selection import AUTO as AUTO_COLOURS
+from .video.frame_selection import COLOURS
 from .video.frames import FITS
-from .video.pick import AUTO as AUTO_COLOURS
-from .video.pick import COLOURS
 
 Argument = tuple[tuple[str, ...], dict]
 
@@ -90,7 +90,7 @@ PROMPTS = (
 READING = (
     argument("--start", type=int, default=0, help="first frame"),
     argument("--count", type=int, default=0, help="frames at most; 0: all"),
-    argument("--every", type=int, default=1, help="one in so many frames"),
+    argument("--every", type=int, default=1, help="every N-th frame"),
     argument(
         "--width",
         type=int,
@@ -125,7 +125,7 @@ READING = (
     ),
 )
 FIT = argument(
-    "--fit", default="pad", choices=FITS, help="how pictures of another size reach the model's"
+    "--fit", default="pad", choices=FITS, help="how images of another size reach the model's"
 )
 
 

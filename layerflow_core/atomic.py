@@ -1,4 +1,4 @@
-"""Files and folders that are complete or not there, whoever else writes beside them.
+"""Files and folders that are complete or not there, whatever else is written beside them.
 
 What is being written has a hidden name of its own, ``.{name}.{process}.{random}.part``, until it is complete. Partial
 files of processes that no longer run are removed the next time something is written to their folder.

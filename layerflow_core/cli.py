@@ -1,6 +1,6 @@
 """The command line: the same core as the nodes, without ComfyUI.
 
-A command is a row of ``COMMANDS``: its help, its arguments and the function that runs it.
+A command is a key of ``COMMANDS``: its help, its arguments and the function that runs it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from .download import SOURCES
 from .errors import LayerFlowError
 from .footage import TIMINGS
 from .layout import BACKGROUND, FOREGROUND, OFFICIAL_VARIANTS
-from .parallel import leave_team
+from .parallel import leave_process_group
 from .toy.embedded import EMBEDDED
 from .toy.evaluation import SCENES, STEPS
 
@@ -63,10 +63,10 @@ COMMANDS: Mapping[str, Command] = {
         "layers from prompts", generate, (*PROMPTS, *MODEL, out_folder("layerflow_out/generate"))
     ),
     "decompose": Command(
-        "take a video apart",
+        "decompose a video into layers",
         decompose,
         (
-            argument("video", type=Path, help="video file or folder of pictures"),
+            argument("video", type=Path, help="video file or folder of images"),
             *READING,
             *PROMPTS,
             *MODEL,
@@ -84,7 +84,7 @@ COMMANDS: Mapping[str, Command] = {
         "draw the other layers for a given one",
         condition,
         (
-            argument("video", type=Path, help="the given layer: video file or folder of pictures"),
+            argument("video", type=Path, help="the given layer: video file or folder of images"),
             argument(
                 "--layer",
                 required=True,
@@ -234,7 +234,7 @@ COMMANDS: Mapping[str, Command] = {
         "add clips to a dataset from footage, masks and the footage without its objects",
         collect_coarse,
         (
-            argument("video", type=Path, help="video file or folder of pictures"),
+            argument("video", type=Path, help="video file or folder of images"),
             argument(
                 "--inpainted", type=Path, required=True, help="the same footage without its objects"
             ),
@@ -352,7 +352,7 @@ def main(arguments: list[str] | None = None) -> int:
         print("layerflow: stopped", file=sys.stderr)
         return 130
     finally:
-        leave_team()
+        leave_process_group()
     return 0
 
 

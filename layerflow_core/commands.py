@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from .composite import Placement, composite_over
-from .devices import PlainDevices
+from .devices import OffloadingDevices
 from .download import download
 from .errors import DatasetError, SamplingError, VideoFileError
-from .footage import as_given, fit_given
 from .footage import decompose as take_apart
+from .footage import fit_given, to_condition
 from .latent_store import LatentStore
 from .layer_files.loading import matte_of
 from .layers import LayerVideo
@@ -29,11 +29,11 @@ from .layout import BACKGROUND, BLENDED, FOREGROUND
 from .names import clean_name
 from .options import check_output_file, check_output_folder, read_device, read_lora_pair
 from .output import run_record, write_layers
-from .parallel import join_team
+from .parallel import join_process_group
 from .pipeline import Host, Run, SilentObserver, make_layers
 from .sampling.sampler import SamplerSettings
 from .toy.evaluation import Plan, evaluate, write_figures
-from .video.pick import Pick
+from .video.frame_selection import FrameSelection
 
 _SAMPLER = tuple(field.name for field in fields(SamplerSettings))
 
@@ -61,37 +61,40 @@ class BarObserver:
 def _load(options: argparse.Namespace):
     """The model, and the host of its runs."""
     from .model.conversion import read_any
-    from .model.inference import Computing, computing_with, ready
+    from .model.inference import ComputeOptions, prepare_for_inference, with_compute
     from .model.loading import assemble
 
     loras = [read_lora_pair(*pair) for pair in options.lora]
     device = read_device(options.device)
-    team = join_team(device, options.context)
+    group = join_process_group(device, options.context)
     dtype = torch.float32 if device.type == "cpu" and not options.fp8 else torch.bfloat16
-    model = ready(
+    model = prepare_for_inference(
         assemble(read_any(options.model), dtype, options.model, _base(options)), options.fp8
     )
     model = _with_lora(model, loras)
-    model = computing_with(model, Computing(options.attention, options.compile), device)
-    alone = LatentStore(options.out / ".latents") if team.is_first else None
+    model = with_compute(model, ComputeOptions(options.attention, options.compile), device)
+    alone = LatentStore(options.out / ".latents") if group.is_first else None
     return model, Host(
-        BarObserver() if team.is_first else SilentObserver(), PlainDevices(device), alone, team
+        BarObserver() if group.is_first else SilentObserver(),
+        OffloadingDevices(device),
+        alone,
+        group,
     )
 
 
 def _with_lora(model, named: Sequence[tuple[Path, float]]):
-    from .model.inference import ready
+    from .model.inference import prepare_for_inference
     from .model.lora_file import attach_lora, is_own_lora, read_lora
-    from .model.plain_lora import add_plain_lora
+    from .model.third_party_lora import add_third_party_lora
 
     own = {path: strength for path, strength in named if is_own_lora(path)}
     for path, strength in named:
-        model = model if path in own else add_plain_lora(model, path, strength)
+        model = model if path in own else add_third_party_lora(model, path, strength)
     if own:
         model = attach_lora(
             model, own, **{read_lora(path).adapter: strength for path, strength in own.items()}
         )
-    return ready(model)
+    return prepare_for_inference(model)
 
 
 def _settings(options: argparse.Namespace, model, *given: str) -> SamplerSettings:
@@ -121,7 +124,7 @@ def _finish(
     record: Mapping[str, object],
     fps: Fraction | None = None,
 ) -> None:
-    if host.team.is_first:
+    if host.group.is_first:
         _say("\n".join(str(path) for path in write_layers(out, layers, record, fps)))
 
 
@@ -132,15 +135,17 @@ def generate(options: argparse.Namespace) -> None:
     _finish(host, options.out, make_layers(model, run, host), run_record(model, run, "generate"))
 
 
-def _pick(options: argparse.Namespace) -> Pick:
-    return Pick(**{field.name: getattr(options, field.name) for field in fields(Pick)})
+def _pick(options: argparse.Namespace) -> FrameSelection:
+    return FrameSelection(
+        **{field.name: getattr(options, field.name) for field in fields(FrameSelection)}
+    )
 
 
 def decompose(options: argparse.Namespace) -> None:
     from .video.files import read_video
 
     check_output_folder(options.out, [options.video])
-    footage = read_video(options.video, pick=_pick(options))
+    footage = read_video(options.video, selection=_pick(options))
     model, host = _load(options)
     run = Run(_prompts(options), {}, _settings(options, model, BLENDED), options.seed)
     layers = take_apart(
@@ -155,7 +160,7 @@ def condition(options: argparse.Namespace) -> None:
     check_output_folder(options.out, filter(None, [options.video, options.alpha]))
     footage = read_with_matte(options.video, options.alpha, _pick(options))
     model, host = _load(options)
-    layers = as_given(model.config.layout, options.layer, footage.colour, footage.alpha)
+    layers = to_condition(model.config.layout, options.layer, footage.colour, footage.alpha)
     given = fit_given(model, layers, options.fit, options.timing, host)
     run = Run(_prompts(options), given, _settings(options, model, *given), options.seed)
     _finish(
@@ -215,9 +220,9 @@ def convert(options: argparse.Namespace) -> None:
 
 def _base(options: argparse.Namespace):
     """The parts that are named one by one, before those of ``--base``."""
-    from .model.base_parts import BaseParts
+    from .model.components import Components
 
-    folder = BaseParts.in_folder(options.base) if options.base else BaseParts()
+    folder = Components.in_folder(options.base) if options.base else Components()
     named = {
         name: value
         for name in ("text_encoder", "tokenizer", "vae")
@@ -248,7 +253,7 @@ def verify(options: argparse.Namespace) -> None:
 
 
 def demo(options: argparse.Namespace) -> None:
-    """Generates a scene from prompts and takes another one apart, on the embedded model."""
+    """Generates a scene from prompts and decomposes another one, on the embedded model."""
     from .toy.world import draw_scene, render
 
     check_output_folder(options.out, ())

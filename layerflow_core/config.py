@@ -11,7 +11,7 @@ from annotated_types import Interval, Len
 from typing_extensions import TypedDict
 
 from .errors import CheckpointError
-from .layout import STRICT, Layout
+from .layout import STRICT, Layout, current_fields
 from .plain_data import Finite, Name, as_record, parse_json
 
 FORMAT_VERSION = 1
@@ -155,6 +155,7 @@ class ModelConfig:
                 f"checkpoint format is not {FORMAT_VERSION}: written by another version of this pack; "
                 "convert the original file again"
             )
+        data["layout"] = current_fields(data.get("layout"))
         config = as_record(cls, data, _SOURCE, CheckpointError)
         channels = config.network.latent_channels
         if config.preview is not None and len(config.preview) != channels + 1:

@@ -20,10 +20,10 @@ class Devices(Protocol):
         """Bytes that a part and its work may use there, once other models have given way; None if nobody knows."""
 
     def use(self, part: nn.Module, beside: int) -> None:
-        """Bring a part to its device, with room for so many bytes beside it."""
+        """Bring a part to its device, with room for N bytes beside it."""
 
     def make_room(self, part: nn.Module, size: int) -> None:
-        """See that so many bytes are free on the part's device; the part itself stays where it is."""
+        """See that N bytes are free on the part's device; the part itself stays where it is."""
 
     def release(self, part: nn.Module) -> None:
         """The run does not need the part any more."""
@@ -42,7 +42,7 @@ def fast_autocast(device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=multiplies_halves(device))
 
 
-class StayDevices:
+class InPlaceDevices:
     """Leaves every part where it is."""
 
     def device(self, part: nn.Module) -> torch.device:
@@ -61,7 +61,7 @@ class StayDevices:
         pass
 
 
-class PlainDevices:
+class OffloadingDevices:
     """One torch device: a part is there while it works and in RAM otherwise."""
 
     def __init__(self, device: str) -> None:

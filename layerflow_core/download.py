@@ -72,10 +72,10 @@ def download(
     report: Callable[[str, int], None] = lambda file, size: None,
     endpoint: str | None = None,
 ) -> list[Path]:
-    """Fetch what is not there yet; a stopped download goes on where it was.
+    """Fetch what is not there yet; a stopped download resumes where it stopped.
 
     Args:
-        name: row of ``SOURCES``.
+        name: key of ``SOURCES``.
         models: ComfyUI's models folder, or one like it.
         revision: a commit, tag or branch; '' takes the commit of the last time, or the newest.
         report: called with every file's name and size in bytes before it is fetched.
@@ -172,7 +172,7 @@ def _naming(repo: str) -> Iterator[None]:
     except known as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DownloadError(
-            f"{repo} cannot be fetched ({reason}); check the connection and start it again, it goes on where it was"
+            f"{repo} cannot be fetched ({reason}); check the connection and start it again, it resumes where it stopped"
         ) from error
 
 

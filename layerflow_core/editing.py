@@ -155,7 +155,7 @@ class Retiming:
         reverse: from the last frame to the first.
         start: frames the layer begins later; its first frame is shown until then.
         freeze: frame that is held from there on, -1 for none.
-        ending: row of ``ENDINGS``.
+        ending: key of ``ENDINGS``.
 
     Raises:
         FrameError: a value is out of range.
@@ -200,7 +200,7 @@ class Refinement:
         choke: pixels the edge moves inwards; negative outwards.
         feather: standard deviation in pixels of a blur of the edge.
         fringe: radius in pixels within which edge colours are estimated again from what is opaque; 0 leaves them.
-        spill: row of ``SPILLS``, the screen's colour to be taken out.
+        spill: key of ``SPILLS``, the screen's colour to be taken out.
 
     Raises:
         FrameError: a value is out of range.
@@ -243,7 +243,7 @@ def refine(colour: Tensor, alpha: Tensor, how: Refinement) -> tuple[Tensor, Tens
 
 
 def choke(alpha: Tensor, pixels: float) -> Tensor:
-    """Move an edge inwards by so many pixels, outwards by negative ones.
+    """Move an edge inwards by N pixels, outwards by negative ones.
 
     The fraction mixes the two whole neighbours.
     """
@@ -279,26 +279,26 @@ def blur(pixels: Tensor, sigma: float) -> Tensor:
     return pixels
 
 
-def estimate_foreground(picture: Tensor, alpha: Tensor, radius: float) -> Tensor:
+def estimate_foreground(image: Tensor, alpha: Tensor, radius: float) -> Tensor:
     """Colour of a foreground without what shines through its edge: blur fusion, run twice (arXiv 2006.14970).
 
     Args:
-        picture: [N, 3, H, W], footage or a layer whose edge carries a fringe.
+        image: [N, 3, H, W], footage or a layer whose edge carries a fringe.
         alpha: [N, 1, H, W] of the foreground in it.
         radius: pixels around that are looked at; the second run looks at a tenth.
 
     Returns:
-        [N, 3, H, W], the picture itself where alpha is 1.
+        [N, 3, H, W], the image itself where alpha is 1.
     """
-    foreground = background = picture
+    foreground = background = image
     for sigma in (radius / 2, max(0.5, radius / 20)):
         share = blur(alpha, sigma)
         foreground = blur(foreground * alpha, sigma) / share.clamp(min=1e-5)
         background = blur(background * (1 - alpha), sigma) / (1 - share).clamp(min=1e-5)
         foreground = (
-            foreground + alpha * (picture - alpha * foreground - (1 - alpha) * background)
+            foreground + alpha * (image - alpha * foreground - (1 - alpha) * background)
         ).clamp(0, 1)
-    return torch.where(alpha < 1, foreground, picture)
+    return torch.where(alpha < 1, foreground, image)
 
 
 def despill(colour: Tensor, channel: int | None) -> Tensor:

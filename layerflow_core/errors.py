@@ -30,7 +30,7 @@ class SamplingError(LayerFlowError):
 
 
 class VideoFileError(LayerFlowError):
-    """A video or picture file cannot be read, or a folder cannot be written."""
+    """A video or image file cannot be read, or a folder cannot be written."""
 
 
 class DatasetError(LayerFlowError):

@@ -1,6 +1,6 @@
 """Whether a run asks a model for what it was trained on: words it knows, footage of its own kind.
 
-Both end in a warning and never in an error: the run goes on, and the person knows what its layers are worth.
+Both end in a warning and never in an error: the run continues, and the person knows what its layers are worth.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .layout import ALPHA, FOREGROUND, PIXELS_PER_LATENT, Layout
 from .model.loading import LayerFlowModel
 from .model.vae import LayerVAE
 from .model.vocabulary import describe_unknown
-from .workplace import for_vae
+from .placement import for_vae
 
 _log = logging.getLogger(__name__)
 # A foreground over grey is mostly grey, which every VAE knows: its error tells nothing (see
@@ -28,7 +28,7 @@ _NOT_MEASURED = (FOREGROUND, ALPHA)
 def warn_of_prompts(model: LayerFlowModel, layout: Layout, prompts: Mapping[str, str]) -> None:
     """One warning that names all words without a token, and one for each prompt that will be cut."""
     text = model.require_text()
-    for name, count in text.too_long(prompts, layout).items():
+    for name, count in text.truncated(prompts, layout).items():
         _log.warning(
             "the prompt for %s has %d tokens, the model reads %d: the rest is cut; shorten it",
             name,
@@ -52,9 +52,9 @@ def warn_of_footage(
     measured = [name for name in layers if layout.clip(name).kind not in _NOT_MEASURED]
     if limit is None or not measured:
         return
-    with for_vae(devices, model, layout) as place:
+    with for_vae(devices, model, layout) as placement:
         errors = {
-            name: place.run(
+            name: placement.run(
                 lambda mode, name=name: reconstruction_error(model.require_vae(), layers[name])
             )
             for name in measured

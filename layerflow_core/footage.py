@@ -38,7 +38,7 @@ def decompose(
     overlap: int = 4,
     host: Host = Host(),
 ) -> LayerVideo:
-    """Take a video apart.
+    """Decompose a video.
 
     Long videos run window by window and are cross-faded where windows overlap; the blended layer that comes back is
     the footage itself, untouched.
@@ -47,7 +47,7 @@ def decompose(
         frames: [N, 3, H, W], any size, 2 frames or more.
         run: prompts, settings and seed; its ``given`` is left empty.
         fps: of the footage; None takes the model's own.
-        fit: row of ``Fit``'s modes.
+        fit: one of ``FITS``.
         overlap: frames shared by neighbouring windows.
 
     Returns:
@@ -66,7 +66,7 @@ def decompose(
     ]
     for piece in pieces:
         check_run(model, piece)
-    if host.team.is_first:
+    if host.group.is_first:
         warn_of_footage(model, layout, {BLENDED: size.apply(_middle_of(frames))}, host.devices)
     hosts = (
         replace(host, observer=WindowObserver(host.observer, number, len(pieces)))
@@ -126,7 +126,9 @@ class WindowObserver:
         self.inner.step(self.number * total + done, self.windows * total, preview)
 
 
-def as_given(layout: Layout, name: str, colour: Tensor, alpha: Tensor | None) -> dict[str, Tensor]:
+def to_condition(
+    layout: Layout, name: str, colour: Tensor, alpha: Tensor | None
+) -> dict[str, Tensor]:
     """A layer that is given, as the clips that a layout has for it.
 
     Args:
@@ -161,7 +163,7 @@ def fit_given(
 
     Args:
         layers: by layer name, [N, 3, H, W] or alpha [N, 1, H, W]; all of one size and length, or stills.
-        timing: row of ``TIMINGS``: ``first`` takes the first frames and holds the last of a short video, ``spread``
+        timing: key of ``TIMINGS``: ``first`` takes the first frames and holds the last of a short video, ``spread``
             picks evenly over all of it, ``official`` is the official data reader's choice (the first frame twice),
             ``exact`` refuses any other length. A still is held, whatever the timing.
 
@@ -184,7 +186,7 @@ def fit_given(
         name: _fit_size(_fit_length(pixels, wanted, timing, name), model, fit)
         for name, pixels in layers.items()
     }
-    if host.team.is_first:
+    if host.group.is_first:
         warn_of_footage(model, layout, fitted, host.devices)
     return fitted
 

@@ -80,11 +80,11 @@ def name_run(
     settings: SamplerSettings,
     *seeds: int,
 ) -> str:
-    """sha256 of all that a run's latents depend on, '' for a model without origin."""
-    if not model.origin:
+    """sha256 of all that a run's latents depend on, '' for a model without provenance."""
+    if not model.provenance:
         return ""
     strengths = dict(model.strengths)
-    facts = [model.origin, strengths, layout.to_json(), dict(prompts), asdict(settings), seeds]
+    facts = [model.provenance, strengths, layout.to_json(), dict(prompts), asdict(settings), seeds]
     hashed = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
     for name in sorted(given):
         hashed.update(name.encode())

@@ -54,7 +54,7 @@ class LayerVideo:
     Args:
         foregrounds: in layout order; the later ones lie above.
         background, blended: [N, 3, H, W], None where the layout has no such clip.
-        fps: frames a second.
+        fps: frames per second.
         residual: [N, 3, H, W], -1..1: what the blended scene has beyond foregrounds over background, such as shadows
             and reflections; None where nobody has asked for it.
     """
@@ -138,7 +138,7 @@ class LayerVideo:
         )
 
     def clips(self) -> dict[str, Tensor]:
-        """Every picture layer by name, for saving and showing; alpha under ``{foreground}.alpha``."""
+        """Every image layer by name, for saving and showing; alpha under ``{foreground}.alpha``."""
         named: dict[str, Tensor] = {}
         for layer in self.foregrounds:
             named |= {layer.name: layer.colour, f"{layer.name}.alpha": layer.opacity}

@@ -1,6 +1,6 @@
 """Layouts: which clips stand where in the one token sequence, which are given, and which prompt speaks of which.
 
-A task is a row of data, not code (paper section 3.1). Whoever needs to know where a clip lies asks the layout.
+A task is a row of data, not code (paper section 3.1). Callers that need to know where a clip stands ask the layout.
 
 Legend: B batch, T latent frames of the whole sequence, G generated ones, K given ones.
 """
@@ -20,7 +20,7 @@ from .plain_data import Name, as_record
 
 FOREGROUND, ALPHA, BACKGROUND, BLENDED = KINDS = ("foreground", "alpha", "background", "blended")
 PIXELS_PER_LATENT = 4  # frames that one latent frame of a CogVideoX VAE stands for
-STACK, CLIP = ENCODINGS = ("stack", "clip")
+JOINT, PER_CLIP = VAE_BATCHINGS = ("joint", "per_clip")
 SEQUENCE, CHANNELS = ARRANGEMENTS = ("sequence", "channels")
 STRICT = {"extra": "forbid"}
 """For records in which a field that is not known means that something else is wrong."""
@@ -71,10 +71,10 @@ class Layout:
         name: of the row.
         clips: in sequence order.
         texts: for each text segment, the clip its prompt speaks of.
-        leading_duplicate: the first pixel frame stands twice, giving one latent frame more in front
+        leading_duplicate: the first pixel frame stands twice, with_given one latent frame more in front
             (two official variants); it is given or generated with the first clip.
         layer_embedding: the network adds a learned embedding to each text segment (paper section 3.1).
-        encoding: ``stack`` sends all clips through the VAE in one call, ``clip`` each on its own.
+        vae_batching: ``joint`` sends all clips through the VAE in one call, ``per_clip`` each on its own.
         arrangement: how clips meet in the network. ``sequence``, LayerFlow's way, puts their frames one after another;
             ``channels`` lays them on each other as channels of the same frames, the alternative that the paper
             compares with.
@@ -90,7 +90,7 @@ class Layout:
     texts: Annotated[tuple[Name, ...], Len(0, _MOST_CLIPS)]
     leading_duplicate: bool = False
     layer_embedding: bool = False
-    encoding: str = STACK
+    vae_batching: str = JOINT
     arrangement: str = SEQUENCE
 
     def __post_init__(self) -> None:
@@ -103,13 +103,14 @@ class Layout:
             raise LayoutError(
                 f"layout {self.name!r} has clips of different lengths, expected one length for all"
             )
-        if strangers := [t for t in self.texts if t not in names]:
+        if unknown := [t for t in self.texts if t not in names]:
             raise LayoutError(
-                f"layout {self.name!r} has prompts for {strangers}, expected some of {names}"
+                f"layout {self.name!r} has prompts for {unknown}, expected some of {names}"
             )
-        if self.encoding not in ENCODINGS:
+        if self.vae_batching not in VAE_BATCHINGS:
             raise LayoutError(
-                f"layout {self.name!r} has encoding {self.encoding!r}, expected one of {', '.join(ENCODINGS)}"
+                f"layout {self.name!r} has vae_batching {self.vae_batching!r}, "
+                f"expected one of {', '.join(VAE_BATCHINGS)}"
             )
         if self.arrangement not in ARRANGEMENTS:
             raise LayoutError(
@@ -162,7 +163,7 @@ class Layout:
         raise LayoutError(f"got layer {name!r}, layout {self.name!r} has {', '.join(self.names)}")
 
     def span(self, name: str) -> slice:
-        """Where a clip lies on the latent time axis."""
+        """Where a clip stands on the latent time axis."""
         start = self.lead
         for clip in self.clips:
             if clip.name == name:
@@ -171,7 +172,7 @@ class Layout:
         raise LayoutError(f"got layer {name!r}, layout {self.name!r} has {', '.join(self.names)}")
 
     def pixel_span(self, name: str) -> slice:
-        """Where a clip lies on the pixel time axis of the decoded stack."""
+        """Where a clip stands on the pixel time axis of the decoded stack."""
         latent = self.span(name)
         start, stop = (
             (edge - self.lead) * PIXELS_PER_LATENT + self.lead
@@ -219,7 +220,7 @@ class Layout:
         given = set(self.given_frames)
         return tuple(index for index in range(self.frames) if index not in given)
 
-    def giving(self, *names: str) -> Layout:
+    def with_given(self, *names: str) -> Layout:
         """The same row with exactly these clips given, whole."""
         for name in names:
             self.clip(name)
@@ -299,7 +300,17 @@ class Layout:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Layout:
         """Raises LayoutError if a field is missing, unknown or out of bounds, or the row contradicts itself."""
-        return as_record(cls, data, "the fields of Layout", LayoutError)
+        return as_record(cls, current_fields(data), "the fields of Layout", LayoutError)
+
+
+def current_fields(data: Any) -> Any:
+    """The fields of a layout as they are called now; files of the first versions say ``encoding``."""
+    if not isinstance(data, Mapping) or "encoding" not in data:
+        return data
+    fields = dict(data)
+    batching = fields.pop("encoding")
+    fields["vae_batching"] = {"stack": JOINT, "clip": PER_CLIP}.get(batching, batching)
+    return fields
 
 
 RGB = (FOREGROUND, BACKGROUND, BLENDED)
@@ -344,15 +355,15 @@ _TABLE = (
         leading_duplicate=True,
         layer_embedding=True,
     ),
-    # One checkpoint for every task: ``giving`` says which.
-    _row("unified_rgba", RGBA, {}, THREE_TEXTS, layer_embedding=True, encoding=CLIP),
+    # One checkpoint for every task: ``with_given`` says which.
+    _row("unified_rgba", RGBA, {}, THREE_TEXTS, layer_embedding=True, vae_batching=PER_CLIP),
     _row(
         "channels_rgba",
         RGBA,
         {},
         THREE_TEXTS,
         layer_embedding=True,
-        encoding=CLIP,
+        vae_batching=PER_CLIP,
         arrangement=CHANNELS,
     ),
 )

@@ -1,4 +1,4 @@
-"""Layers that meet: one picture stands for all frames, and one mask.
+"""Layers that meet: one image stands for all frames, and one mask.
 
 A still is held by a view of it (``Tensor.expand``): nothing is copied until something must be written.
 
@@ -34,7 +34,7 @@ def hold_stills(clips: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def match_matte(colour: Tensor, alpha: Tensor, name: str = "foreground") -> tuple[Tensor, Tensor]:
     """A layer's colour [N, 3, H, W] and alpha [N, 1, H, W], equally long; either may come as a still.
 
-    ComfyUI's LoadImage gives an empty mask of 64 x 64 with a picture that has no alpha. Where that says "opaque", it is
+    ComfyUI's LoadImage gives an empty mask of 64 x 64 with an image that has no alpha. Where that says "opaque", it is
     taken so, with a warning; where it says "transparent", nothing would be left of the layer, and it is refused.
 
     Args:
@@ -51,7 +51,7 @@ def match_matte(colour: Tensor, alpha: Tensor, name: str = "foreground") -> tupl
     if len(colour) != len(alpha):
         raise FrameError(
             f"got {name} of {describe(colour)} and alpha of {describe(alpha)}, "
-            "expected equal frames, height and width; one picture or mask may stand for all frames"
+            "expected equal frames, height and width; one image or mask may stand for all frames"
         )
     return colour, alpha
 
@@ -64,12 +64,12 @@ def describe(pixels: Tensor) -> str:
 
 
 def _replace_empty(alpha: Tensor, colour: Tensor, name: str) -> Tensor:
-    """What a mask of another size than its picture stands for; raises FrameError if that is nothing."""
+    """What a mask of another size than its image stands for; raises FrameError if that is nothing."""
     low, high = (float(edge) for edge in alpha.aminmax()) if alpha.numel() else (0.0, 1.0)
     mask = f"{describe(alpha)} for {name} of {describe(colour)}"
     if low == high == 1:
         _log.warning(
-            "got an empty mask of %s: ComfyUI's LoadImage makes it, in 64 x 64, for a picture without alpha; "
+            "got an empty mask of %s: ComfyUI's LoadImage makes it, in 64 x 64, for an image without alpha; "
             "the layer is taken as opaque",
             mask,
         )
@@ -77,7 +77,7 @@ def _replace_empty(alpha: Tensor, colour: Tensor, name: str) -> Tensor:
     if low == high == 0:
         raise FrameError(
             f"alpha: got an empty mask of {mask}, 0 everywhere: ComfyUI's LoadImage makes it, in 64 x 64, "
-            "for a picture without alpha. Disconnect it, then the layer is opaque; or load a picture with "
+            "for an image without alpha. Disconnect it, then the layer is opaque; or load an image with "
             "alpha; or, for LoadImage's MASK, set 'alpha_is' to 'transparency (1 = transparent)'"
         )
     raise FrameError(

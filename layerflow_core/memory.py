@@ -58,7 +58,7 @@ NETWORK_PLANS = (
 TEXT_PLANS = (PartPlan("whole on the device"), PartPlan("block by block", by_block=True))
 
 
-class Ladder(Generic[P]):
+class FallbackPlans(Generic[P]):
     """Plans of one part, and the one in use; each is tried once.
 
     Args:
@@ -97,7 +97,7 @@ class Ladder(Generic[P]):
         return self._plans[0]
 
     def run(self, work: Callable[[P], T]) -> T:
-        """Work under the plan; out of memory goes on with the next one.
+        """Work under the plan; out of memory continues with the next one.
 
         Raises:
             OutOfMemoryError: not even the last one fits.
@@ -117,7 +117,7 @@ class Ladder(Generic[P]):
             # Outside of the handler, whose error would keep the failed work's tensors alive.
             spent = self._plans.pop(0)
             _log.warning(
-                "out of memory: %s %s; going on %s", self._part, spent.name, self.plan.name
+                "out of memory: %s %s; continuing %s", self._part, spent.name, self.plan.name
             )
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()

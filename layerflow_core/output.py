@@ -1,4 +1,4 @@
-"""A folder of finished layers: video files, pictures, a contact sheet, and ``layers.json`` that says what they are."""
+"""A folder of finished layers: video files, images, a contact sheet, and ``layers.json`` that says what they are."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .pipeline import Run
 from .rates import read_rate
 from .video.contact_sheet import draw_sheet, draw_strip
 from .video.encodings import write_h264, write_prores
-from .video.pictures import write_picture, write_png_sequence
+from .video.images import write_image, write_png_sequence
 from .video.webp import write_webp
 
 SHEET, STRIP = "contact_sheet.png", "layers.webp"
@@ -32,7 +32,7 @@ _NAMES = (FOREGROUND, BACKGROUND, BLENDED, RECOMPOSED, Path(SHEET).stem, Path(ST
 
 
 def replaces(folder: Path, path: Path) -> bool:
-    """Whether ``write_layers`` would write over a file or folder of these layers that lies there."""
+    """Whether ``write_layers`` would write over a file or folder of these layers that is there."""
     place = Path(os.path.realpath(path))
     return place.parent == Path(os.path.realpath(folder)) and place.stem.casefold() in _NAMES
 
@@ -69,7 +69,7 @@ def write_layers(
         if clip is not None:
             write_h264(folder / f"{name}.mp4", clip, rate)
             listed[name] = f"{name}.mp4"
-    write_picture(folder / SHEET, draw_sheet(layers))
+    write_image(folder / SHEET, draw_sheet(layers))
     write_webp(folder / STRIP, draw_strip(layers), rate)
     content = {**describe(layers, rate, STRAIGHT, files), "more_files": more, **record}
     with replacing(folder / RECORD) as partial:

@@ -24,7 +24,7 @@ _PATIENCE = timedelta(minutes=30)  # one process may load a file for a long time
 
 
 @dataclass(frozen=True)
-class Team:
+class ProcessGroup:
     """The processes of a run, and this one among them.
 
     Args:
@@ -66,7 +66,7 @@ class Team:
         dist.all_gather(gathered, mine, group=group)
         return torch.cat(gathered)
 
-    def tell(self, value: Tensor | None) -> Tensor | None:
+    def broadcast(self, value: Tensor | None) -> Tensor | None:
         """What the first process has, on all of them."""
         if self.size == 1:
             return value
@@ -77,7 +77,7 @@ class Team:
         return held[0]
 
     @contextmanager
-    def splitting(self, backbone: nn.Module) -> Iterator[None]:
+    def sequence_parallel(self, backbone: nn.Module) -> Iterator[None]:
         """Inside this context each process attends for a part of the heads and holds a part of the tokens.
 
         That is DeepSpeed-Ulysses (arXiv 2309.14509), by diffusers' hooks.
@@ -103,7 +103,7 @@ class Team:
             remove_context_parallel(backbone, plan)
 
 
-ALONE = Team()
+SINGLE_PROCESS = ProcessGroup()
 
 
 def _sequence_plan() -> dict:
@@ -120,8 +120,8 @@ def _sequence_plan() -> dict:
     }
 
 
-def join_team(device: torch.device, context: int | None = None) -> Team:
-    """The team that torchrun launched this process in; ``ALONE`` without torchrun.
+def join_process_group(device: torch.device, context: int | None = None) -> ProcessGroup:
+    """The group that torchrun launched this process in; ``SINGLE_PROCESS`` without torchrun.
 
     Args:
         context: over how many processes the sequence is split; None: what the two branches of guidance leave over.
@@ -131,7 +131,7 @@ def join_team(device: torch.device, context: int | None = None) -> Team:
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
-        return ALONE
+        return SINGLE_PROCESS
     context = context or max(1, size // BRANCHES)
     if size not in (context, BRANCHES * context):
         raise SamplingError(
@@ -147,7 +147,7 @@ def join_team(device: torch.device, context: int | None = None) -> Team:
     mesh = init_device_mesh(
         device.type, (size // context, 1, context), mesh_dim_names=("branches", "ring", "ulysses")
     )
-    return Team(dist.get_rank(), size, context, mesh)
+    return ProcessGroup(dist.get_rank(), size, context, mesh)
 
 
 def local_device(device: torch.device) -> torch.device:
@@ -159,7 +159,7 @@ def local_device(device: torch.device) -> torch.device:
     return own
 
 
-def leave_team() -> None:
+def leave_process_group() -> None:
     """To be called before a process ends that may have joined one."""
     import torch.distributed as dist
 

@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from .devices import Devices, StayDevices
+from .devices import Devices, InPlaceDevices
 from .errors import CheckpointError, FrameError, LayoutError, SamplingError
 from .familiarity import warn_of_prompts
 from .latent_store import LatentStore, name_run
@@ -21,13 +21,13 @@ from .model.loading import LayerFlowModel
 from .model.step_cache import StepCache, cached_bytes
 from .model.text import TextEncoder, check_prompts
 from .model.vae import WHOLE, VaeMode
-from .parallel import ALONE, Team
+from .parallel import SINGLE_PROCESS, ProcessGroup
+from .placement import for_network, for_text, for_vae
 from .rgba import from_model, to_model
 from .sampling.noise import POSTERIOR, NoiseSource
 from .sampling.sampler import SamplerSettings, sample
 from .sampling.schedule import Schedule, Step
 from .video.frames import check_frames
-from .workplace import for_network, for_text, for_vae
 
 _log = logging.getLogger(__name__)
 # (x, timestep, guided, both branches in one call) -> (v_uncond, v_cond); otherwise a ``sampling.sampler.Predict``
@@ -65,18 +65,18 @@ class SilentObserver:
 
 @dataclass(frozen=True)
 class Host:
-    """What a run needs of whoever runs it.
+    """What a run needs of its caller.
 
     Args:
         latents: where sampled latents wait for their decoding; None keeps them in memory alone. One of several
             processes alone, the first, may have one.
-        team: processes that compute the run together.
+        group: processes that compute the run together.
     """
 
     observer: Observer = SilentObserver()
-    devices: Devices = StayDevices()
+    devices: Devices = InPlaceDevices()
     latents: LatentStore | None = None
-    team: Team = ALONE
+    group: ProcessGroup = SINGLE_PROCESS
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def layout_for(model: LayerFlowModel, given: Mapping[str, Tensor]) -> Layout:
     """
     layout = model.config.layout
     if model.config.unified:
-        return layout.giving(*given)
+        return layout.with_given(*given)
     for name in given:
         layout.clip(name)
     if set(given) != set(layout.given_names):
@@ -124,33 +124,35 @@ def make_layers(model: LayerFlowModel, run: Run, host: Host = Host()) -> LayerVi
         LayerFlowError: something does not fit; before any long work starts.
     """
     layout = check_run(model, run)
-    if run.settings.step_cache and host.team.size > 1:
+    if run.settings.step_cache and host.group.size > 1:
         raise SamplingError(
             "a step cache met on several processes, which may not agree on what to skip: switch one of the two off"
         )
     vae, devices, noise = model.require_vae(), host.devices, NoiseSource(run.seed, run.window)
     model.require_text()
-    if host.team.is_first and run.window == 0:  # once for all windows of a long video
+    if host.group.is_first and run.window == 0:  # once for all windows of a long video
         warn_of_prompts(model, layout, run.prompts)
 
     host.observer.stage("encode")
     given = None
     if run.given:
-        with for_vae(devices, model, layout) as place:
-            given = place.run(
+        with for_vae(devices, model, layout) as placement:
+            given = placement.run(
                 lambda mode: encode_given(
                     model, layout, run.given, noise.generator(POSTERIOR), mode
                 )
             ).cpu()
 
     with _kept_until_decoded(model, layout, run, host) as (found, keep):
-        found = host.team.tell(found)
+        found = host.group.broadcast(found)
         latents = (
             found if found is not None else keep(_sample(model, layout, run, given, noise, host))
         )
         host.observer.stage("decode")
-        with for_vae(devices, model, layout) as place:
-            decoded = place.run(lambda mode: vae.decode(layout.join(latents, given), layout, mode))
+        with for_vae(devices, model, layout) as placement:
+            decoded = placement.run(
+                lambda mode: vae.decode(layout.join(latents, given), layout, mode)
+            )
     clips = from_model(decoded, layout)
     # A given layer comes back as it was given, not as the VAE remembers it.
     return assemble_layers(
@@ -180,7 +182,7 @@ def _kept_until_decoded(
         try:
             store.keep(key, latents)
         except CheckpointError as error:  # only a decode that fails would miss them
-            _log.warning("the sampled latents are not kept on disk, decoding goes on: %s", error)
+            _log.warning("the sampled latents are not kept on disk, decoding continues: %s", error)
         return latents
 
     yield store.find(key), keep
@@ -265,12 +267,12 @@ def _sample(
         else 0
     )
     with (
-        for_network(host.devices, model, kept) as place,
-        host.team.splitting(model.network.backbone),
+        for_network(host.devices, model, kept) as placement,
+        host.group.sequence_parallel(model.network.backbone),
     ):
-        clean = None if given is None else given.to(place.device)
+        clean = None if given is None else given.to(placement.device)
         cache = StepCache(model.config, layout, run.settings.step_cache)
-        predict = predictor(model, layout, context, clean, place.device, cache, host.team)
+        predict = predictor(model, layout, context, clean, placement.device, cache, host.group)
 
         def watch(step: Step, x: Tensor, x0: Tensor) -> None:
             host.observer.step(
@@ -280,11 +282,11 @@ def _sample(
             )
 
         return sample(
-            lambda x, timestep, guided: place.run(
+            lambda x, timestep, guided: placement.run(
                 lambda plan: predict(x, timestep, guided, plan.branches_together)
             ),
-            noise.initial(shape).to(place.device),
-            lambda step: draw(step).to(place.device),
+            noise.initial(shape).to(placement.device),
+            lambda step: draw(step).to(placement.device),
             Schedule(model.config.schedule),
             run.settings,
             watch,
@@ -292,10 +294,10 @@ def _sample(
 
 
 def _encode_prompts(text: TextEncoder, layout: Layout, run: Run, host: Host) -> Tensor:
-    if text.knows(run.prompts, layout):
+    if text.is_cached(run.prompts, layout):
         return text.encode_layers(run.prompts, layout)
-    with for_text(host.devices, text) as place:
-        return place.run(lambda plan: text.encode_layers(run.prompts, layout))
+    with for_text(host.devices, text) as placement:
+        return placement.run(lambda plan: text.encode_layers(run.prompts, layout))
 
 
 def predictor(
@@ -305,7 +307,7 @@ def predictor(
     given: Tensor | None,
     device: torch.device | None = None,
     cache: StepCache | None = None,
-    team: Team = ALONE,
+    group: ProcessGroup = SINGLE_PROCESS,
 ) -> PredictBranches:
     """The network with its conditions: generated latents and timestep in, unconditional and conditional v out.
 
@@ -316,7 +318,7 @@ def predictor(
         given: [1, K, C, h, w] clean latents or None.
         device: where the network computes; None: where its weights are.
         cache: of this run's steps; None computes every step.
-        team: processes that share the calls.
+        group: processes that share the calls.
     """
     cache = cache or StepCache(model.config, layout, 0)
     network = model.network
@@ -336,7 +338,7 @@ def predictor(
         x: Tensor, timestep: int, guided: bool = True, together: bool = True
     ) -> tuple[Tensor | None, Tensor]:
         branches = (0, 1) if guided else (1,)
-        *uncond, cond = team.compute(
+        *uncond, cond = group.compute(
             lambda part: call(x, timestep, part), branches, together
         ).split(1)
         return (uncond[0] if uncond else None), cond

@@ -1,4 +1,4 @@
-"""What the layer player shows: one picture a frame with all layers one below the other.
+"""What the layer player shows: one image a frame with all layers one below the other.
 
 The player composites the layers itself, so each of them travels untouched: colour and alpha in rows of their own, a
 residual around mid grey.
@@ -17,7 +17,7 @@ from .layer_files.record import RESIDUAL, check_layers
 from .layers import LayerVideo
 from .layout import BACKGROUND, BLENDED, FOREGROUND
 from .rgba import premultiply, unpremultiply
-from .video.pictures import PICTURE_NUMBER, write_png_frames
+from .video.images import IMAGE_NUMBER, write_png_frames
 
 
 def write_player_frames(folder: Path, layers: LayerVideo, longest: int) -> dict[str, Any]:
@@ -47,9 +47,7 @@ def write_player_frames(folder: Path, layers: LayerVideo, longest: int) -> dict[
         )
         for number in range(len(layers.foreground))
     )
-    paths = write_png_frames(
-        lambda number: folder / f"{PICTURE_NUMBER.format(number)}.png", atlases
-    )
+    paths = write_png_frames(lambda number: folder / f"{IMAGE_NUMBER.format(number)}.png", atlases)
     return {
         "width": width,
         "height": height,
@@ -93,24 +91,24 @@ def _rows(layers: LayerVideo) -> tuple[list[Tensor], list[dict[str, Any]]]:
 
 
 def _shrunk(
-    pictures: list[Tensor], described: list[dict[str, Any]], height: int, width: int
+    images: list[Tensor], described: list[dict[str, Any]], height: int, width: int
 ) -> list[Tensor]:
     """The rows of one frame in the player's size; colour with its alpha, so that edges stay clean."""
-    if pictures[0].shape[-2:] == (height, width):
-        return pictures
+    if images[0].shape[-2:] == (height, width):
+        return images
 
-    def shrink(picture: Tensor) -> Tensor:
-        return F.interpolate(picture[None], (height, width), mode="bilinear", antialias=True)[0]
+    def shrink(image: Tensor) -> Tensor:
+        return F.interpolate(image[None], (height, width), mode="bilinear", antialias=True)[0]
 
     small = []
     for layer in described:
-        colour = pictures[layer["row"]]
+        colour = images[layer["row"]]
         if layer["alphaRow"] is None:
             small.append(shrink(colour))
         else:
-            alpha = shrink(pictures[layer["alphaRow"]])
+            alpha = shrink(images[layer["alphaRow"]])
             small += [
-                unpremultiply(shrink(premultiply(colour, pictures[layer["alphaRow"]])), alpha),
+                unpremultiply(shrink(premultiply(colour, images[layer["alphaRow"]])), alpha),
                 alpha,
             ]
     return small

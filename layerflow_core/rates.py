@@ -9,7 +9,7 @@ from typing import Any
 from .errors import LayerFlowError
 
 SLOWEST, FASTEST = Fraction(1, 1000), Fraction(1000)
-"""Frames a second."""
+"""Frames per second."""
 
 _WRITTEN = re.compile(r"\d{1,9}(\.\d{1,9})?|\d{1,9}/\d{1,9}", re.ASCII)
 _LARGEST_DENOMINATOR = 1001  # 24000/1001 and its kin stay exact

@@ -56,7 +56,7 @@ class CollectLayerClip:
                     "IMAGE",
                     {
                         "tooltip": "The scene without the foreground, e.g. inpainted footage. "
-                        "One picture serves all frames."
+                        "One image serves all frames."
                     },
                 ),
                 "foreground_prompt": text("foreground"),
@@ -80,7 +80,7 @@ class CollectLayerClip:
                         "min": 0.1,
                         "max": 240.0,
                         "step": 0.001,
-                        "tooltip": "Frames a second.",
+                        "tooltip": "Frames per second.",
                     },
                 ),
                 "alpha_is": (

@@ -39,7 +39,7 @@ class CompositeRGBA:
                 ),
                 "background": (
                     "IMAGE",
-                    {"tooltip": "What lies behind. One picture serves a video of any length."},
+                    {"tooltip": "What is behind it. One image serves a video of any length."},
                 ),
                 "colour": (
                     COLOURS,

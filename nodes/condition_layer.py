@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..layerflow_core.footage import TIMINGS, as_given
+from ..layerflow_core.footage import TIMINGS, to_condition
 from ..layerflow_core.layout import BACKGROUND, FOREGROUND, Layout
 from ..layerflow_core.video.frames import FITS, check_frames
 from .host import CATEGORY
@@ -14,7 +14,7 @@ from .images import ALPHA_MEANINGS, to_layer
 
 
 @dataclass(frozen=True)
-class Given:
+class Condition:
     """A layer to condition on, and how it is brought to the model's size and length.
 
     Args:
@@ -31,7 +31,7 @@ class Given:
 
     def layers_for(self, layout: Layout) -> dict[str, Tensor]:
         """By clip name, with an alpha clip where the layout has one; raises FrameError if it was not given."""
-        return as_given(layout, self.name, self.colour, self.alpha)
+        return to_condition(layout, self.name, self.colour, self.alpha)
 
 
 class ConditionLayer:
@@ -39,7 +39,7 @@ class ConditionLayer:
 
     CATEGORY = CATEGORY
     DESCRIPTION = (
-        "Gives the sampler a layer that is already there: it draws a background for a "
+        "Gives the sampler a layer that is already there: it generates a background for a "
         "foreground, or a foreground for a background."
     )
     RETURN_TYPES = ("LAYERFLOW_GIVEN",)
@@ -55,7 +55,7 @@ class ConditionLayer:
                     "IMAGE",
                     {
                         "tooltip": "The layer's colour, straight. Any size and length; one "
-                        "picture is held for all frames."
+                        "image is held for all frames."
                     },
                 ),
                 "layer": ((FOREGROUND, BACKGROUND), {"tooltip": "Which layer this is."}),
@@ -99,4 +99,4 @@ class ConditionLayer:
     def give(self, images, layer, alpha_is, fit, timing, alpha=None) -> tuple:
         colour, matte = to_layer(images, alpha if layer == FOREGROUND else None, alpha_is, layer)
         check_frames(colour, layer, fewest=1)
-        return (Given(layer, colour, matte, fit, timing),)
+        return (Condition(layer, colour, matte, fit, timing),)

@@ -20,11 +20,11 @@ from .sampling_inputs import SAMPLING_INPUTS, read_settings
 
 
 class DecomposeVideo:
-    """Takes a video of any size and length apart."""
+    """Decomposes a video of any size and length."""
 
     CATEGORY = CATEGORY
     DESCRIPTION = (
-        "Takes a video apart into transparent foreground and clean background. Any size, two "
+        "Decomposes a video into a transparent foreground and a clean background. Any size, two "
         "frames or more; what comes out has exactly the frames and size that went in."
     )
     RETURN_TYPES, RETURN_NAMES, OUTPUT_TOOLTIPS = (
@@ -52,7 +52,7 @@ class DecomposeVideo:
                     {
                         "default": "pad",
                         "tooltip": "How frames of another size reach the model's. pad keeps all "
-                        "of the picture and its aspect.",
+                        "of the image and its aspect.",
                     },
                 ),
                 "overlap": (

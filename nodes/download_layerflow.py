@@ -22,7 +22,7 @@ class DownloadLayerFlow:
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "Downloads an official checkpoint, or CogVideoX-2b's text encoder and VAE, into the "
-        "models folder. Runs only when you queue it; goes on where it was stopped; checks the "
+        "models folder. Runs only when you queue it; resumes where it stopped; checks the "
         "files' hashes and keeps to the commit of the first time."
     )
     RETURN_TYPES = ("STRING",)

@@ -55,11 +55,11 @@ class ComfyObserver:
         throw_exception_if_processing_interrupted()
 
 
-def _to_pil(picture: Tensor):
-    """[3, h, w] 0..1 to a picture large enough to be seen."""
+def _to_pil(image: Tensor):
+    """[3, h, w] 0..1 to an image large enough to be seen."""
     from PIL import Image
 
-    array = (picture.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    array = (image.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
     factor = max(1, PREVIEW_SIZE // array.shape[1])
     return Image.fromarray(array).resize(
         (array.shape[1] * factor, array.shape[0] * factor), Image.Resampling.BILINEAR
@@ -92,7 +92,7 @@ class ComfyDevices:
         from comfy.model_patcher import ModelPatcher
 
         patcher = ModelPatcher(
-            _Held(part), model_management.get_torch_device(), torch.device("cpu")
+            _ModuleWrapper(part), model_management.get_torch_device(), torch.device("cpu")
         )
         part._layerflow_patcher = patcher  # ComfyUI itself remembers it weakly only
         model_management.load_models_gpu([patcher], memory_required=beside)
@@ -114,8 +114,8 @@ class ComfyDevices:
         model_management.soft_empty_cache()
 
 
-class _Held(torch.nn.Module):
-    """Takes the notes that ComfyUI writes onto a model, some under names that diffusers and
+class _ModuleWrapper(torch.nn.Module):
+    """Takes the metadata that ComfyUI writes onto a model, some under names that diffusers and
     transformers keep for themselves.
     """
 

@@ -1,4 +1,4 @@
-"""ComfyUI's pictures and masks to the core's and back: the one place that knows both.
+"""ComfyUI's images and masks to the core's and back: the one place that knows both.
 
 IMAGE is [N, H, W, C] in 0..1, MASK is [N, H, W]. The core has [N, C, H, W] and alpha [N, 1, H, W], 1 = opaque.
 """
@@ -30,12 +30,12 @@ LAYER_TOOLTIPS = (
     "Colour of the foreground, straight (not multiplied by alpha).",
     "Alpha of the foreground, 1 = opaque. For CompositeRGBA, ConditionLayer, "
     "ImageCompositeMasked and MaskToImage. NOT for JoinImageWithAlpha: that wants 'transparency'.",
-    "The background without the foreground; black where nothing lies behind.",
-    "The whole scene as the model made it, or as it was given; the foregrounds over black where nothing lies behind.",
+    "The background without the foreground; black where nothing is behind.",
+    "The whole scene as the model made it, or as it was given; the foregrounds over black where nothing is behind.",
     "Foreground with straight alpha as a fourth channel: for SaveImage, SaveAnimatedWEBP, "
     "SaveAnimatedPNG and PreviewImage.",
     "1 - alpha, the polarity that JoinImageWithAlpha, PorterDuffImageComposite and LoadImage's MASK have.",
-    "Frames a second.",
+    "Frames per second.",
 )
 
 
@@ -82,9 +82,9 @@ def to_alpha(mask: Tensor, meaning: str = ALPHA_MEANINGS[0]) -> Tensor:
 def to_layer(
     image: Tensor, mask: Tensor | None, meaning: str, name: str = "images"
 ) -> tuple[Tensor, Tensor | None]:
-    """IMAGE and MASK to colour and alpha, equally long: one picture, or one mask, stands for all frames.
+    """IMAGE and MASK to colour and alpha, equally long: one image, or one mask, stands for all frames.
 
-    A MASK goes before the picture's own fourth channel; alpha is None where there is neither.
+    A MASK goes before the image's own fourth channel; alpha is None where there is neither.
 
     Raises:
         FrameError: no IMAGE or MASK batch, or they do not fit each other.
@@ -109,7 +109,7 @@ def to_image(frames: Tensor) -> Tensor:
 
 
 def to_outputs(layers: LayerVideo) -> tuple:
-    """The outputs that every node which makes layers has, see ``LAYER_NAMES``; black where nothing lies behind."""
+    """The outputs that every node which makes layers has, see ``LAYER_NAMES``; black where nothing is behind."""
     layers = layers.held()
     alpha = layers.alpha
     rgba = torch.cat([layers.foreground, alpha], 1)

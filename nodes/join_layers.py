@@ -1,4 +1,4 @@
-"""JoinLayers: pictures and masks of any graph as layers."""
+"""JoinLayers: images and masks of any graph as layers."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from .images import ALPHA_MEANINGS, LAYERS, LAYERS_TOOLTIP, to_alpha, to_frames
 
 
 class JoinLayers:
-    """A foreground with what lies behind it; chained, a stack of foregrounds."""
+    """A foreground with what is behind it; chained, a stack of foregrounds."""
 
     CATEGORY = CATEGORY
     DESCRIPTION = (
-        "Makes layers of ComfyUI's pictures, masks or a VIDEO. With 'below' connected, the "
+        "Makes layers of ComfyUI's images, masks or a VIDEO. With 'below' connected, the "
         "foreground is laid on top of those layers: chain nodes for a stack."
     )
     RETURN_TYPES, RETURN_NAMES, OUTPUT_TOOLTIPS = (LAYERS,), ("layers",), (LAYERS_TOOLTIP,)
@@ -52,7 +52,7 @@ class JoinLayers:
                         "min": 0.1,
                         "max": 240.0,
                         "step": 0.001,
-                        "tooltip": "Frames a second; a VIDEO's and 'below' say it themselves.",
+                        "tooltip": "Frames per second; a VIDEO's and 'below' say it themselves.",
                     },
                 ),
             },
@@ -74,8 +74,8 @@ class JoinLayers:
                 "background": (
                     "IMAGE",
                     {
-                        "tooltip": "The scene without the foreground; one picture serves all "
-                        "frames. Without it the foreground lies over nothing."
+                        "tooltip": "The scene without the foreground; one image serves all "
+                        "frames. Without it the foreground is over nothing."
                     },
                 ),
                 "blended": ("IMAGE", {"tooltip": "The whole scene."}),

@@ -14,8 +14,8 @@ class LayerSampler:
 
     CATEGORY = CATEGORY
     DESCRIPTION = (
-        "Draws transparent foreground, background and blended scene in one pass. With 'given' "
-        "from ConditionLayer it draws only the layers that are missing."
+        "Generates transparent foreground, background and blended scene in one pass. With 'given' "
+        "from ConditionLayer it generates only the layers that are missing."
     )
     RETURN_TYPES, RETURN_NAMES, OUTPUT_TOOLTIPS = (
         (*LAYER_TYPES, LAYERS),

@@ -1,6 +1,6 @@
 """What LoadLayers can load: names of files, sequences and saved sets in ComfyUI's input and output folders.
 
-A name is ``path [input]`` or ``path [output]``. A sequence of pictures is one name, its folder; so is a saved set.
+A name is ``path [input]`` or ``path [output]``. A sequence of images is one name, its folder; so is a saved set.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from pathlib import Path, PurePosixPath
 from ..layerflow_core.errors import VideoFileError
 from ..layerflow_core.layer_files.documents import DOCUMENT
 from ..layerflow_core.layer_files.record import RECORD
-from ..layerflow_core.video.files import PICTURES, VIDEOS
+from ..layerflow_core.video.files import IMAGES, VIDEOS
 
-_SUFFIXES = PICTURES | VIDEOS | {DOCUMENT}
+_SUFFIXES = IMAGES | VIDEOS | {DOCUMENT}
 _LAST_NUMBER = re.compile(r"\d+(?=\D*$)")
 _DEEPEST = 32  # folders below each other
 _NAME = re.compile(r"(?P<path>.+) \[(?P<root>input|output)\]", re.DOTALL)
@@ -104,21 +104,21 @@ def _walk(
 def _files_in(entries: list[os.DirEntry], prefix: str) -> Iterator[str]:
     suffixes = {entry.name: os.path.splitext(entry.name)[1].lower() for entry in entries}
     known = [entry for entry in entries if suffixes[entry.name] in _SUFFIXES and _is_file(entry)]
-    pictures = [entry.name for entry in known if suffixes[entry.name] in PICTURES]
+    images = [entry.name for entry in known if suffixes[entry.name] in IMAGES]
     numbered = (
-        _numbered(pictures) if prefix else set()
+        _numbered(images) if prefix else set()
     )  # the root itself has no name to stand for them
-    if prefix and pictures:
+    if prefix and images:
         yield prefix.rstrip("/")
     for entry in known:
         if entry.name not in numbered:
             yield prefix + entry.name
 
 
-def _numbered(pictures: list[str]) -> set[str]:
-    """Pictures whose names differ from others' by a number alone."""
+def _numbered(images: list[str]) -> set[str]:
+    """Images whose names differ from others' by a number alone."""
     patterns = {
-        name: _LAST_NUMBER.sub("#", name, count=1) for name in pictures if _LAST_NUMBER.search(name)
+        name: _LAST_NUMBER.sub("#", name, count=1) for name in images if _LAST_NUMBER.search(name)
     }
     counts = Counter(patterns.values())
     return {name for name, pattern in patterns.items() if counts[pattern] > 1}

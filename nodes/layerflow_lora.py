@@ -80,15 +80,15 @@ class LayerFlowLoRA:
         cogvideox: str = NONE,
         cogvideox_strength: float = 1.0,
     ) -> tuple:
-        from ..layerflow_core.model.inference import ready
+        from ..layerflow_core.model.inference import prepare_for_inference
         from ..layerflow_core.model.lora_file import attach_lora
-        from ..layerflow_core.model.plain_lora import add_plain_lora
+        from ..layerflow_core.model.third_party_lora import add_third_party_lora
 
         if cogvideox != NONE and cogvideox_strength:
-            model = add_plain_lora(model, _find(cogvideox), cogvideox_strength)
+            model = add_third_party_lora(model, _find(cogvideox), cogvideox_strength)
         chosen = [_find(name) for name in (content, motion) if name != NONE]
         return (
-            ready(
+            prepare_for_inference(
                 attach_lora(model, chosen, content_strength, motion_strength) if chosen else model
             ),
         )

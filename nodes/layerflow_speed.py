@@ -73,10 +73,10 @@ class LayerFlowSpeed:
     ) -> tuple:
         from comfy import model_management
 
-        from ..layerflow_core.model.inference import Computing, computing_with
+        from ..layerflow_core.model.inference import ComputeOptions, with_compute
 
-        faster = computing_with(
-            model, Computing(attention, compile), model_management.get_torch_device()
+        faster = with_compute(
+            model, ComputeOptions(attention, compile), model_management.get_torch_device()
         )
         sampler = {
             **model.config.sampler,

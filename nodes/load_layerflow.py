@@ -1,4 +1,4 @@
-"""LoadLayerFlow: a checkpoint by name, and the parts it needs from wherever they lie."""
+"""LoadLayerFlow: a checkpoint by name, and the parts it needs from wherever they are."""
 
 from __future__ import annotations
 
@@ -124,9 +124,13 @@ class LoadLayerFlow:
         import torch
         from comfy import model_management
 
-        from ..layerflow_core.model.base_parts import BaseParts
+        from ..layerflow_core.model.components import Components
         from ..layerflow_core.model.conversion import read_any
-        from ..layerflow_core.model.inference import Computing, computing_with, ready
+        from ..layerflow_core.model.inference import (
+            ComputeOptions,
+            prepare_for_inference,
+            with_compute,
+        )
         from ..layerflow_core.model.loading import assemble
 
         path = _find_checkpoint(checkpoint)
@@ -139,7 +143,7 @@ class LoadLayerFlow:
         vae_file = (
             None if vae == AUTO and data.config.vae else find_part(VAE, vae, data.config.network)
         )
-        base = BaseParts(t5, t5 and find_tokenizer(t5), vae_file)
+        base = Components(t5, t5 and find_tokenizer(t5), vae_file)
         on_cpu = model_management.get_torch_device().type == "cpu"
         dtypes = {
             "auto": torch.float32 if on_cpu else torch.bfloat16,
@@ -151,7 +155,9 @@ class LoadLayerFlow:
         model = assemble(data, dtypes[precision], path, base)
         model.set_strengths(content_strength, motion_strength)
         return (
-            computing_with(
-                ready(model, precision == "fp8"), Computing(), model_management.get_torch_device()
+            with_compute(
+                prepare_for_inference(model, precision == "fp8"),
+                ComputeOptions(),
+                model_management.get_torch_device(),
             ),
         )

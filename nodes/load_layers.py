@@ -6,7 +6,7 @@ import torch
 
 from ..layerflow_core.layer_files.loading import load_layers
 from ..layerflow_core.layer_files.record import ALPHA_KINDS
-from ..layerflow_core.video.files import AUTO, COLOURS, Pick
+from ..layerflow_core.video.files import AUTO, COLOURS, FrameSelection
 from .host import CATEGORY
 from .images import (
     LAYER_NAMES,
@@ -23,11 +23,11 @@ NONE = "none"
 
 
 class LoadLayers:
-    """A saved set, or any video, picture or folder of pictures with alpha."""
+    """A saved set, or any video, image or folder of images with alpha."""
 
     CATEGORY = CATEGORY
     DESCRIPTION = (
-        "Loads what SaveLayers wrote, or any video, picture or sequence with alpha, also "
+        "Loads what SaveLayers wrote, or any video, image or sequence with alpha, also "
         "VP9's; colour and matte may be two files. Looks into ComfyUI's input and output "
         "folders."
     )
@@ -51,7 +51,7 @@ class LoadLayers:
                 "source": (
                     files or [NONE],
                     {
-                        "tooltip": "A folder that SaveLayers wrote, a folder of pictures, or a "
+                        "tooltip": "A folder that SaveLayers wrote, a folder of images, or a "
                         "file. Press R after adding files."
                     },
                 ),
@@ -71,7 +71,7 @@ class LoadLayers:
                 ),
                 "start": number("First frame."),
                 "count": number("Frames at most; 0: all."),
-                "every": number("One in so many frames.", 1, 1),
+                "every": number("Every N-th frame.", 1, 1),
                 "width": number("To be resized to; 0: as it is, or in proportion to 'height'."),
                 "height": number("To be resized to; 0: as it is, or in proportion to 'width'."),
             },
@@ -129,9 +129,11 @@ class LoadLayers:
         colours=AUTO,
         keep_what_is_there=False,
     ) -> tuple:
-        pick = Pick(start, every, count, width, height, fps, colours, keep_what_is_there)
+        selection = FrameSelection(
+            start, every, count, width, height, fps, colours, keep_what_is_there
+        )
         matte_path = None if matte == NONE else find_source(matte)
-        layers = load_layers(find_source(source), pick, matte_path, alpha)
+        layers = load_layers(find_source(source), selection, matte_path, alpha)
         residual = (
             torch.zeros_like(layers.foreground) if layers.residual is None else layers.residual
         )

@@ -1,4 +1,4 @@
-"""What lies in ComfyUI's model folders, by the names that widgets show."""
+"""What is in ComfyUI's model folders, by the names that widgets show."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..layerflow_core.config import NetworkConfig
 from ..layerflow_core.errors import CheckpointError, MissingPartError
-from ..layerflow_core.model.part_choice import (
+from ..layerflow_core.model.component_choice import (
     TEXT_ENCODER,
     VAE,
     PartKind,

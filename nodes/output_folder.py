@@ -28,14 +28,14 @@ def output_folder() -> Path:
     return Path(folder_paths.get_output_directory())
 
 
-def graph_notes(prompt: Any, extra_pnginfo: Mapping[str, Any] | None) -> dict[str, Any]:
+def graph_metadata(prompt: Any, extra_pnginfo: Mapping[str, Any] | None) -> dict[str, Any]:
     """The graph as files carry it; nothing where ComfyUI was started with ``--disable-metadata``."""
     from comfy.cli_args import args
 
     if args.disable_metadata:
         return {}
-    notes = {} if prompt is None else {"prompt": prompt}
-    return {**notes, **(extra_pnginfo or {})}
+    metadata = {} if prompt is None else {"prompt": prompt}
+    return {**metadata, **(extra_pnginfo or {})}
 
 
 def next_folders(prefix: str, root: Path, layers: LayerVideo) -> Iterator[Path]:

@@ -37,7 +37,7 @@ class PreviewLayers:
                         "min": 64,
                         "max": 4096,
                         "step": 8,
-                        "tooltip": "Pixels of the player's pictures; larger layers are shown smaller.",
+                        "tooltip": "Pixels of the player's images; larger layers are shown smaller.",
                     },
                 ),
             },

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..layerflow_core.layer_files.record import ALPHA_KINDS
-from ..layerflow_core.layer_files.saving import FORMATS, OPAQUE, Saving, save_layers
+from ..layerflow_core.layer_files.saving import FORMATS, OPAQUE, SaveOptions, save_layers
 from .host import CATEGORY
 from .images import LAYERS, LAYERS_FROM
-from .output_folder import graph_notes, next_folders, output_folder
+from .output_folder import graph_metadata, next_folders, output_folder
 
 
 class SaveLayers:
@@ -18,7 +18,7 @@ class SaveLayers:
     DESCRIPTION = (
         "Saves layers for Nuke, After Effects, Resolve and Photoshop: a new folder in "
         "ComfyUI's output with a file for every layer, or one for all, and layers.json. Never "
-        "overwrites. Drop a saved video or picture on the canvas to get the graph back."
+        "overwrites. Drop a saved video or image on the canvas to get the graph back."
     )
     RETURN_TYPES, RETURN_NAMES, OUTPUT_TOOLTIPS = ("STRING",), ("folder",), ("The new folder.",)
     FUNCTION = "save"
@@ -67,7 +67,7 @@ class SaveLayers:
                         "min": 0.0,
                         "max": 240.0,
                         "step": 0.001,
-                        "tooltip": "Frames a second; 23.976 becomes 24000/1001. 0: the layers' own.",
+                        "tooltip": "Frames per second; 23.976 becomes 24000/1001. 0: the layers' own.",
                     },
                 ),
                 "frame": ("INT", {"default": 0, "min": 0, "max": 100000, "tooltip": "Of a PSD."}),
@@ -89,9 +89,9 @@ class SaveLayers:
     ) -> dict:
         root = output_folder()
         first, *others = next_folders(filename_prefix, root, layers)
-        how = Saving(format, opaque, alpha, frame)
-        notes = graph_notes(prompt, extra_pnginfo)
-        paths = save_layers(first, layers, how, fps or None, notes, others)
+        how = SaveOptions(format, opaque, alpha, frame)
+        metadata = graph_metadata(prompt, extra_pnginfo)
+        paths = save_layers(first, layers, how, fps or None, metadata, others)
         shown = [_as_listed(path, root) for path in _files(paths)]
         return {"ui": {"layerflow_saved": shown}, "result": (str(paths[-1].parent),)}
 
@@ -105,5 +105,5 @@ def _as_listed(path: Path, root: Path) -> dict[str, str]:
 
 
 def _files(paths: list[Path]) -> list[Path]:
-    """The first picture of a sequence stands for all of them."""
+    """The first image of a sequence stands for all of them."""
     return [sorted(path.iterdir())[0] if path.is_dir() else path for path in paths]

@@ -15,7 +15,7 @@ from .images import LAYER_NAMES, LAYER_TOOLTIPS, LAYER_TYPES, LAYERS, to_image, 
 
 
 class SplitLayers:
-    """One foreground of a stack, and everything else, as pictures, masks, a VIDEO and a LAYERS document."""
+    """One foreground of a stack, and everything else, as images, masks, a VIDEO and a LAYERS document."""
 
     CATEGORY = CATEGORY
     DESCRIPTION = (
@@ -27,7 +27,7 @@ class SplitLayers:
     OUTPUT_TOOLTIPS = (
         *LAYER_TOOLTIPS,
         "What the blended scene has beyond its layers; black where nobody made it.",
-        "The blended scene as a VIDEO; the recomposition where there is none, over black where nothing lies behind.",
+        "The blended scene as a VIDEO; the recomposition where there is none, over black where nothing is behind.",
         "One frame as a LAYERS document, for ComfyUI's Add Layer and Create Layered Image (0.33 and newer).",
     )
     FUNCTION = "split"
@@ -94,14 +94,14 @@ def _to_video(layers: LayerVideo):
 def _to_document(layers: LayerVideo, frame: int) -> dict:
     """ComfyUI's LAYERS, version 1: masks are 1 where transparent."""
     opaque = [(BACKGROUND, layers.background, None)] if layers.background is not None else []
-    pictures = [
+    images = [
         *opaque,
         *((layer.name, layer.colour, layer.opacity) for layer in layers.foregrounds),
     ]
     if layers.blended is not None:
-        pictures.append((BLENDED, layers.blended, None))
+        images.append((BLENDED, layers.blended, None))
     items = []
-    for index, (name, colour, alpha) in enumerate(pictures):
+    for index, (name, colour, alpha) in enumerate(images):
         item = {
             "image": to_image(colour[frame : frame + 1]),
             "type": "raster",

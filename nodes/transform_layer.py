@@ -15,7 +15,7 @@ class TransformLayer:
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "Moves, scales, turns and retimes a layer. Colour is resampled premultiplied, so "
-        "edges stay clean. Without alpha it moves any pictures, a residual too; what is "
+        "edges stay clean. Without alpha it moves any images, a residual too; what is "
         "uncovered is black."
     )
     RETURN_TYPES, RETURN_NAMES = ("IMAGE", "MASK", "IMAGE"), ("images", "alpha", "rgba")

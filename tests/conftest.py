@@ -26,7 +26,7 @@ def embedded():
 
 @pytest.fixture(scope="session")
 def quick_model(embedded):
-    """The embedded model with a small VAE of random weights, for runs whose picture does not matter.
+    """The embedded model with a small VAE of random weights, for runs whose image does not matter.
 
     Four fifths of the embedded model's time in a run of a few steps are its VAE's decoding.
     """
@@ -42,7 +42,7 @@ def quick_model(embedded):
 
 @pytest.fixture(scope="session")
 def quick():
-    """Settings for runs whose picture does not matter."""
+    """Settings for runs whose image does not matter."""
     from layerflow_core.sampling.sampler import SamplerSettings
 
     return SamplerSettings(2, "constant", 3.0)

@@ -24,7 +24,7 @@ from ..layers import Foreground, LayerVideo
 from ..layout import BACKGROUND, BLENDED
 from ..names import FileNames
 from ..video.allocation import check_room
-from ..video.files import ALL, Pick
+from ..video.files import ALL, FrameSelection
 from ..video.listing import check_regular
 from ..video.pixels import from_array
 from .record import RESERVED
@@ -67,11 +67,11 @@ class _Leaf:
     visible: bool
 
 
-def read_document(path: Path, pick: Pick = ALL) -> LayerVideo:
+def read_document(path: Path, selection: FrameSelection = ALL) -> LayerVideo:
     """Every visible layer with pixels as a foreground; ``background`` and ``blended``, hidden too, as what they are.
 
     Args:
-        pick: of it the size.
+        selection: of it the size.
 
     Raises:
         VideoFileError: psd-tools is not installed, the document is damaged, has no such layer, or does not fit into
@@ -84,11 +84,11 @@ def read_document(path: Path, pick: Pick = ALL) -> LayerVideo:
             f"{path} cannot be read: the package psd-tools is not installed here; pip install psd-tools"
         ) from error
     check_regular(path)
-    pick = replace(pick, premultiplied=False)  # Photoshop's colour is straight
+    selection = replace(selection, premultiplied=False)  # Photoshop's colour is straight
     try:
         document = PSDImage.open(path)
         leaves = list(_leaves(document))[:_MOST_LAYERS]
-        return _read_leaves(leaves, document.size, path, pick)
+        return _read_leaves(leaves, document.size, path, selection)
     except _DAMAGE as error:
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise VideoFileError(
@@ -107,7 +107,9 @@ def _leaves(group, opacity: float = 1.0, visible: bool = True) -> Iterator[_Leaf
             yield _Leaf(layer, own, shown)
 
 
-def _read_leaves(leaves: list[_Leaf], size: tuple[int, int], path: Path, pick: Pick) -> LayerVideo:
+def _read_leaves(
+    leaves: list[_Leaf], size: tuple[int, int], path: Path, selection: FrameSelection
+) -> LayerVideo:
     with_pixels = [leaf for leaf in leaves if leaf.layer.has_pixels()]
     taken = [
         leaf for leaf in with_pixels if leaf.visible or leaf.layer.name in (BACKGROUND, BLENDED)
@@ -119,25 +121,25 @@ def _read_leaves(leaves: list[_Leaf], size: tuple[int, int], path: Path, pick: P
     foregrounds = []
     opaque: dict[str, Tensor] = {}
     for leaf in taken:
-        picture = pick.sized(_draw(leaf, size))[None]
+        image = selection.sized(_draw(leaf, size))[None]
         name = leaf.layer.name
         if name in (BACKGROUND, BLENDED) and name not in opaque:
-            opaque[name] = picture[:, :3]
+            opaque[name] = image[:, :3]
         else:
-            foregrounds.append(Foreground(names.claim(name), picture[:, :3], picture[:, 3:]))
+            foregrounds.append(Foreground(names.claim(name), image[:, :3], image[:, 3:]))
     if not foregrounds:
         raise VideoFileError(f"{path} has no visible layer with pixels, expected at least one")
     return LayerVideo(tuple(foregrounds), opaque.get(BACKGROUND), opaque.get(BLENDED), 1.0)
 
 
 def _draw(leaf: _Leaf, size: tuple[int, int]) -> Tensor:
-    """[4, H, W] of the whole document; a layer's own picture is cut to what is not empty."""
+    """[4, H, W] of the whole document; a layer's own image is cut to what is not empty."""
     from PIL import Image
 
     canvas = Image.new("RGBA", size)
-    picture = leaf.layer.topil()
-    if picture is not None:
-        canvas.paste(picture.convert("RGBA"), (leaf.layer.left, leaf.layer.top))
+    image = leaf.layer.topil()
+    if image is not None:
+        canvas.paste(image.convert("RGBA"), (leaf.layer.left, leaf.layer.top))
     drawn = from_array(np.asarray(canvas))
     drawn[3] *= leaf.opacity
     mask = leaf.layer.mask
@@ -151,9 +153,9 @@ def _draw_mask(mask, size: tuple[int, int]) -> Tensor:
     from PIL import Image
 
     canvas = Image.new("L", size, mask.background_color)
-    picture = mask.topil()
-    if picture is not None:
-        canvas.paste(picture.convert("L"), (mask.left, mask.top))
+    image = mask.topil()
+    if image is not None:
+        canvas.paste(image.convert("L"), (mask.left, mask.top))
     return from_array(np.asarray(canvas)[..., None])[0]
 
 

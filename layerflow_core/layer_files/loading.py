@@ -1,4 +1,4 @@
-"""Layers from files: a saved set, or any video, picture or folder of pictures.
+"""Layers from files: a saved set, or any video, image or folder of images.
 
 Legend: N frames, C channels, H height, W width; 0..1, straight colour unless said, alpha 1 = opaque.
 """
@@ -19,7 +19,15 @@ from ..layers import Foreground, LayerVideo
 from ..layout import BACKGROUND, BLENDED, FOREGROUND
 from ..names import FileNames
 from ..rgba import unpremultiply
-from ..video.files import ALL, Pick, list_pictures, matte_of, read_exr, read_video, read_with_matte
+from ..video.files import (
+    ALL,
+    FrameSelection,
+    list_images,
+    matte_of,
+    read_exr,
+    read_video,
+    read_with_matte,
+)
 from ..video.frame_buffer import FrameBuffer
 from .documents import DOCUMENT, read_document
 from .record import (
@@ -37,13 +45,13 @@ from .record import (
 __all__ = ["load_layers", "matte_of"]
 
 _EXR = ".exr"
-_PICTURE_RATE = Fraction(8)
+_IMAGE_RATE = Fraction(8)
 
 
 def load_layers(
-    path: Path, pick: Pick = ALL, matte: Path | None = None, alpha: str = STRAIGHT
+    path: Path, selection: FrameSelection = ALL, matte: Path | None = None, alpha: str = STRAIGHT
 ) -> LayerVideo:
-    """Read a saved set, or any video, picture or folder of pictures as a foreground.
+    """Read a saved set, or any video, image or folder of images as a foreground.
 
     Args:
         path: a folder with ``layers.json``, the record itself, or a file.
@@ -56,22 +64,22 @@ def load_layers(
     """
     record = path / RECORD if os.path.isdir(path) else path
     if record.name == RECORD and os.path.isfile(record):
-        layers = _load_set(read_set(record), pick)
+        layers = _load_set(read_set(record), selection)
     else:
-        layers = _load_clip(path, pick, matte, alpha)
+        layers = _load_clip(path, selection, matte, alpha)
     layers = layers.held()
     check_layers(layers)
     return layers
 
 
-def _load_clip(path: Path, pick: Pick, matte: Path | None, alpha: str) -> LayerVideo:
+def _load_clip(path: Path, selection: FrameSelection, matte: Path | None, alpha: str) -> LayerVideo:
     if _is_document(path):
-        return read_document(path, pick)
+        return read_document(path, selection)
     if _is_exr(path) and matte is None:
-        pictures = list_pictures(path) if os.path.isdir(path) else [path]
-        return _read_exrs(pictures, None, pick, alpha)
-    pick = replace(pick, premultiplied=pick.premultiplied or alpha == PREMULTIPLIED)
-    footage = read_with_matte(path, matte, pick)
+        images = list_images(path) if os.path.isdir(path) else [path]
+        return _read_exrs(images, None, selection, alpha)
+    selection = replace(selection, premultiplied=selection.premultiplied or alpha == PREMULTIPLIED)
+    footage = read_with_matte(path, matte, selection)
     foreground = Foreground(FOREGROUND, footage.colour, footage.alpha)
     return LayerVideo((foreground,), None, None, float(footage.fps))
 
@@ -84,28 +92,28 @@ def _is_exr(path: Path) -> bool:
     """An OpenEXR file, or a folder of nothing else."""
     if not os.path.isdir(path):
         return path.suffix.lower() == _EXR
-    return all(picture.suffix.lower() == _EXR for picture in list_pictures(path))
+    return all(image.suffix.lower() == _EXR for image in list_images(path))
 
 
-def _load_set(record: SetRecord, pick: Pick) -> LayerVideo:
+def _load_set(record: SetRecord, selection: FrameSelection) -> LayerVideo:
     first = record.files[record.foregrounds[0]]
     if _is_document(first):
-        return replace(read_document(first, pick), fps=float(record.fps))
+        return replace(read_document(first, selection), fps=float(record.fps))
     if os.path.isdir(first) and _is_exr(first):
         return _read_exrs(
-            list_pictures(first), record.fps, pick, record.alpha, record.foregrounds[0]
+            list_images(first), record.fps, selection, record.alpha, record.foregrounds[0]
         )
-    return _load_apart(record, pick)
+    return _load_apart(record, selection)
 
 
-def _load_apart(record: SetRecord, pick: Pick) -> LayerVideo:
-    """A file, or a folder of pictures, for each layer."""
-    of_foregrounds = replace(pick, premultiplied=record.alpha == PREMULTIPLIED)
+def _load_apart(record: SetRecord, selection: FrameSelection) -> LayerVideo:
+    """A file, or a folder of images, for each layer."""
+    of_foregrounds = replace(selection, premultiplied=record.alpha == PREMULTIPLIED)
     foregrounds = []
     for name in record.foregrounds:
         footage = read_video(record.files[name], record.fps, of_foregrounds)
         foregrounds.append(Foreground(name, footage.colour, footage.alpha))
-    plain = replace(pick, premultiplied=False)
+    plain = replace(selection, premultiplied=False)
     opaque = {
         name: read_video(record.files[name], record.fps, plain).colour
         for name in RESERVED
@@ -113,7 +121,7 @@ def _load_apart(record: SetRecord, pick: Pick) -> LayerVideo:
     }
     if RESIDUAL in opaque:
         opaque[RESIDUAL] = (opaque[RESIDUAL] - BIAS) / BIAS
-    return _assemble(foregrounds, opaque, pick.rate(record.fps))
+    return _assemble(foregrounds, opaque, selection.rate(record.fps))
 
 
 def _assemble(
@@ -124,7 +132,11 @@ def _assemble(
 
 
 def _read_exrs(
-    paths: list[Path], fps: Fraction | None, pick: Pick, alpha: str, first: str = FOREGROUND
+    paths: list[Path],
+    fps: Fraction | None,
+    selection: FrameSelection,
+    alpha: str,
+    first: str = FOREGROUND,
 ) -> LayerVideo:
     """Frames that hold every layer.
 
@@ -132,28 +144,27 @@ def _read_exrs(
         fps: None where nobody knows.
         first: name of the layer whose channels have none.
     """
-    if pick.premultiplied:
+    if selection.premultiplied:
         alpha = PREMULTIPLIED
-        pick = replace(pick, premultiplied=False)
-    rate = fps or Fraction(pick.fps or _PICTURE_RATE)
-    chosen = list(pick.of(paths, rate))
+        selection = replace(selection, premultiplied=False)
+    rate = fps or Fraction(selection.fps or _IMAGE_RATE)
+    chosen = list(selection.of(paths, rate))
     buffers: dict[str, FrameBuffer] = {}
     for number, path in enumerate(chosen):
-        pictures = read_exr(path)
+        images = read_exr(path)
         if number == 0:
             buffers = {
-                name: FrameBuffer(f"{path.parent}, {name or first}", len(chosen))
-                for name in pictures
+                name: FrameBuffer(f"{path.parent}, {name or first}", len(chosen)) for name in images
             }
-        if pictures.keys() != buffers.keys():
+        if images.keys() != buffers.keys():
             raise VideoFileError(
-                f"{path} has the layers {sorted(pictures)}, expected {sorted(buffers)} as in the first frame"
+                f"{path} has the layers {sorted(images)}, expected {sorted(buffers)} as in the first frame"
             )
-        for name, picture in pictures.items():
-            buffers[name].add(_sized(name, picture, pick))
+        for name, image in images.items():
+            buffers[name].add(_sized(name, image, selection))
     if not buffers:
         raise VideoFileError(f"{paths[0]} has no layer of R, G and B, or no frame is picked")
-    return _exr_layers(buffers, alpha, first, pick.rate(rate), paths[0])
+    return _exr_layers(buffers, alpha, first, selection.rate(rate), paths[0])
 
 
 def _exr_layers(
@@ -175,8 +186,8 @@ def _exr_layers(
     return _assemble(foregrounds, opaque, fps)
 
 
-def _sized(name: str, picture: Tensor, pick: Pick) -> Tensor:
+def _sized(name: str, image: Tensor, selection: FrameSelection) -> Tensor:
     """A residual around mid grey for the while, because resizing clips to 0..1."""
-    if name == RESIDUAL and (pick.width or pick.height):
-        return (pick.sized(BIAS + BIAS * picture) - BIAS) / BIAS
-    return pick.sized(torch.as_tensor(picture))
+    if name == RESIDUAL and (selection.width or selection.height):
+        return (selection.sized(BIAS + BIAS * image) - BIAS) / BIAS
+    return selection.sized(torch.as_tensor(image))

@@ -86,7 +86,7 @@ class SetRecord:
     Args:
         foregrounds: names, the lowest first, each of which a file can have.
         files: by layer, all beside the record.
-        alpha: of the foregrounds' colour, row of ``ALPHA_KINDS``.
+        alpha: of the foregrounds' colour, key of ``ALPHA_KINDS``.
     """
 
     foregrounds: tuple[str, ...]
@@ -96,7 +96,7 @@ class SetRecord:
 
 
 def read_set(path: Path) -> SetRecord:
-    """Read ``layers.json``, which may come from anybody.
+    """Read ``layers.json``, which may come from anyone.
 
     Raises:
         VideoFileError: no record of layers, or one that points to files elsewhere.
@@ -123,7 +123,7 @@ def read_set(path: Path) -> SetRecord:
 
 
 def _beside(record: Path, file: str) -> Path:
-    """A file of a set; raises VideoFileError unless it lies in the record's own folder."""
+    """A file of a set; raises VideoFileError unless it is in the record's own folder."""
     wrong = VideoFileError(
         f"{record} names the file {ascii(file)[:200]}, expected the name of a file beside it, without folders"
     )

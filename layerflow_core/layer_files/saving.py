@@ -33,7 +33,7 @@ from ..video.encodings import (
     with_alpha,
     write_stream,
 )
-from ..video.pictures import PICTURE_NUMBER, write_apng, write_exr, write_png_frames, write_psd
+from ..video.images import IMAGE_NUMBER, write_apng, write_exr, write_png_frames, write_psd
 from ..video.webp import write_webp
 from .record import (
     ALPHA_KINDS,
@@ -47,16 +47,16 @@ from .record import (
     describe,
 )
 
-# (path without suffix, frames [C, H, W], exact rate, notes) -> the file or folder that was written
+# (path without suffix, frames [C, H, W], exact rate, metadata) -> the file or folder that was written
 WriteClip = Callable[[Path, Iterable[Tensor], Fraction, Mapping[str, Any]], Path]
 
 
 def _stream(form: Encoding) -> WriteClip:
     def write(
-        path: Path, frames: Iterable[Tensor], fps: Fraction, notes: Mapping[str, Any]
+        path: Path, frames: Iterable[Tensor], fps: Fraction, metadata: Mapping[str, Any]
     ) -> Path:
         target = path.with_name(path.name + form.suffix)
-        write_stream(target, frames, fps, form, notes)
+        write_stream(target, frames, fps, form, metadata)
         return target
 
     return write
@@ -64,10 +64,10 @@ def _stream(form: Encoding) -> WriteClip:
 
 def _sequence(top: int) -> WriteClip:
     def write(
-        path: Path, frames: Iterable[Tensor], fps: Fraction, notes: Mapping[str, Any]
+        path: Path, frames: Iterable[Tensor], fps: Fraction, metadata: Mapping[str, Any]
     ) -> Path:
         write_png_frames(
-            lambda number: path / f"{PICTURE_NUMBER.format(number)}.png", frames, top, notes
+            lambda number: path / f"{IMAGE_NUMBER.format(number)}.png", frames, top, metadata
         )
         return path
 
@@ -76,10 +76,10 @@ def _sequence(top: int) -> WriteClip:
 
 def _moving(write_moving: Callable[..., None], suffix: str) -> WriteClip:
     def write(
-        path: Path, frames: Iterable[Tensor], fps: Fraction, notes: Mapping[str, Any]
+        path: Path, frames: Iterable[Tensor], fps: Fraction, metadata: Mapping[str, Any]
     ) -> Path:
         target = path.with_name(path.name + suffix)
-        write_moving(target, frames, fps, notes)
+        write_moving(target, frames, fps, metadata)
         return target
 
     return write
@@ -108,12 +108,12 @@ _ENDINGS = {".mov", ".webm", ".webp", ".png", ".mp4", ".mkv", ".exr", ".psd", ".
 
 
 @dataclass(frozen=True)
-class Saving:
+class SaveOptions:
     """How a set is saved.
 
     Args:
-        format: of the foregrounds, row of ``WITH_ALPHA``; or one of ``TOGETHER``, which hold every layer.
-        opaque: of all other layers, row of ``OPAQUE``.
+        format: of the foregrounds, key of ``WITH_ALPHA``; or one of ``TOGETHER``, which hold every layer.
+        opaque: of all other layers, key of ``OPAQUE``.
         alpha: whether colour is ``straight`` or ``premultiplied`` in the foregrounds' files. A PSD is always straight.
         frame: of a PSD.
 
@@ -141,9 +141,9 @@ class Saving:
 def save_layers(
     folder: Path,
     layers: LayerVideo,
-    how: Saving,
+    how: SaveOptions,
     fps: float | Fraction | None = None,
-    notes: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, Any] | None = None,
     others: Iterable[Path] = (),
 ) -> list[Path]:
     """Write a new folder with the layers and ``layers.json``, whole or not at all.
@@ -152,7 +152,7 @@ def save_layers(
 
     Args:
         fps: exact rate where one is known; else the layers' own.
-        notes: written into every file that can hold them, and into the record.
+        metadata: written into every file that can hold them, and into the record.
         others: folders beside it to take when it is there already, also when another process was faster.
 
     Returns:
@@ -165,10 +165,10 @@ def save_layers(
     check_layers(layers)
     layers = named_like_files(layers)
     rate = exact_rate(read_rate(layers.fps if fps is None else fps, "fps", VideoFileError))
-    notes = dict(notes or {})
+    metadata = dict(metadata or {})
     with new_folder(folder, others) as new:
-        files = _write_files(new.partial, layers, how, rate, notes)
-        record = _describe_set(layers, rate, how, files) | notes
+        files = _write_files(new.partial, layers, how, rate, metadata)
+        record = _describe_set(layers, rate, how, files) | metadata
         (new.partial / RECORD).write_text(json.dumps(record, indent=2) + "\n")
     names = dict.fromkeys(files.values())
     return [*(new.path / name for name in names), new.path / RECORD]
@@ -197,20 +197,20 @@ def _without_ending(name: str) -> str:
 def _write_files(
     folder: Path,
     layers: LayerVideo,
-    how: Saving,
+    how: SaveOptions,
     rate: Fraction,
-    notes: Mapping[str, Any],
+    metadata: Mapping[str, Any],
 ) -> dict[str, str]:
     """By layer, the name of its file or folder."""
     if how.format == EXR:
-        return _write_exrs(folder, layers, how, rate, notes)
+        return _write_exrs(folder, layers, how, rate, metadata)
     if how.format == PSD:
         return _write_document(folder, layers, how)
-    return dict(_write_apart(folder, layers, how, rate, notes))
+    return dict(_write_apart(folder, layers, how, rate, metadata))
 
 
 def _describe_set(
-    layers: LayerVideo, rate: Fraction, how: Saving, files: Mapping[str, str]
+    layers: LayerVideo, rate: Fraction, how: SaveOptions, files: Mapping[str, str]
 ) -> dict[str, Any]:
     if how.format == PSD:
         return describe(layers, rate, STRAIGHT, files, frames=1)
@@ -239,46 +239,46 @@ def _opaque_layers(layers: LayerVideo) -> dict[str, Tensor]:
 
 
 def _write_apart(
-    folder: Path, layers: LayerVideo, how: Saving, rate: Fraction, notes: Mapping[str, Any]
+    folder: Path, layers: LayerVideo, how: SaveOptions, rate: Fraction, metadata: Mapping[str, Any]
 ) -> Iterator[tuple[str, str]]:
     for layer in layers.foregrounds:
         written = WITH_ALPHA[how.format](
             folder / layer.name,
             _foreground_frames(layer, how.alpha),
             rate,
-            {**notes, "alpha": how.alpha},
+            {**metadata, "alpha": how.alpha},
         )
         yield layer.name, written.name
     write = OPAQUE[how.opaque]
     for name, clip in _opaque_layers(layers).items() if write else ():
         frames = clip if name != RESIDUAL else (BIAS + BIAS * frame for frame in clip)
-        yield name, write(folder / name, frames, rate, notes).name
+        yield name, write(folder / name, frames, rate, metadata).name
 
 
 def _write_exrs(
-    folder: Path, layers: LayerVideo, how: Saving, rate: Fraction, notes: Mapping[str, Any]
+    folder: Path, layers: LayerVideo, how: SaveOptions, rate: Fraction, metadata: Mapping[str, Any]
 ) -> dict[str, str]:
     foregrounds = {layer.name: _foreground_frames(layer, how.alpha) for layer in layers.foregrounds}
     clips = {**foregrounds, **{name: iter(clip) for name, clip in _opaque_layers(layers).items()}}
-    for number, pictures in enumerate(zip(*clips.values())):
-        path = folder / "frames" / f"{PICTURE_NUMBER.format(number)}.exr"
+    for number, images in enumerate(zip(*clips.values())):
+        path = folder / "frames" / f"{IMAGE_NUMBER.format(number)}.exr"
         write_exr(
             path,
-            dict(zip(clips, pictures)),
+            dict(zip(clips, images)),
             rate,
-            {**notes, "alpha": how.alpha, "transfer": "display-referred, BT.709 primaries"},
+            {**metadata, "alpha": how.alpha, "transfer": "display-referred, BT.709 primaries"},
         )
     return dict.fromkeys(clips, "frames")
 
 
-def _write_document(folder: Path, layers: LayerVideo, how: Saving) -> dict[str, str]:
+def _write_document(folder: Path, layers: LayerVideo, how: SaveOptions) -> dict[str, str]:
     if not 0 <= how.frame < len(layers.foreground):
         raise FrameError(
             f"got frame {how.frame}, these layers have {len(layers.foreground)}: expected 0 to "
             f"{len(layers.foreground) - 1}"
         )
     below = {BACKGROUND: layers.background[how.frame]} if layers.background is not None else {}
-    pictures = {
+    images = {
         **below,
         **{
             layer.name: torch.cat([layer.colour[how.frame], layer.opacity[how.frame]])
@@ -286,6 +286,6 @@ def _write_document(folder: Path, layers: LayerVideo, how: Saving) -> dict[str, 
         },
     }
     if layers.blended is not None:
-        pictures[BLENDED] = layers.blended[how.frame]
-    write_psd(folder / "layers.psd", pictures, hidden=(BLENDED,))
-    return dict.fromkeys(pictures, "layers.psd")
+        images[BLENDED] = layers.blended[how.frame]
+    write_psd(folder / "layers.psd", images, hidden=(BLENDED,))
+    return dict.fromkeys(images, "layers.psd")

@@ -32,7 +32,7 @@ class SequenceAttention:
     """What diffusers calls a processor: attention of one block over text and video together.
 
     Args:
-        kernel: row of ``KERNELS``.
+        kernel: key of ``KERNELS``.
         parallel: diffusers' ``ParallelConfig`` where the sequence is split over processes.
     """
 
@@ -85,7 +85,7 @@ def attentions(backbone: nn.Module) -> Iterator[nn.Module]:
 
 
 def use_kernel(backbone: nn.Module, kernel: str) -> None:
-    """Let every block attend with this row of ``KERNELS``.
+    """Let every block attend with this key of ``KERNELS``.
 
     Raises:
         SamplingError: if there is no such kernel, or not here.

@@ -14,8 +14,8 @@ from torch import Tensor
 from ..config import ModelConfig
 from ..errors import CheckpointError
 from ..plain_data import read_text
-from .base_parts import BaseParts, read_text_encoder, read_tokenizer, read_vae
 from .checkpoint import CONFIG_KEY, TOKENIZER_KEY, Checkpoint, digest, encode_bytes, read_checkpoint
+from .components import Components, read_text_encoder, read_tokenizer, read_vae
 from .fp8 import FP8, to_fp8
 from .loading import build_network
 from .lora import ADAPTERS, CONTENT, MOTION
@@ -36,7 +36,7 @@ class Conversion:
 
     Args:
         variant: one of the eight rows; None where shapes and names leave no doubt.
-        dtype: a row of ``DTYPES``; in fp8 (e4m3) are the matrices inside the blocks, the rest is bf16.
+        dtype: a key of ``DTYPES``; in fp8 (e4m3) are the matrices inside the blocks, the rest is bf16.
         merge: add the content LoRA to the weights instead of keeping it apart.
         motion: keep the motion LoRA.
         latent_size: latent height and width where they are not of 480 x 720's aspect ratio.
@@ -49,7 +49,7 @@ class Conversion:
     motion: bool = True
     latent_size: tuple[int, int] | None = None
     tokens_per_text: int = TOKENS_PER_TEXT
-    base: BaseParts = BaseParts()
+    base: Components = Components()
 
 
 def convert_official(source: Path, target: Path, how: Conversion = Conversion()) -> str:

@@ -24,14 +24,14 @@ def to_fp8(weight: Tensor) -> Tensor:
 
 
 def store_in_fp8(network: LayerFlowNetwork) -> LayerFlowNetwork:
-    """Put the matrices inside the blocks into fp8, in place; ``computing`` must hold whenever the network is called."""
+    """Put the matrices inside the blocks into fp8, in place; ``widened`` must hold whenever the network is called."""
     for module in _linears(network.backbone.transformer_blocks):
         module.weight = nn.Parameter(to_fp8(module.weight), requires_grad=False)
     return network
 
 
 @contextmanager
-def computing(part: nn.Module) -> Iterator[None]:
+def widened(part: nn.Module) -> Iterator[None]:
     """Inside this context every matrix in fp8 takes its input's dtype while it is used."""
     with ExitStack() as hooks:
         for module in _linears(part):

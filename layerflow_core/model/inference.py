@@ -21,11 +21,11 @@ _LEAST_TORCH = (2, 6)  # knows how to run compiled blocks eagerly, which countin
 
 
 @dataclass(frozen=True)
-class Computing:
+class ComputeOptions:
     """How the transformer computes; every row gives the same layers up to rounding, but for ``sage``.
 
     Args:
-        kernel: of attention, row of ``attention.KERNELS`` or ``auto``.
+        kernel: of attention, key of ``attention.KERNELS`` or ``auto``.
         compiled: blocks go through ``torch.compile``, one graph for the first block and one for all
             others, at all steps.
     """
@@ -34,7 +34,7 @@ class Computing:
     compiled: bool = False
 
 
-def ready(model: LayerFlowModel, fp8: bool = False) -> LayerFlowModel:
+def prepare_for_inference(model: LayerFlowModel, fp8: bool = False) -> LayerFlowModel:
     """Merge LoRA, fuse the projections of attention, and store matrices in 8 bits where that is asked for; in place.
 
     Args:
@@ -45,7 +45,9 @@ def ready(model: LayerFlowModel, fp8: bool = False) -> LayerFlowModel:
     return with_network(model, store_in_fp8(model.network), "fp8") if fp8 else model
 
 
-def computing_with(model: LayerFlowModel, how: Computing, device: torch.device) -> LayerFlowModel:
+def with_compute(
+    model: LayerFlowModel, how: ComputeOptions, device: torch.device
+) -> LayerFlowModel:
     """A model that computes in another way; its weights are shared with the one that was given, which stays as it is.
 
     Args:

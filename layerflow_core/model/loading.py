@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from ..config import ModelConfig
 from ..errors import CheckpointError, MissingPartError
-from .base_parts import BaseParts, Part, read_text_encoder, read_tokenizer, read_vae
 from .block_count import count_blocks
 from .checkpoint import (
     TOKENIZER_KEY,
@@ -24,6 +23,8 @@ from .checkpoint import (
     load_strictly,
     read_checkpoint,
 )
+from .component_config import t5_fields, vae_fields
+from .components import Components, Part, read_text_encoder, read_tokenizer, read_vae
 from .lora import (
     CONTENT,
     DEFAULT_STRENGTHS,
@@ -35,7 +36,6 @@ from .lora import (
     set_strengths,
 )
 from .network import LayerFlowNetwork
-from .part_config import t5_fields, vae_fields
 from .tensor_file import MemorySource
 from .text import TextEncoder, build_t5, untie
 from .vae import LayerVAE, build_vae
@@ -61,9 +61,9 @@ class LayerFlowModel:
     Args:
         text, vae: None where the file has none; ``require_text`` and ``require_vae`` say what to do then.
         source: file it came from.
-        origin: all that its weights were made of, as text; empty for a model that was built in memory.
+        provenance: all that its weights were made of, as text; empty for a model that was built in memory.
         loras: files that were put on top, in this order.
-        peaks: memory needs that were counted before, see ``workplace``.
+        peaks: memory needs that were counted before, see ``placement``.
     """
 
     config: ModelConfig
@@ -72,7 +72,7 @@ class LayerFlowModel:
     vae: LayerVAE | None = None
     source: Path | None = None
     strengths: Mapping[str, float] = field(default_factory=lambda: dict(DEFAULT_STRENGTHS))
-    origin: tuple[str, ...] = ()
+    provenance: tuple[str, ...] = ()
     loras: tuple[AppliedLora, ...] = ()
     peaks: dict[tuple, int] = field(default_factory=dict)
 
@@ -172,9 +172,9 @@ def assemble(
     checkpoint: Checkpoint,
     dtype: torch.dtype = torch.float32,
     source: Path | None = None,
-    base: BaseParts = BaseParts(),
+    base: Components = Components(),
 ) -> LayerFlowModel:
-    """Build every part a checkpoint has, and those that lie elsewhere.
+    """Build every part a checkpoint has, and those that are elsewhere.
 
     Raises:
         CheckpointError: where weights and config disagree.
@@ -195,7 +195,7 @@ def assemble(
         _build_text(*text, dtype, config.network.tokens_per_text) if text else None,
         _build_vae(vae, dtype) if vae else None,
         source,
-        origin=(
+        provenance=(
             str(dtype),
             *(
                 describe_file(path)
@@ -223,7 +223,7 @@ def _check_fit(
         )
 
 
-def _text_part(checkpoint: Checkpoint, base: BaseParts) -> tuple[Part, bytes] | None:
+def _text_part(checkpoint: Checkpoint, base: Components) -> tuple[Part, bytes] | None:
     """The text encoder and its tokenizer, named from outside or the checkpoint's own."""
     inside = checkpoint.tensors.get(TOKENIZER_KEY)
     if base.text_encoder:
@@ -243,7 +243,7 @@ def _text_part(checkpoint: Checkpoint, base: BaseParts) -> tuple[Part, bytes] | 
     )
 
 
-def _vae_part(checkpoint: Checkpoint, base: BaseParts) -> Part | None:
+def _vae_part(checkpoint: Checkpoint, base: Components) -> Part | None:
     if base.vae:
         return read_vae(base.vae)
     if not checkpoint.config.vae:
@@ -274,12 +274,12 @@ def _cast(module: nn.Module, dtype: torch.dtype) -> nn.Module:
 
 
 def load_model(
-    path: Path, dtype: torch.dtype = torch.float32, base: BaseParts = BaseParts()
+    path: Path, dtype: torch.dtype = torch.float32, base: Components = Components()
 ) -> LayerFlowModel:
     """Read and build a file of our format.
 
     Args:
-        base: parts that lie elsewhere; they go before the file's own.
+        base: parts that are elsewhere; they go before the file's own.
 
     Raises:
         CheckpointError: a file is missing, damaged or inconsistent.

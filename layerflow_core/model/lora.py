@@ -1,6 +1,6 @@
 """Content and motion LoRA as PEFT adapters on the attention projections (paper section 3.2).
 
-Content teaches the layers and is always on; motion belongs to training on still pictures and is off at inference.
+Content teaches the layers and is always on; motion belongs to training on still images and is off at inference.
 """
 
 from __future__ import annotations
@@ -34,12 +34,10 @@ def add_adapter(backbone: nn.Module, name: str, rank: int, paths: Sequence[str] 
     """
     from peft import LoraConfig, inject_adapter_in_model
 
-    strangers = [
-        path for path in paths if paths is not TARGETS and not is_projection(backbone, path)
-    ]
-    if strangers:
+    unknown = [path for path in paths if paths is not TARGETS and not is_projection(backbone, path)]
+    if unknown:
         raise CheckpointError(
-            f"got a {name} LoRA on {len(strangers)} modules that are not there ({ascii(strangers[0])[1:-1]}), "
+            f"got a {name} LoRA on {len(unknown)} modules that are not there ({ascii(unknown[0])[1:-1]}), "
             "expected attention projections of this network"
         )
     config = LoraConfig(r=rank, lora_alpha=1, target_modules=list(paths))
@@ -104,7 +102,7 @@ def set_strengths(backbone: nn.Module, strengths: dict[str, float]) -> None:
 def motion_per_sample(backbone: nn.Module, strengths: Tensor) -> Iterator[None]:
     """Inside this context the motion adapter acts on each sample of the batch with a strength of its own.
 
-    Training mixes still pictures (1) with videos (0) in one batch (paper section 3.2). Strengths multiply what
+    Training mixes still images (1) with videos (0) in one batch (paper section 3.2). Strengths multiply what
     ``set_strengths`` has set; without a motion adapter there is nothing to do. The context must hold until the
     backward pass is done where activations are computed again there.
 

@@ -197,6 +197,6 @@ def with_network(
     return replace(
         model,
         network=network.eval().requires_grad_(False).fold(),
-        origin=(*model.origin, *made) if model.origin else (),
+        provenance=(*model.provenance, *made) if model.provenance else (),
         peaks={},
     )

@@ -75,14 +75,14 @@ def from_official(tensors: Mapping[str, Tensor], config: ModelConfig) -> dict[st
     Raises:
         CheckpointError: a tensor is missing or unexpected; the message names it.
     """
-    source, ours = _Taker(tensors), {}
+    source, ours = StrictReader(tensors), {}
     for group in official_groups(config):
         ours |= group(source)
     source.refuse_rest()
     return ours
 
 
-Group = Callable[["_Taker"], dict[str, Tensor]]
+Group = Callable[["StrictReader"], dict[str, Tensor]]
 
 
 def official_groups(config: ModelConfig) -> list[Group]:
@@ -100,17 +100,17 @@ def official_groups(config: ModelConfig) -> list[Group]:
 
 def official_chunks(file: TensorSource, config: ModelConfig) -> list[Chunk]:
     """The same for a file, a chunk for each group; raises as ``from_official`` does, before any tensor is read."""
-    source, chunks = _Taker(file.specs), []
+    source, chunks = StrictReader(file.specs), []
     for group in official_groups(config):
         before = source.left
         group(source)
         keys = sorted(before - source.left)
-        chunks.append(Chunk(file, keys, lambda tensors, group=group: group(_Taker(tensors))))
+        chunks.append(Chunk(file, keys, lambda tensors, group=group: group(StrictReader(tensors))))
     source.refuse_rest()
     return chunks
 
 
-def _once_from_official(source: _Taker, config: ModelConfig) -> dict[str, Tensor]:
+def _once_from_official(source: StrictReader, config: ModelConfig) -> dict[str, Tensor]:
     rows = config.sequence_length
     table = source.take(POSITIONS)
     if table.ndim != 3 or table.shape[1] < rows:
@@ -126,7 +126,7 @@ def _once_from_official(source: _Taker, config: ModelConfig) -> dict[str, Tensor
     return ours
 
 
-def _block_from_official(source: _Taker, i: int, config: ModelConfig) -> dict[str, Tensor]:
+def _block_from_official(source: StrictReader, i: int, config: ModelConfig) -> dict[str, Tensor]:
     block = f"backbone.transformer_blocks.{i}"
     ours = {}
     for end in ("weight", "bias"):
@@ -143,7 +143,7 @@ def _block_from_official(source: _Taker, i: int, config: ModelConfig) -> dict[st
     return ours | _lora_from_official(source, i, config)
 
 
-def _split(source: _Taker, names: list[str], parts: int) -> tuple[Tensor, ...]:
+def _split(source: StrictReader, names: list[str], parts: int) -> tuple[Tensor, ...]:
     """A tensor, by the first of its names that is there, in equal parts of its rows."""
     key = next((name for name in names if source.has(name)), names[-1])
     tensor = source.take(key)
@@ -154,7 +154,7 @@ def _split(source: _Taker, names: list[str], parts: int) -> tuple[Tensor, ...]:
     return tensor.chunk(parts)
 
 
-def _lora_from_official(source: _Taker, i: int, config: ModelConfig) -> dict[str, Tensor]:
+def _lora_from_official(source: StrictReader, i: int, config: ModelConfig) -> dict[str, Tensor]:
     ranks = {CONTENT: config.network.content_rank, MOTION: config.network.motion_rank}
     # A plain key says that this module has no LoRA.
     return {
@@ -207,7 +207,7 @@ def to_official(tensors: Mapping[str, Tensor], config: ModelConfig) -> dict[str,
     return {PREFIX + key: value.contiguous() for key, value in theirs.items()}
 
 
-class _Taker:
+class StrictReader:
     """Hands out tensors once each, so that what nobody asked for can be named at the end."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:

@@ -83,7 +83,7 @@ def _is_named(key: Any, value: Any) -> bool:
 
 
 class _Place:
-    """Where a tensor lies in the file, checked.
+    """Where a tensor is in the file, checked.
 
     Raises:
         CheckpointError: it reaches beyond its storage, repeats its elements, or its dtype is not known.

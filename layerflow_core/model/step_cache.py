@@ -4,7 +4,7 @@ The first block of the network runs at every step. If what it adds to the genera
 added at the last step that was computed, the other blocks' sum of changes from then is added again (first-block
 caching, as known from ParaAttention and diffusers). For layered sequences the change is measured layer by layer and
 the largest counts: given layers and texts stand still and would hide what moves, and a matte settles later than the
-picture around it.
+image around it.
 
 Legend: B branches of guidance, N video tokens, D hidden size.
 """

@@ -17,7 +17,7 @@ from torch import Tensor
 from ..errors import CheckpointError, PromptError
 from ..layout import Layout
 from ..plain_data import parse_json
-from .part_config import t5_fields
+from .component_config import t5_fields
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -94,7 +94,7 @@ class TextEncoder:
         """Tokens of the whole text, end mark included; what is beyond ``tokens`` is cut."""
         return count_tokens(self.tokenizer, text)
 
-    def too_long(self, prompts: Mapping[str, str], layout: Layout) -> dict[str, int]:
+    def truncated(self, prompts: Mapping[str, str], layout: Layout) -> dict[str, int]:
         """By layer, how many tokens a prompt has that will be cut."""
         counts = {
             name: self.count_tokens(indexed(index, prompts[name]))
@@ -116,7 +116,7 @@ class TextEncoder:
             self._cache.popitem(last=False)
         return encoding
 
-    def knows(self, prompts: Mapping[str, str], layout: Layout) -> bool:
+    def is_cached(self, prompts: Mapping[str, str], layout: Layout) -> bool:
         """Whether all encodings are in the cache, so that the encoder need not go to its device."""
         texts = (
             indexed(index, prompts.get(name, ""))

@@ -15,8 +15,8 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ..errors import CheckpointError
-from ..layout import CLIP, PIXELS_PER_LATENT, Layout
-from .part_config import vae_fields
+from ..layout import PER_CLIP, PIXELS_PER_LATENT, Layout
+from .component_config import vae_fields
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLCogVideoX
@@ -105,7 +105,7 @@ def spatial_factor(vae: AutoencoderKLCogVideoX) -> int:
 
 
 class Decoder(nn.Module):
-    """Decoding as the forward pass of a module, for whoever wants to count its memory."""
+    """Decoding as the forward pass of a module, for callers that count its memory."""
 
     def __init__(self, vae: AutoencoderKLCogVideoX) -> None:
         super().__init__()
@@ -169,7 +169,7 @@ class LayerVAE:
         stack = layout.stack(clips)
         return (
             [stack[layout.pixel_span(name)] for name in layout.names]
-            if layout.encoding == CLIP
+            if layout.vae_batching == PER_CLIP
             else [stack]
         )
 
@@ -189,7 +189,7 @@ class LayerVAE:
     def decode(self, latents: Tensor, layout: Layout, mode: VaeMode = WHOLE) -> dict[str, Tensor]:
         """[1, T, C, h, w] to clips by name, each [N, 3, H, W] float32 in about -1..1, on the CPU."""
         set_mode(self.vae, mode, tuple(latents.shape[-2:]))
-        if layout.encoding == CLIP:
+        if layout.vae_batching == PER_CLIP:
             return {name: self._decode_part(latents[0, layout.span(name)]) for name in layout.names}
         return layout.cut(self._decode_part(latents[0]))
 

@@ -27,9 +27,9 @@ class SamplerSettings:
 
     Args:
         steps: 1..200.
-        guidance: row of ``GUIDANCES``.
+        guidance: key of ``GUIDANCES``.
         scale: guidance scale, 0 or more; ``dynamic`` moves between 1 and 1 + scale.
-        solver: row of ``SOLVERS``.
+        solver: key of ``SOLVERS``.
         guidance_margin: 0 or more; where guidance's weight is this near to 1, only the prompts' branch is computed.
             0 is exact.
         step_cache: 0 to 1; most of a step is not computed if its layers changed by less than this share since the last

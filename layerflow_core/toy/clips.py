@@ -28,7 +28,7 @@ class ProceduralClips:
     """Scenes that are not held out, as layered clips.
 
     Args:
-        quality: row of ``QUALITIES``.
+        quality: key of ``QUALITIES``.
         first_seed: of the scenes; ranges of other sources must not meet this one's.
 
     Raises:
@@ -81,7 +81,7 @@ QUALITIES: Mapping[str, Callable[[TrueLayers, random.Random], TrueLayers]] = {
 
 
 def resize_mask(mask: Tensor, pixels: int) -> Tensor:
-    """Dilate a [T, 1, H, W] mask by so many pixels, or erode it by as many if negative."""
+    """Dilate a [T, 1, H, W] mask by N pixels, or erode it by as many if negative."""
     size = 2 * abs(pixels) + 1
     if pixels < 0:
         return 1 - F.max_pool2d(1 - mask, size, 1, -pixels)

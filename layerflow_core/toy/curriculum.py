@@ -14,11 +14,11 @@ class Stage:
     """One stage of a curriculum.
 
     Args:
-        data: row of ``latents.SETS``.
+        data: key of ``latents.SETS``.
         frames: latent frames per clip that are cut from it, 1 or 4.
         tasks: weight of each set of given clips.
         focus: weight of the loss where the object is, in the foreground and blended clips; 1 is the official loss. An
-            object fills 1/7.7 of its picture, so its colour hardly shows in the plain mean, and
+            object fills 1/7.7 of its image, so its colour hardly shows in the plain mean, and
             its word is not learnt.
         noise_power: timesteps are drawn as u ** this; below 1 there are more noisy ones, where it
             is decided what a clip
@@ -39,7 +39,7 @@ class Curriculum:
     """A network's way from nothing.
 
     Args:
-        layout: row of ``layout.LAYOUTS``.
+        layout: key of ``layout.LAYOUTS``.
         sets: rows of ``latents.SETS`` that it needs. The first has the size of the finished network, and all are
             normalised as it is, so that the stages share one latent space.
     """
@@ -61,25 +61,25 @@ def _tasks(apart: float, free: float) -> Mapping[tuple[str, ...], float]:
 def make_plan(
     steps: int,
     batch: int,
-    rate: float,
-    matrix_rate: float = 0.0,
-    warm_up: int = 60,
-    ema: float = 0.0,
+    lr: float,
+    muon_lr: float = 0.0,
+    warmup_steps: int = 60,
+    ema_decay: float = 0.0,
 ) -> TrainPlan:
-    """What all trainings from nothing share; rates are those of AdamW and of Muon."""
+    """What all trainings from nothing share."""
     return TrainPlan(
         steps,
         batch=batch,
-        rate=rate,
-        matrix_rate=matrix_rate,
-        warm_up=warm_up,
-        ema=ema,
+        lr=lr,
+        muon_lr=muon_lr,
+        warmup_steps=warmup_steps,
+        ema_decay=ema_decay,
         betas=(0.9, 0.98),
         weight_decay=0.01,
-        checkpointing=False,
+        gradient_checkpointing=False,
         save_every=100,
         log_every=25,
-        keep=1,
+        keep_last=1,
     )
 
 
@@ -97,7 +97,7 @@ _SHIPPED = (
         "more_motions",
         "small_clips",
         4,
-        make_plan(900, 8, 2e-3, 3e-3, warm_up=30),
+        make_plan(900, 8, 2e-3, 3e-3, warmup_steps=30),
         _tasks(0.15, 0.75),
         focus=10.0,
         noise_power=0.3,
@@ -106,7 +106,7 @@ _SHIPPED = (
         "clips",
         "clips",
         4,
-        make_plan(1800, 4, 2e-3, 2.5e-3, warm_up=30, ema=0.99),
+        make_plan(1800, 4, 2e-3, 2.5e-3, warmup_steps=30, ema_decay=0.99),
         _tasks(0.4, 0.4),
         focus=5.0,
         noise_power=0.6,

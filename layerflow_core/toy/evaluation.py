@@ -49,7 +49,7 @@ from .world import BACKGROUNDS, COLOURS, MOTIONS, SHAPES, Scene, TrueLayers, dra
 FIRST_SEED = 9 * 10**8  # far from every seed that trains
 SEEDS_APART = 10**5  # between two evaluations' scenes
 SCENES, STEPS = 64, 20
-CONDITIONED = 4  # every so many scenes run with a layer given, too
+CONDITIONED = 4  # every N-th scene run with a layer given, too
 
 Figures = dict[str, dict[str, float]]
 

@@ -17,7 +17,7 @@ from .captions import tokenizer_json
 from .curriculum import CURRICULA
 from .evaluation import STEPS
 from .latents import LatentSet
-from .scene_trainee import SceneTrainee, network_config
+from .scene_module import SceneTrainingModule, network_config
 from .vae_training import VAE, VAE_CONFIG, build_vae, model_clips
 from .workers import final_weights
 from .world import FPS, FRAMES, draw_scenes, render
@@ -34,11 +34,11 @@ def export(folder: Path, target: Path, curriculum: str) -> None:
     """Read the VAE, the first set's moments and the last stage's weights; write one file, weights in fp16."""
     row = CURRICULA[curriculum]
     data = LatentSet.load(folder / f"{row.sets[0]}.safetensors")
-    trainee = SceneTrainee(network_config(row.layout, CLIP_FRAMES, data.latents.shape[3:]))
-    trainee.load_state_dict(
+    module = SceneTrainingModule(network_config(row.layout, CLIP_FRAMES, data.latents.shape[3:]))
+    module.load_state_dict(
         torch.load(final_weights(folder, row.stages[-1].name), weights_only=True)
     )
-    parametrize.remove_parametrizations(trainee.network, "position_table", leave_parametrized=True)
+    parametrize.remove_parametrizations(module.network, "position_table", leave_parametrized=True)
     vae = build_vae().eval()
     vae.load_state_dict(torch.load(final_weights(folder, VAE), weights_only=True))
     vae_config = {
@@ -47,7 +47,7 @@ def export(folder: Path, target: Path, curriculum: str) -> None:
         "latents_std": data.std.tolist(),
     }
     config = replace(
-        trainee.network.config,
+        module.network.config,
         vae=vae_config,
         fps=float(FPS),
         sampler=SAMPLER,
@@ -56,10 +56,10 @@ def export(folder: Path, target: Path, curriculum: str) -> None:
     config = replace(
         config, preview=fit_preview(vae, config), reconstruction_limit=RECONSTRUCTION_LIMIT
     )
-    tensors = {f"network.{k}": v for k, v in network_tensors(trainee.network).items()}
+    tensors = {f"network.{k}": v for k, v in network_tensors(module.network).items()}
     tensors |= {
         f"text_encoder.{k}": v
-        for k, v in trainee.t5.state_dict().items()
+        for k, v in module.t5.state_dict().items()
         if k != "encoder.embed_tokens.weight"
     }
     tensors |= {f"vae.{k}": v for k, v in vae.state_dict().items()}

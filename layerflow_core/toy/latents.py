@@ -31,7 +31,7 @@ class Footage:
         scenes: how many, from ``first_seed`` on.
         shrink: 1 for full size, 2 for half.
         moving: whole clips; else one random moment of each.
-        quality: row of ``clips.QUALITIES``.
+        quality: key of ``clips.QUALITIES``.
     """
 
     scenes: int

@@ -17,7 +17,7 @@ from .world import BACKGROUNDS, COLOURS, MOTIONS, SHAPES, coordinates
 
 _PHASES = 16
 _MEAN_SHADE = 0.875  # shapes are shaded from 1 at the top to 0.75
-_RADII = (0.25, 0.27, 0.29, 0.31, 0.33)  # as scenes draw them, in picture heights
+_RADII = (0.25, 0.27, 0.29, 0.31, 0.33)  # as scenes draw them, in image heights
 _TURNS = 16
 _FAINTEST = 0.2  # alpha below this is taken for nothing, so that noise does not become a shape
 
@@ -63,13 +63,13 @@ def name_colour(foreground: Tensor, alpha: Tensor) -> str:
 
 
 def name_background(background: Tensor) -> str:
-    """The background whose nearest phase is closest to the clip's mean picture, [T, 3, H, W]."""
-    picture = background.mean(0)
-    y, x = coordinates(*picture.shape[1:])
+    """The background whose nearest phase is closest to the clip's mean image, [T, 3, H, W]."""
+    image = background.mean(0)
+    y, x = coordinates(*image.shape[1:])
 
     def distance(name: str) -> float:
         return min(
-            float((BACKGROUNDS[name](x, y, i / _PHASES) - picture).square().mean())
+            float((BACKGROUNDS[name](x, y, i / _PHASES) - image).square().mean())
             for i in range(_PHASES)
         )
 
@@ -93,7 +93,7 @@ def name_shape(alpha: Tensor) -> str:
 
 @functools.cache
 def _templates(height: int, width: int) -> Tensor:
-    """[shapes * radii, H, W] alphas about the picture's centre."""
+    """[shapes * radii, H, W] alphas about the image's centre."""
     y, x = coordinates(height, width)
     middle = (width / height / 2, 0.5)
     distances = (
@@ -111,7 +111,7 @@ def _solid(alpha: Tensor) -> Tensor:
 
 
 def _centroids(alpha: Tensor) -> Tensor:
-    """[T, 2] x and y in pixels; an empty frame has its picture's centre."""
+    """[T, 2] x and y in pixels; an empty frame has its image's centre."""
     weight = alpha[:, 0] if alpha.ndim == 4 else alpha[None]
     total = weight.sum((1, 2)).clamp(min=1e-6)
     ys, xs = (torch.arange(size, dtype=torch.float32) for size in weight.shape[1:])
@@ -145,7 +145,7 @@ def name_motion(alpha: Tensor) -> str:
 
 @functools.cache
 def _paths(motion: str, frames: int) -> tuple[Tensor, ...]:
-    """Centred paths [T, 2] in picture heights; an orbit may start anywhere."""
+    """Centred paths [T, 2] in image heights; an orbit may start anywhere."""
     (dx, dy), t = MOTIONS[motion], torch.linspace(0, 1, frames)
     if motion != "circling":
         return (torch.stack([dx * (t - 0.5), dy * (t - 0.5)], 1),)
@@ -158,7 +158,7 @@ def _paths(motion: str, frames: int) -> tuple[Tensor, ...]:
 
 
 def path_length(alpha: Tensor) -> float:
-    """How far the alpha's centroid travels in [T, 1, H, W], in picture heights: the dynamic degree of a clip."""
+    """How far the alpha's centroid travels in [T, 1, H, W], in image heights: the dynamic degree of a clip."""
     path = _centroids(_solid(alpha)) / alpha.shape[2]
     return float((path[1:] - path[:-1]).norm(dim=1).sum())
 

@@ -13,7 +13,7 @@ from .captions import TOKENS_PER_TEXT, tokenizer_json
 from .curriculum import CURRICULA
 from .latents import LatentSet
 from .scene_batches import SceneBatches
-from .scene_trainee import SceneTrainee, network_config
+from .scene_module import SceneTrainingModule, network_config
 from .workers import final_weights, finish
 
 
@@ -26,18 +26,18 @@ def train_stage(rank: int, folder: str, seed: int, curriculum: str, number: int)
     root, row = Path(folder), CURRICULA[curriculum]
     stage = row.stages[number]
     data = LatentSet.load(root / f"{stage.data}.safetensors")
-    trainee = SceneTrainee(network_config(row.layout, stage.frames, data.latents.shape[3:]))
+    module = SceneTrainingModule(network_config(row.layout, stage.frames, data.latents.shape[3:]))
     if number:
-        trainee.load_state_dict(
+        module.load_state_dict(
             torch.load(final_weights(root, row.stages[number - 1].name), weights_only=True)
         )
-    tokens = TextEncoder.from_data(tokenizer_json().encode(), trainee.t5, TOKENS_PER_TEXT)
+    tokens = TextEncoder.from_data(tokenizer_json().encode(), module.t5, TOKENS_PER_TEXT)
     batches = SceneBatches(
-        trainee.layout, data.normalised(), token_ids(tokens, data.prompts), stage, seed
+        module.layout, data.normalised(), token_ids(tokens, data.prompts), stage, seed
     )
     finish(
-        Trainer(trainee, batches, stage.plan, root / stage.name),
-        trainee,
+        Trainer(module, batches, stage.plan, root / stage.name),
+        module,
         final_weights(root, stage.name),
     )
 

@@ -2,7 +2,7 @@
 layerflow_core.toy.proof FOLDER``.
 
 At half the embedded model's size, with its VAE. Every training leaves its result in the folder and is skipped when that
-is there; a stopped one goes on. ``proof_table`` measures the results.
+is there; a stopped one resumes. ``proof_table`` measures the results.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Training:
     """One training of the proof.
 
     Args:
-        stage: row of ``training.stages.STAGES``.
+        stage: key of ``training.stages.STAGES``.
         start: where the network comes from: another training, or a curriculum.
         steps: of 16 samples.
         motion: training whose motion LoRA takes part.
@@ -131,7 +131,7 @@ def training_config(folder: Path, name: str) -> TrainingConfig:
             training.stage, blocks="every", tasks="all", rank=RANKS.get(stage.adapter, 0)
         ),
         data={source: SOURCES[source] for source in stage.sources},
-        plan=make_plan(training.steps, 8, *rates, warm_up=30),
+        plan=make_plan(training.steps, 8, *rates, warmup_steps=30),
         output=folder / name,
         cache=folder / "cache",
     )

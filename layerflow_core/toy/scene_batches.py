@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from ..layout import BLENDED, FOREGROUND, Layout
-from ..training.chance import draw_samples, pick_weighted
 from ..training.objective import TEXT_DROP, TIMESTEPS
+from ..training.seeding import draw_samples, pick_weighted
 from .curriculum import Stage
 
 OBJECT_DISTANCE = 0.25  # mean difference from grey, in normalised latents, that counts as object
@@ -73,7 +73,7 @@ class SceneBatches:
         names = list(stage.tasks)[pick_weighted(stage.tasks.values(), generator)]
         timestep = (torch.rand((), generator=generator) ** stage.noise_power * TIMESTEPS).long()
         noise = torch.randn(clean.shape, generator=generator)
-        given = layout.giving(*names).given_mask
+        given = layout.with_given(*names).given_mask
         return (
             clean,
             noise,
@@ -89,7 +89,7 @@ class SceneBatches:
         keep &= (
             torch.rand((), generator=generator) >= TEXT_DROP
         )  # of all together, too: guidance needs a base
-        # Who takes a video apart rarely describes it as a whole: that segment is often empty then.
+        # Prompts for a decomposition rarely describe it as a whole: that segment is often empty then.
         silent = torch.rand((), generator=generator) < 0.5
         keep[self.layout.texts.index(BLENDED)] &= not (BLENDED in given and silent)
         return keep

@@ -1,6 +1,6 @@
 """Trains the embedded model from nothing: ``python -m layerflow_core.toy.train FOLDER``.
 
-Every stage leaves a file in the folder and is skipped when that file is there, so a stopped training goes on.
+Every stage leaves a file in the folder and is skipped when that file is there, so a stopped training resumes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SEED = 0
 
 
 def train_curriculum(folder: Path, curriculum: str) -> None:
-    """Make the latents and train the stages of a row of ``CURRICULA`` that are not there yet."""
+    """Make the latents and train the stages of a key of ``CURRICULA`` that are not there yet."""
     row = CURRICULA[curriculum]
     run_workers(PROCESSES, write_latents, str(folder), row.sets)
     for number, stage in enumerate(row.stages):
@@ -37,7 +37,7 @@ def train_curriculum(folder: Path, curriculum: str) -> None:
 def require_finished(result: Path) -> None:
     """Raises TrainingError if a training was told to stop before its result was there."""
     if not result.exists():
-        raise TrainingError(f"the training of {result.name} was stopped; start it again to go on")
+        raise TrainingError(f"the training of {result.name} was stopped; start it again to resume")
 
 
 def main(arguments: list[str] | None = None) -> None:

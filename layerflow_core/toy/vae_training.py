@@ -11,9 +11,9 @@ from torch import Tensor
 
 from ..model.vae import build_vae as build_from_config
 from ..rgba import over_grey
-from ..training.chance import mix_seed, pick_weighted
-from ..training.trainee import Trainee
+from ..training.seeding import mix_seed, pick_weighted
 from ..training.trainer import Trainer
+from ..training.training_module import TrainingModule
 from .curriculum import make_plan
 from .workers import final_weights, finish
 from .world import FRAMES, HEIGHT, WIDTH, TrueLayers, draw_scene, render
@@ -34,7 +34,7 @@ VAE_CONFIG = {
     "scaling_factor": 1.0,
 }
 VAE = "vae"  # name of its training
-PLAN = make_plan(2000, 1, 2e-3, warm_up=50, ema=0.99)
+PLAN = make_plan(2000, 1, 2e-3, warmup_steps=50, ema_decay=0.99)
 DRAWS_PER_STEP = (
     1 << 20
 )  # room for one step's scene seeds; keeps two steps from ever sharing a scene
@@ -52,7 +52,7 @@ class Shape:
     width: int
 
 
-# Short clips teach the picture, whole clips the time axis, small stills serve the transformer's first stage.
+# Short clips teach the image, whole clips the time axis, small stills serve the transformer's first stage.
 SHAPES = (
     Shape(4, 8, HEIGHT, WIDTH),
     Shape(2, FRAMES, HEIGHT, WIDTH),
@@ -118,12 +118,12 @@ class ClipBatches:
         )
 
 
-class VaeTrainee(Trainee):
+class VaeTrainingModule(TrainingModule):
     """The VAE under L1 plus squared error on pixels in -1..1, and a light KL term."""
 
     def __init__(self, vae: AutoencoderKLCogVideoX) -> None:
         super().__init__()
-        self.vae, self._watched = vae, {}
+        self.vae, self._metrics = vae, {}
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """[1]: the loss of the whole batch."""
@@ -134,18 +134,22 @@ class VaeTrainee(Trainee):
         restored = self.vae.decode(mean + noise * (0.5 * logvar).exp()).sample.float()
         kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
         squared = (restored - clips).square().mean()
-        self._watched = {
+        self._metrics = {
             "psnr": float(-10 * (squared.detach() / 4).log10()),
             "kl": float(kl.detach()),
         }
         return ((restored - clips).abs().mean() + 2 * squared + KL_WEIGHT * kl)[None]
 
-    def watched(self) -> dict[str, float]:
-        return self._watched
+    def metrics(self) -> dict[str, float]:
+        return self._metrics
 
 
 def train_vae(rank: int, folder: str, seed: int) -> None:
     """One process of the training; writes its ``final_weights`` into the folder."""
     torch.manual_seed(seed)
     vae, root = build_vae(), Path(folder)
-    finish(Trainer(VaeTrainee(vae), ClipBatches(), PLAN, root / VAE), vae, final_weights(root, VAE))
+    finish(
+        Trainer(VaeTrainingModule(vae), ClipBatches(), PLAN, root / VAE),
+        vae,
+        final_weights(root, VAE),
+    )

@@ -1,7 +1,7 @@
 """A procedural world whose layers are known exactly: one moving shape over one background.
 
 Ours; it stands in for the layered footage of the paper's section 3.2 wherever truth is needed.
-Lengths are in picture heights, so that a scene renders alike at any resolution.
+Lengths are in image heights, so that a scene renders alike at any resolution.
 
 Legend: T frames, H height, W width; all pixel values in 0..1, alpha straight with 1 = opaque.
 """
@@ -32,7 +32,7 @@ COLOURS: dict[str, tuple[float, float, float]] = {
     "white": (0.97, 0.97, 0.97),
 }
 MATERIALS: dict[str, float] = {"solid": 1.0, "glass": 0.55}
-# Displacement over the whole clip, in picture heights; "circling" is an orbit of that radius.
+# Displacement over the whole clip, in image heights; "circling" is an orbit of that radius.
 MOTIONS: dict[str, tuple[float, float]] = {
     "moving left": (-0.5, 0.0),
     "moving right": (0.5, 0.0),
@@ -281,7 +281,7 @@ def render(
 
 
 def coordinates(height: int, width: int) -> tuple[Tensor, Tensor]:
-    """[H, W] y and x of the pixels' centres, in picture heights from the top left corner."""
+    """[H, W] y and x of the pixels' centres, in image heights from the top left corner."""
     return torch.meshgrid(
         (torch.arange(height) + 0.5) / height, (torch.arange(width) + 0.5) / height, indexing="ij"
     )

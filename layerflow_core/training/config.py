@@ -19,6 +19,7 @@ steps = 4000
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
@@ -27,10 +28,12 @@ from typing import Any
 from ..errors import TrainingError
 from ..plain_data import Count, Finite, as_record, read_toml
 from .data.clip_folder import ClipFolder
-from .data.composer import ClipSource, Freedom, PastedClips
+from .data.composer import ClipSource, PastedClips, PlacementJitter
 from .data.official_folders import FOLDER_LAYOUTS, OfficialFolder
-from .plan import STRICT, TrainPlan
+from .plan import RENAMED, STRICT, TrainPlan, current_fields
 from .stages import BLOCKS, TASKS, find_stage
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,9 @@ class DataSection:
                 ClipFolder(self.foregrounds, ("foreground", "alpha")),
                 ClipFolder(self.backgrounds, ("background",)),
             )
-            return PastedClips(*sides, self.count, Freedom(self.scale, self.offset, self.speed))
+            return PastedClips(
+                *sides, self.count, PlacementJitter(self.scale, self.offset, self.speed)
+            )
         if self.format in FOLDER_LAYOUTS:
             self._require("folder", "record")
             return OfficialFolder(self.folder, self.record, self.format)
@@ -144,8 +149,19 @@ def read_config(path: Path) -> TrainingConfig:
     Raises:
         TrainingError: the file cannot be read, or a field is unknown, missing or of the wrong type.
     """
-    table = read_toml(path, TrainingError)
+    table = _with_current_names(read_toml(path, TrainingError), path)
     return _resolve(as_record(TrainingConfig, table, str(path), TrainingError), path.parent)
+
+
+def _with_current_names(table: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The same table, its plan in the names of today; says which ones were renamed."""
+    plan = table.get("plan")
+    if not isinstance(plan, Mapping):
+        return table
+    if old := [name for name in plan if name in RENAMED]:
+        changes = ", ".join(f"{name} is now {RENAMED[name]}" for name in old)
+        _log.warning("%s: in [plan], %s; the old names still work", path, changes)
+    return {**table, "plan": current_fields(plan)}
 
 
 def _resolve(value: Any, folder: Path) -> Any:

@@ -46,7 +46,7 @@ def plan_memory(network: LayerFlowNetwork, plan: TrainPlan) -> MemoryPlan:
         weights,
         trained * full,
         trained * 2 * full,
-        trained * full if plan.ema else 0,
+        trained * full if plan.ema_decay else 0,
         _activations(network, plan),
     )
 
@@ -56,5 +56,7 @@ def _activations(network: LayerFlowNetwork, plan: TrainPlan) -> int:
     size = torch.finfo(torch.float32 if plan.precision == "no" else torch.bfloat16).bits // 8
     vector = plan.batch * config.sequence_length * config.network.hidden_size * size
     blocks = config.network.num_layers
-    # With checkpointing each block keeps its input alone, and one block at a time all of it.
-    return vector * (blocks + _KEPT_IN_A_BLOCK if plan.checkpointing else blocks * _KEPT_IN_A_BLOCK)
+    # With gradient_checkpointing each block keeps its input alone, and one block at a time all of it.
+    return vector * (
+        blocks + _KEPT_IN_A_BLOCK if plan.gradient_checkpointing else blocks * _KEPT_IN_A_BLOCK
+    )

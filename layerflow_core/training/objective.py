@@ -1,7 +1,7 @@
 """The loss: mean squared error of v over the generated clips (paper section 3.2; official loss).
 
 Given clips are clean, take no loss, and see the same timestep as the rest. Everything random about a sample comes from
-a generator of its own, so a batch is the same whoever computes which part of it.
+a generator of its own, so a batch is the same whichever process computes which part of it.
 
 Legend: B batch, T latent frames of the sequence, C, H, W latent; S text segments of L tokens of width D.
 """
@@ -20,9 +20,9 @@ from ..layout import Layout
 from ..model.lora import motion_per_sample
 from ..model.network import LayerFlowNetwork
 from ..sampling.schedule import Schedule
-from .chance import draw_samples, pick_weighted
 from .data.cache import CachedClip
-from .trainee import Trainee
+from .seeding import draw_samples, pick_weighted
+from .training_module import TrainingModule
 
 TEXT_DROP = 0.1  # of each segment on its own
 TIMESTEPS = 1000
@@ -140,15 +140,18 @@ class LayerObjective:
         return signal, (1 - signal * signal).sqrt()
 
 
-class LayerTrainee(Trainee):
+class LayerTrainingModule(TrainingModule):
     """A network with its LoRA under the paper's loss; the motion switch is per sample."""
 
     def __init__(
-        self, network: LayerFlowNetwork, objective: LayerObjective, checkpointing: bool = False
+        self,
+        network: LayerFlowNetwork,
+        objective: LayerObjective,
+        gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
         self.network, self.objective = network.unfold(), objective
-        if checkpointing:
+        if gradient_checkpointing:
             network.backbone.enable_gradient_checkpointing()
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
@@ -156,5 +159,5 @@ class LayerTrainee(Trainee):
         v = self.network(self.objective.noisy(drawn), drawn.context, drawn.timestep)
         return self.objective.per_sample(self.objective.per_frame(v, drawn), drawn)
 
-    def switched(self, batch: dict[str, Tensor]) -> AbstractContextManager:
+    def step_context(self, batch: dict[str, Tensor]) -> AbstractContextManager:
         return motion_per_sample(self.network.backbone, batch["motion"])

@@ -32,24 +32,22 @@ def build_optimisers(
     """
     matrices, others = [], []
     for name, parameter in parameters:
-        (matrices if plan.matrix_rate and is_block_matrix(name) else others).append(parameter)
+        (matrices if plan.muon_lr and is_block_matrix(name) else others).append(parameter)
     built: dict[torch.optim.Optimizer, float] = {}
     if others:
         built[
-            torch.optim.AdamW(
-                others, lr=plan.rate, betas=plan.betas, weight_decay=plan.weight_decay
-            )
-        ] = plan.rate
+            torch.optim.AdamW(others, lr=plan.lr, betas=plan.betas, weight_decay=plan.weight_decay)
+        ] = plan.lr
     if matrices:
         if not hasattr(torch.optim, "Muon"):
             raise TrainingError(
-                f"torch {torch.__version__} has no Muon, expected 2.9 or newer; matrix_rate = 0 trains with AdamW alone"
+                f"torch {torch.__version__} has no Muon, expected 2.9 or newer; muon_lr = 0 trains with AdamW alone"
             )
         muon = torch.optim.Muon(
             matrices,
-            lr=plan.matrix_rate,
+            lr=plan.muon_lr,
             weight_decay=plan.weight_decay,
             adjust_lr_fn="match_rms_adamw",
         )
-        built[muon] = plan.matrix_rate
+        built[muon] = plan.muon_lr
     return built

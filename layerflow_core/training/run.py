@@ -21,11 +21,11 @@ from ..pipeline import Run, make_layers
 from ..sampling.sampler import SamplerSettings
 from ..sampling.schedule import Schedule
 from ..video.contact_sheet import draw_sheet
-from ..video.pictures import write_picture
+from ..video.images import write_image
 from .config import TrainingConfig
 from .data.cache import LatentCache, build_cache
 from .memory import plan_memory
-from .objective import BatchMaker, LayerObjective, LayerTrainee, Mixture
+from .objective import BatchMaker, LayerObjective, LayerTrainingModule, Mixture
 from .stages import Stage, choose_trainable, find_stage, task_layouts
 from .trainer import Trainer, find_processes
 
@@ -59,19 +59,19 @@ def run_training(config: TrainingConfig, check_only: bool = False) -> Path | Non
         _mix(caches, stage), task_layouts(model.config.layout, config.stage.tasks), config.plan.seed
     )
     objective = LayerObjective(Schedule(model.config.schedule))
-    origin = _origin(model, caches, config)
+    provenance = _provenance(model, caches, config)
     sampler = _sampler(model, sources, stage, config) if config.plan.sample_every else None
     trainer = Trainer(
-        LayerTrainee(network, objective, config.plan.checkpointing),
+        LayerTrainingModule(network, objective, config.plan.gradient_checkpointing),
         maker,
         config.plan,
         config.output,
         sampler,
-        origin,
+        provenance,
     )
     if not trainer.run():
         trainer.accelerator.print(
-            f"stopped after step {trainer.progress.step}; start it again to go on"
+            f"stopped after step {trainer.progress.step}; start it again to resume"
         )
         return None
     with trainer.kept_weights():
@@ -170,10 +170,10 @@ def _cache(
     return cache
 
 
-def _origin(
+def _provenance(
     model: LayerFlowModel, caches: Mapping[str, LatentCache], config: TrainingConfig
 ) -> dict[str, str]:
-    """What may not change under a training that goes on: model, LoRA, stage and data."""
+    """What may not change under a training that resumes: model, LoRA, stage and data."""
     loras = {
         kind: digest(path)
         for kind, path in ((MOTION, config.model.motion_lora), (CONTENT, config.model.content_lora))
@@ -206,7 +206,7 @@ def _sampler(model: LayerFlowModel, sources: Mapping, stage: Stage, config: Trai
         layers = make_layers(model, run)
         set_strengths(backbone, dict.fromkeys(present, 1.0))
         sheet = draw_sheet(layers)
-        write_picture(config.output / "samples" / f"step_{step:08d}.png", sheet)
+        write_image(config.output / "samples" / f"step_{step:08d}.png", sheet)
         return sheet
 
     return draw

@@ -28,7 +28,7 @@ class Source:
     """One kind of data in a stage.
 
     Args:
-        treatment: row of ``data.cache.TREATMENTS``.
+        treatment: key of ``data.cache.TREATMENTS``.
         motion: the motion switch of its samples, 1 for what stands still and 0 for what moves.
         share: of the samples.
     """
@@ -94,7 +94,7 @@ TASKS: Mapping[str, Mapping[tuple[str, ...], float] | None] = {
 
 
 def task_layouts(layout: Layout, tasks: str) -> list[tuple[Layout, float]]:
-    """The layouts that a row of ``TASKS`` trains, with their weights; a foreground is given with its alpha.
+    """The layouts that a key of ``TASKS`` trains, with their weights; a foreground is given with its alpha.
 
     Raises:
         TrainingError: the table has no such row.
@@ -104,7 +104,7 @@ def task_layouts(layout: Layout, tasks: str) -> list[tuple[Layout, float]]:
     if TASKS[tasks] is None:
         return [(layout, 1.0)]
     return [
-        (layout.giving(*_with_alpha(layout, given)), weight)
+        (layout.with_given(*_with_alpha(layout, given)), weight)
         for given, weight in TASKS[tasks].items()
     ]
 

@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from ..errors import TrainingError
 from ..plain_data import as_record, read_json
 from .optimisers import build_optimisers
-from .plan import TrainPlan
-from .trainee import Trainee
+from .plan import TrainPlan, current_fields
+from .training_module import TrainingModule
 
 _CHECKPOINTS, _RECORD = "checkpoints", "plan.json"
 
@@ -44,31 +44,31 @@ class Trainer:
         folder: for checkpoints and logs.
         on_sample: called with the step every ``sample_every`` steps on the main process, with the
             kept weights in place;
-            the picture [3, H, W] in 0..1 that it returns goes into the log.
-        origin: what module and data are, as text by name; a folder's checkpoint of another origin is refused.
+            the image [3, H, W] in 0..1 that it returns goes into the log.
+        provenance: what module and data are, as text by name; a folder's checkpoint of another provenance is refused.
     """
 
     def __init__(
         self,
-        trainee: Trainee,
+        module: TrainingModule,
         maker: BatchSource,
         plan: TrainPlan,
         folder: Path,
         on_sample: Callable[[int], Tensor | None] | None = None,
-        origin: Mapping[str, str] = MappingProxyType({}),
+        provenance: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.maker, self.plan, self.folder, self.on_sample = maker, plan, folder, on_sample
-        self.essence = {**_essence(plan), **origin}
+        self.resume_key = {**_resume_key(plan), **provenance}
         self.accelerator = _make_accelerator(plan, folder)
-        self.trainee, self.watched = trainee.train(), {}
-        built = build_optimisers(_named(trainee), plan)
-        self.prepared, *optimisers = self.accelerator.prepare(trainee, *built)
+        self.training_module, self.metrics = module.train(), {}
+        built = build_optimisers(_named(module), plan)
+        self.prepared, *optimisers = self.accelerator.prepare(module, *built)
         self.peaks = dict(zip(optimisers, built.values(), strict=True))
-        self.progress = Progress(_average(trainee, plan) if plan.ema else None)
+        self.progress = Progress(_average(module, plan) if plan.ema_decay else None)
         self.accelerator.register_for_checkpointing(self.progress)
 
     def run(self) -> bool:
-        """Train to the end, or until SIGTERM or Ctrl-C; goes on from the newest checkpoint in the folder.
+        """Train to the end, or until SIGTERM or Ctrl-C; resumes from the newest checkpoint in the folder.
 
         Returns:
             Whether it is finished; if not, a checkpoint of the last step is there.
@@ -96,14 +96,14 @@ class Trainer:
 
     @contextmanager
     def kept_weights(self):
-        """Inside this context the trainee has the weights that a training keeps: the averaged ones,
+        """Inside this context the module has the weights that a training keeps: the averaged ones,
         where there are any.
         """
         average = self.progress.average
         if average is None:
             yield
             return
-        parameters = _trained(self.trainee)
+        parameters = _trained(self.training_module)
         average.store(parameters)
         average.copy_to(parameters)
         try:
@@ -116,29 +116,29 @@ class Trainer:
         plan, accelerator, losses = self.plan, self.accelerator, []
         for optimiser, peak in self.peaks.items():
             for group in optimiser.param_groups:
-                group["lr"] = peak * plan.rate_share(self.progress.step)
-        for part in range(plan.accumulation):
+                group["lr"] = peak * plan.lr_factor(self.progress.step)
+        for part in range(plan.gradient_accumulation_steps):
             first = (part * accelerator.num_processes + accelerator.process_index) * plan.batch
             drawn = self.maker.draw(self.progress.step, range(first, first + plan.batch))
             batch = {name: value.to(accelerator.device) for name, value in vars(drawn).items()}
-            with accelerator.accumulate(self.prepared), self.trainee.switched(batch):
+            with accelerator.accumulate(self.prepared), self.module.step_context(batch):
                 per_sample = self.prepared(batch)
                 accelerator.backward(per_sample.mean())
                 if accelerator.sync_gradients:
-                    accelerator.clip_grad_norm_(self.prepared.parameters(), plan.clip)
+                    accelerator.clip_grad_norm_(self.prepared.parameters(), plan.max_grad_norm)
                 for optimiser in self.peaks:
                     optimiser.step()
                     optimiser.zero_grad()
             losses.append(accelerator.gather(per_sample.detach()))
-            for name, value in self.trainee.watched().items():
-                self.watched.setdefault(name, []).append(value)
+            for name, value in self.module.metrics().items():
+                self.metrics.setdefault(name, []).append(value)
         self.progress.step += 1
         if self.progress.average is not None:
-            self.progress.average.step(_trained(self.trainee))
+            self.progress.average.step(_trained(self.training_module))
         loss = float(torch.cat(losses).mean())
         if not math.isfinite(loss):
             raise TrainingError(
-                f"the loss is {loss} at step {self.progress.step}: lower the rate, or go on "
+                f"the loss is {loss} at step {self.progress.step}: lower the rate, or resume "
                 f"from an earlier checkpoint in {self.folder}"
             )
         return loss
@@ -147,24 +147,24 @@ class Trainer:
         step, plan = self.progress.step, self.plan
         self.progress.losses.append(loss)
         if step % plan.log_every == 0 or step == plan.steps:
-            watched = {name: sum(values) / len(values) for name, values in self.watched.items()}
-            self.watched = {}
+            metrics = {name: sum(values) / len(values) for name, values in self.metrics.items()}
+            self.metrics = {}
             self.accelerator.log(
-                {"loss": loss, "rate": plan.rate * plan.rate_share(step - 1), **watched}, step=step
+                {"loss": loss, "lr": plan.lr * plan.lr_factor(step - 1), **metrics}, step=step
             )
-            figures = "".join(f"  {name} {value:.4f}" for name, value in watched.items())
+            figures = "".join(f"  {name} {value:.4f}" for name, value in metrics.items())
             self.accelerator.print(
                 f"step {step}/{plan.steps}  loss {loss:.4f}{figures}", flush=True
             )
         if self.on_sample and plan.sample_every and step % plan.sample_every == 0:
             if self.accelerator.is_main_process:
                 with self.kept_weights():
-                    self.trainee.eval()
-                    picture = self.on_sample(step)
-                self.trainee.train()
-                if picture is not None:
+                    self.module.eval()
+                    image = self.on_sample(step)
+                self.module.train()
+                if image is not None:
                     self.accelerator.get_tracker("tensorboard").writer.add_image(
-                        "layers", picture, step
+                        "layers", image, step
                     )
             self.accelerator.wait_for_everyone()
 
@@ -190,10 +190,10 @@ class Trainer:
         accelerator.save_state(str(partial))
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
-            (partial / _RECORD).write_text(json.dumps(self.essence))
+            (partial / _RECORD).write_text(json.dumps(self.resume_key))
             shutil.rmtree(final, ignore_errors=True)
             partial.rename(final)
-            for old in _checkpoints(root)[: -self.plan.keep]:
+            for old in _checkpoints(root)[: -self.plan.keep_last]:
                 shutil.rmtree(old)
         accelerator.wait_for_everyone()
 
@@ -202,10 +202,9 @@ class Trainer:
         if not found:
             return
         record = found[-1] / _RECORD
-        met = as_record(
-            dict[str, Any], read_json(record, TrainingError), str(record), TrainingError
-        )
-        expected = self.essence
+        written = read_json(record, TrainingError)
+        met = current_fields(as_record(dict[str, Any], written, str(record), TrainingError))
+        expected = self.resume_key
         if changed := [key for key in expected if met.get(key) != expected[key]]:
             raise TrainingError(
                 f"{found[-1]} was made with other {', '.join(changed)}: name another output "
@@ -234,7 +233,7 @@ class Progress:
 
 
 def find_processes():
-    """Accelerate's view of the processes of this training, the same one whoever asks first."""
+    """Accelerate's view of the processes of this training, the same one for every caller."""
     from accelerate import PartialState
     from accelerate.utils import parse_flag_from_env
 
@@ -250,29 +249,29 @@ def _make_accelerator(plan: TrainPlan, folder: Path):
     AcceleratorState._reset_state()
     return Accelerator(
         mixed_precision=plan.precision,
-        gradient_accumulation_steps=plan.accumulation,
+        gradient_accumulation_steps=plan.gradient_accumulation_steps,
         log_with="tensorboard",
         project_dir=str(folder),
     )
 
 
-def _average(trainee: nn.Module, plan: TrainPlan):
+def _average(module: nn.Module, plan: TrainPlan):
     from diffusers.training_utils import EMAModel
 
-    return EMAModel(_trained(trainee), decay=plan.ema)
+    return EMAModel(_trained(module), decay=plan.ema_decay)
 
 
-def _named(trainee: nn.Module) -> list[tuple[str, nn.Parameter]]:
-    return [(name, p) for name, p in trainee.named_parameters() if p.requires_grad]
+def _named(module: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    return [(name, p) for name, p in module.named_parameters() if p.requires_grad]
 
 
-def _trained(trainee: nn.Module) -> list[nn.Parameter]:
-    return [p for _, p in _named(trainee)]
+def _trained(module: nn.Module) -> list[nn.Parameter]:
+    return [p for _, p in _named(module)]
 
 
-def _essence(plan: TrainPlan) -> dict:
-    """What may not change between a checkpoint and the training that goes on from it."""
-    free = {"save_every", "sample_every", "log_every", "keep", "checkpointing"}
+def _resume_key(plan: TrainPlan) -> dict:
+    """What may not change between a checkpoint and the training that resumes from it."""
+    free = {"save_every", "sample_every", "log_every", "keep_last", "gradient_checkpointing"}
     return {
         key: value for key, value in json.loads(json.dumps(asdict(plan))).items() if key not in free
     }

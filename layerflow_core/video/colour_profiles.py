@@ -1,4 +1,4 @@
-"""Colour profiles (ICC) that pictures carry, through LittleCMS."""
+"""Colour profiles (ICC) that images carry, through LittleCMS."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ _SPACES = {
     "RGB": "RGB",
     "GRAY": "L",
     "CMYK": "CMYK",
-}  # of profiles, and the modes of pictures that they fit
+}  # of profiles, and the modes of images that they fit
 
 
-def to_srgb(picture) -> tuple:
+def to_srgb(image) -> tuple:
     """A ``PIL.Image.Image`` in sRGB, and a remark if its profile cannot be honoured.
 
     Returns:
-        The picture, as it was where it has no profile, or sRGB's; and None or a text.
+        The image, as it was where it has no profile, or sRGB's; and None or a text.
     """
     from PIL import ImageCms
 
-    data = picture.info.get("icc_profile")
-    if picture.mode == "LAB":
-        return _from_lab(picture), None
+    data = image.info.get("icc_profile")
+    if image.mode == "LAB":
+        return _from_lab(image), None
     if not data:
-        return picture, None
+        return image, None
     title = describe_profile(data)
     if title is None:
-        return picture, None
-    if picture.mode[0] in "IF":
-        return picture, f"its colour profile {title!r} is not applied to more than 8 bits"
+        return image, None
+    if image.mode[0] in "IF":
+        return image, f"its colour profile {title!r} is not applied to more than 8 bits"
     try:
-        return _convert(picture, ImageCms.ImageCmsProfile(io.BytesIO(data))), None
+        return _convert(image, ImageCms.ImageCmsProfile(io.BytesIO(data))), None
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
         return (
-            picture,
+            image,
             f"its colour profile {title!r} cannot be used, and its colours are taken for sRGB",
         )
 
@@ -51,20 +51,20 @@ def describe_profile(data: bytes | None) -> str | None:
     return None if "srgb" in title.lower() else title or "unnamed"
 
 
-def _convert(picture, profile):
-    """Raises ValueError if the profile is for another kind of picture."""
+def _convert(image, profile):
+    """Raises ValueError if the profile is for another kind of image."""
     from PIL import ImageCms
 
-    if picture.mode in ("La", "LA", "RGBa", "PA") or "transparency" in picture.info:
-        picture = picture.convert("LA" if picture.mode == "La" else "RGBA")
-    alpha = picture.getchannel("A") if "A" in picture.getbands() else None
+    if image.mode in ("La", "LA", "RGBa", "PA") or "transparency" in image.info:
+        image = image.convert("LA" if image.mode == "La" else "RGBA")
+    alpha = image.getchannel("A") if "A" in image.getbands() else None
     space = profile.profile.xcolor_space.strip()
     mode = _SPACES.get(space)
     if mode is None:
         raise ValueError(f"a profile for {space}")
-    if mode == "CMYK" and picture.mode != "CMYK":
-        raise ValueError(f"a profile for CMYK in a picture of {picture.mode}")
-    plain = picture if picture.mode == mode else picture.convert(mode)
+    if mode == "CMYK" and image.mode != "CMYK":
+        raise ValueError(f"a profile for CMYK in an image of {image.mode}")
+    plain = image if image.mode == mode else image.convert(mode)
     colour = ImageCms.profileToProfile(
         plain, profile, ImageCms.createProfile("sRGB"), outputMode="RGB"
     )
@@ -73,8 +73,8 @@ def _convert(picture, profile):
     return colour
 
 
-def _from_lab(picture):
+def _from_lab(image):
     from PIL import ImageCms
 
     lab = ImageCms.createProfile("LAB")
-    return ImageCms.profileToProfile(picture, lab, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    return ImageCms.profileToProfile(image, lab, ImageCms.createProfile("sRGB"), outputMode="RGB")

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .pick import AUTO, BT601, BT709
+from .frame_selection import AUTO, BT601, BT709
 
 UNSPECIFIED = 2
 LINES_OF_BT709 = 720
-"""From so many lines on untagged video is BT.709, as players take it; below, BT.601."""
+"""Untagged video of this many lines or more is BT.709, as players take it; less is BT.601."""
 
 _MATRICES = {
     1: "bt709",
@@ -76,7 +76,7 @@ class ColourTags:
     """A video's tags: H.273's numbers.
 
     Args:
-        colours: of ``pick.COLOURS``: what the matrix is taken for.
+        colours: of ``selection.COLOURS``: what the matrix is taken for.
     """
 
     transfer: int = UNSPECIFIED

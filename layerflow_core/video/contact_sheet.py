@@ -13,7 +13,7 @@ GAP = 4
 PAPER = 0.12
 
 
-def _picture_layers(layers: LayerVideo) -> list[Tensor]:
+def _image_layers(layers: LayerVideo) -> list[Tensor]:
     """Each foreground over a checkerboard, its alpha, the background, the blend: [N, 3, H, W] each."""
     rows = []
     for layer in layers.foregrounds:
@@ -24,14 +24,14 @@ def _picture_layers(layers: LayerVideo) -> list[Tensor]:
 
 def draw_strip(layers: LayerVideo) -> Tensor:
     """The layers side by side as a video, [N, 3, H, W * layers]."""
-    return torch.cat(_picture_layers(layers), -1)
+    return torch.cat(_image_layers(layers), -1)
 
 
 def draw_sheet(layers: LayerVideo, columns: int = 6) -> Tensor:
     """[3, H, W] 0..1: each foreground over a checkerboard, its alpha, the background, the blend and
     the recomposition.
     """
-    rows = _picture_layers(layers)
+    rows = _image_layers(layers)
     if layers.background is not None:
         rows.append(layers.recompose())
     picks = spread_frames(len(rows[0]), min(columns, len(rows[0])))
@@ -40,7 +40,7 @@ def draw_sheet(layers: LayerVideo, columns: int = 6) -> Tensor:
         (3, len(rows) * (height + GAP) + GAP, len(picks) * (width + GAP) + GAP), PAPER
     )
     for r, row in enumerate(rows):
-        for c, pick in enumerate(picks):
+        for c, shown in enumerate(picks):
             top, left = GAP + r * (height + GAP), GAP + c * (width + GAP)
-            sheet[:, top : top + height, left : left + width] = row[pick]
+            sheet[:, top : top + height, left : left + width] = row[shown]
     return sheet

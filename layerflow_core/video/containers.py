@@ -32,16 +32,16 @@ DEMUXERS = (
 """ffmpeg's names of the containers that are opened."""
 
 STILLS = ("png_pipe", "tiff_pipe")
-"""Of pictures of 16 bits, which Pillow would cut to 8."""
+"""Of images of 16 bits, which Pillow would cut to 8."""
 
-_ATTACHED_PICTURE = 0x400  # ffmpeg's disposition of a cover picture
+_ATTACHED_IMAGE = 0x400  # ffmpeg's disposition of a cover image
 
 
 @contextmanager
 def pyav_errors(path: Path, what: str = "a video") -> Iterator[None]:
     """What PyAV raises of damaged files becomes a VideoFileError.
 
-    No call back into whoever runs this happens in PyAV's readers, so no cancel can pass here.
+    No call back into the caller happens in PyAV's readers, so no cancel can pass here.
     """
     import av
 
@@ -93,7 +93,7 @@ def open_container(path: Path, form: str | None = None) -> Iterator:
 
 
 def first_video(container, path: Path):
-    """The first stream that is a video, not a cover picture; raises VideoFileError if there is none to decode."""
+    """The first stream that is a video, not a cover image; raises VideoFileError if there is none to decode."""
     videos = [stream for stream in container.streams.video if not _is_cover(stream)]
     streams = videos or list(container.streams.video)
     if not streams:
@@ -107,4 +107,4 @@ def first_video(container, path: Path):
 
 def _is_cover(stream) -> bool:
     disposition = getattr(stream, "disposition", 0)
-    return bool(int(getattr(disposition, "value", disposition)) & _ATTACHED_PICTURE)
+    return bool(int(getattr(disposition, "value", disposition)) & _ATTACHED_IMAGE)

@@ -113,7 +113,7 @@ BY_SUFFIX: Mapping[str, Encoding] = {
 
 
 def write_opaque(path: Path, frames: Iterable[Tensor], fps: float | Fraction) -> None:
-    """An opaque video [N, 3, H, W] in the encoding that the name's ending stands for, row of ``BY_SUFFIX``.
+    """An opaque video [N, 3, H, W] in the encoding that the name's ending stands for, key of ``BY_SUFFIX``.
 
     Raises:
         FrameError: no frames, or of different sizes.
@@ -136,13 +136,13 @@ def write_stream(
     frames: Iterable[Tensor],
     fps: float | Fraction,
     form: Encoding,
-    notes: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, Any] | None = None,
 ) -> None:
     """Encode frames as they come.
 
     Args:
         frames: each [C, H, W] as the encoding takes it; one or more.
-        notes: metadata of the file; values that are no text become JSON.
+        metadata: metadata of the file; values that are no text become JSON.
 
     Raises:
         FrameError: no frames, or of different sizes.
@@ -160,7 +160,7 @@ def write_stream(
                 str(partial), "w", form.muxer, container_options=dict(form.container)
             ) as container,
         ):
-            for key, value in (notes or {}).items():
+            for key, value in (metadata or {}).items():
                 container.metadata[key] = value if isinstance(value, str) else json.dumps(value)
             stream = _open_stream(container, form, rate, first.shape)
             conversion = Conversion(stream.pix_fmt)

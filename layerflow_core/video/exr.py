@@ -173,7 +173,7 @@ def _read_part(part, part_name: str, path: Path) -> dict[str, Tensor]:
 
 
 def _letters_of(prefix: str, planes: dict[str, np.ndarray]) -> str | None:
-    """Which channels of a layer make a picture; None if they make none."""
+    """Which channels of a layer make an image; None if they make none."""
     there = {name.rpartition(".")[2] for name in planes if name.rpartition(".")[0] == prefix}
     alpha = "A" if "A" in there else ""
     if {"R", "G", "B"} <= there:
@@ -194,8 +194,8 @@ def _plane(channel, data: Window, path: Path) -> np.ndarray:
 
 
 def _placed(planes: list[np.ndarray], data: Window, display: Window) -> Tensor:
-    """Planes of the data window as a picture of the display window, empty elsewhere."""
-    picture = np.zeros((len(planes), display.height, display.width), np.float32)
+    """Planes of the data window as an image of the display window, empty elsewhere."""
+    image = np.zeros((len(planes), display.height, display.width), np.float32)
     left = max(data.left, display.left)
     top = max(data.top, display.top)
     right = min(data.left + data.width, display.left + display.width)
@@ -203,9 +203,9 @@ def _placed(planes: list[np.ndarray], data: Window, display: Window) -> Tensor:
     if left < right and top < bottom:
         rows = slice(top - data.top, bottom - data.top)
         columns = slice(left - data.left, right - data.left)
-        target = picture[
+        target = image[
             :, top - display.top : bottom - display.top, left - display.left : right - display.left
         ]
         for number, plane in enumerate(planes):
             target[number] = plane[rows, columns]
-    return torch.from_numpy(picture)
+    return torch.from_numpy(image)

@@ -1,4 +1,4 @@
-"""Video and picture files in: the door that chooses how a file is read.
+"""Video and image files in: the door that chooses how a file is read.
 
 Only regular files of listed formats are opened. What a file says about itself is honoured (orientation, pixel aspect,
 colour matrix, range and curve, windows, delays, kind of alpha), or one warning says what is not.
@@ -20,12 +20,12 @@ from torch import Tensor
 
 from ..errors import VideoFileError
 from ..rgba import unpremultiply
+from .animations import moves, read_animation
 from .exr import first_layer, read_exr
 from .footage import Footage
 from .frame_buffer import FrameBuffer
-from .listing import PICTURES, VIDEOS, check_regular, list_pictures, natural_key
-from .moving_pictures import moves, read_moving_picture
-from .pick import ALL, AUTO, COLOURS, Pick
+from .frame_selection import ALL, AUTO, COLOURS, FrameSelection
+from .listing import IMAGES, VIDEOS, check_regular, list_images, natural_key
 from .stills import Still, is_deep_png, open_binary, read_still
 from .streams import read_stream
 
@@ -33,77 +33,81 @@ __all__ = [
     "ALL",
     "AUTO",
     "COLOURS",
-    "PICTURES",
+    "IMAGES",
     "VIDEOS",
     "Footage",
-    "Pick",
+    "FrameSelection",
     "first_layer",
-    "list_pictures",
+    "list_images",
     "matte_of",
     "natural_key",
     "read_exr",
-    "read_pictures",
+    "read_images",
     "read_video",
     "read_with_matte",
 ]
 
 _log = logging.getLogger(__name__)
-PICTURE_RATE = Fraction(8)
-"""Frames a second of pictures whose rate nobody tells: the model's own."""
+IMAGE_RATE = Fraction(8)
+"""Frames per second of images whose rate nobody tells: the model's own."""
 
 
-def read_video(path: Path, default_fps: Fraction | None = None, pick: Pick = ALL) -> Footage:
-    """Read a video file, a folder of pictures in the order of their numbers, or one picture.
+def read_video(
+    path: Path, default_fps: Fraction | None = None, selection: FrameSelection = ALL
+) -> Footage:
+    """Read a video file, a folder of images in the order of their numbers, or one image.
 
     Args:
-        default_fps: rate of pictures, or of a file that names none; None if nobody knows, which is ``pick.fps``, or 8.
+        default_fps: rate of images, or of a file that names none; None is ``selection.fps``, or 8.
 
     Raises:
         VideoFileError: nothing there, no video in it, damaged, more than fits into memory, or too short for what is
             picked.
     """
     if os.path.isdir(path):
-        return read_pictures(list_pictures(path), default_fps, pick)
+        return read_images(list_images(path), default_fps, selection)
     check_regular(path)
-    if path.suffix.lower() not in PICTURES | {".apng"}:
-        return read_stream(path, default_fps or PICTURE_RATE, pick)
+    if path.suffix.lower() not in IMAGES | {".apng"}:
+        return read_stream(path, default_fps or IMAGE_RATE, selection)
     if not moves(path):
-        return read_pictures([path], default_fps, pick)
+        return read_images([path], default_fps, selection)
     with open_binary(path) as file:
         head = file.read(26)
     if is_deep_png(head):
-        return read_stream(path, default_fps or PICTURE_RATE, pick, "apng")
-    return read_moving_picture(path, default_fps or PICTURE_RATE, pick)
+        return read_stream(path, default_fps or IMAGE_RATE, selection, "apng")
+    return read_animation(path, default_fps or IMAGE_RATE, selection)
 
 
-def read_pictures(paths: list[Path], fps: Fraction | None = None, pick: Pick = ALL) -> Footage:
-    """Read these pictures as the frames of a video.
+def read_images(
+    paths: list[Path], fps: Fraction | None = None, selection: FrameSelection = ALL
+) -> Footage:
+    """Read these images as the frames of a video.
 
     Args:
-        fps: their rate; None if nobody knows, which is ``pick.fps``, or 8.
+        fps: their rate; None is ``selection.fps``, or 8.
 
     Raises:
         VideoFileError: one is damaged, which is named; they have different sizes, or do not fit into memory.
     """
-    rate = Fraction(fps or pick.fps or PICTURE_RATE)
-    chosen = list(pick.of(paths, rate))
-    source = str(paths[0].parent if len(paths) > 1 else paths[0]) if paths else "no pictures"
+    rate = Fraction(fps or selection.fps or IMAGE_RATE)
+    chosen = list(selection.of(paths, rate))
+    source = str(paths[0].parent if len(paths) > 1 else paths[0]) if paths else "no images"
     buffer = FrameBuffer(source, len(chosen), drops_full_alpha=True)
-    reader = _PictureReader(pick)
+    reader = _ImageReader(selection)
     for path in chosen:
         frame = reader.read(path)
         if frame is not None:
             buffer.add(frame)
     colour, alpha = buffer.finish()
     reader.warn(source, len(colour))
-    return Footage(colour, alpha, pick.rate(rate), rate)
+    return Footage(colour, alpha, selection.rate(rate), rate)
 
 
-class _PictureReader:
-    """Reads pictures one by one, and says once in the end what was met."""
+class _ImageReader:
+    """Reads images one by one, and says once in the end what was met."""
 
-    def __init__(self, pick: Pick) -> None:
-        self._pick = pick
+    def __init__(self, selection: FrameSelection) -> None:
+        self._selection = selection
         self._remarks: dict[str, Path] = {}
         self._damaged: list[str] = []
         self._last: tuple[Path, Tensor | None] | None = None
@@ -116,9 +120,9 @@ class _PictureReader:
 
     def _read(self, path: Path) -> Tensor | None:
         try:
-            still = read_still(path, self._pick)
+            still = read_still(path, self._selection)
         except VideoFileError as error:
-            if not self._pick.keep_what_is_there:
+            if not self._selection.keep_what_is_there:
                 raise
             self._damaged.append(str(error))
             return None
@@ -127,14 +131,14 @@ class _PictureReader:
         return self._sized(still)
 
     def _sized(self, still: Still) -> Tensor:
-        return self._pick.sized(still.frame, still.aspect)
+        return self._selection.sized(still.frame, still.aspect)
 
     def warn(self, source: str, kept: int) -> None:
         for remark, path in self._remarks.items():
             _log.warning("%s: %s", path, remark)
         if self._damaged:
             _log.warning(
-                "%s: left out %d damaged pictures, kept %d; the first: %s",
+                "%s: left out %d damaged images, kept %d; the first: %s",
                 source,
                 len(self._damaged),
                 kept,
@@ -142,24 +146,24 @@ class _PictureReader:
             )
 
 
-def read_with_matte(path: Path, matte: Path | None, pick: Pick = ALL) -> Footage:
+def read_with_matte(path: Path, matte: Path | None, selection: FrameSelection = ALL) -> Footage:
     """A clip whose alpha may be a file of its own.
 
     Args:
         matte: a file or folder whose alpha, or brightness, is the clip's alpha; None for the clip's own. It is picked
-            as the clip is, and pictures have the clip's rate.
+            as the clip is, and images have the clip's rate.
 
     Raises:
         VideoFileError: as ``read_video``, for either.
     """
     if matte is None:
-        return read_video(path, pick=pick)
-    plain = replace(pick, premultiplied=False)
-    footage = read_video(path, pick=plain)
+        return read_video(path, selection=selection)
+    plain = replace(selection, premultiplied=False)
+    footage = read_video(path, selection=plain)
     alpha = matte_of(read_video(matte, footage.file_fps, plain))
     colour = footage.colour
     if (
-        pick.premultiplied
+        selection.premultiplied
         and alpha.shape[2:] == colour.shape[2:]
         and len(alpha) in (1, len(colour))
     ):

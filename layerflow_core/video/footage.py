@@ -15,7 +15,7 @@ class Footage:
     Args:
         colour: [N, 3, H, W].
         alpha: [N, 1, H, W], None where the file has none.
-        fps: frames a second, exact.
+        fps: frames per second, exact.
         file_fps: of the file, before any were picked or resampled; None where that is ``fps``.
     """
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..errors import VideoFileError
 from .allocation import check_room
 
-_GROWTH = 16  # a full buffer grows by one in so many frames, so that little of it is ever empty
+_GROWTH = 16  # a full buffer grows by every N-th frame, so that little of it is ever empty
 _LEAST_GROWTH = 8
 
 
@@ -51,7 +51,7 @@ class FrameBuffer:
             self._colour = self._allocate(3, height, width)
         if self._colour.shape[2:] != (height, width):
             raise VideoFileError(
-                f"{self._source} holds pictures of different sizes, expected one size: "
+                f"{self._source} holds images of different sizes, expected one size: "
                 f"got {self._colour.shape[3]} x {self._colour.shape[2]} and {width} x {height}; "
                 "give width and height to bring them to one"
             )

@@ -25,7 +25,7 @@ def check_frames(frames: Tensor, name: str, channels: int = 3, fewest: int = FEW
         frames: [N, C, H, W], 0..1.
 
     Raises:
-        FrameError: wrong rank, channel count, too few frames, an empty picture, NaN or infinite values, or values
+        FrameError: wrong rank, channel count, too few frames, an empty image, NaN or infinite values, or values
             that are plainly not 0..1.
     """
     if not isinstance(frames, Tensor) or frames.ndim != 4 or frames.shape[1] != channels:
@@ -33,10 +33,10 @@ def check_frames(frames: Tensor, name: str, channels: int = 3, fewest: int = FEW
         raise FrameError(f"{name}: got {met}, expected frames of [N, {channels}, H, W]")
     if frames.shape[0] < fewest:
         raise FrameError(
-            f"{name}: got {frames.shape[0]} frames, expected a video of {fewest} or more; repeat a still picture first"
+            f"{name}: got {frames.shape[0]} frames, expected a video of {fewest} or more; repeat a still image first"
         )
     if 0 in frames.shape:
-        raise FrameError(f"{name}: an empty picture of {list(frames.shape)} met")
+        raise FrameError(f"{name}: an empty image of {list(frames.shape)} met")
     if not frames.is_floating_point():
         raise FrameError(f"{name}: got pixels of type {frames.dtype}, expected floats in 0..1")
     if not torch.isfinite(frames).all():
@@ -85,12 +85,12 @@ def cover(frames: Tensor, height: int, width: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Fit:
-    """How pictures of one size were brought to another, so that it can be undone.
+    """How images of one size were brought to another, so that it can be undone.
 
     Args:
         met: height and width as they came.
         height, width: as the model takes them.
-        mode: ``pad`` keeps all of the picture and its aspect, ``stretch`` all of it, ``cover`` its aspect only.
+        mode: ``pad`` keeps all of the image and its aspect, ``stretch`` all of it, ``cover`` its aspect only.
 
     Raises:
         FrameError: the mode is unknown.
@@ -107,7 +107,7 @@ class Fit:
 
     @property
     def _inner(self) -> tuple[int, int, int, int]:
-        """top, left, height, width of the picture within the padded frame."""
+        """top, left, height, width of the image within the padded frame."""
         scale = min(self.height / self.met[0], self.width / self.met[1])
         height, width = max(1, round(self.met[0] * scale)), max(1, round(self.met[1] * scale))
         return (self.height - height) // 2, (self.width - width) // 2, height, width

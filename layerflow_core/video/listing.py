@@ -1,4 +1,4 @@
-"""Which files of a folder are pictures, and in which order.
+"""Which files of a folder are images, and in which order.
 
 Only regular files are ever opened: a pipe would be waited for, a device may never end.
 """
@@ -15,7 +15,7 @@ from ..errors import VideoFileError
 
 _log = logging.getLogger(__name__)
 
-PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".exr"}
+IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".exr"}
 VIDEOS = {".mp4", ".mov", ".webm", ".mkv", ".avi", ".m4v", ".gif", ".apng"}
 
 # A minus is a sign where nothing, a blank or a separator stands before it: "frame.-10", not "shot-10".
@@ -37,8 +37,8 @@ def natural_key(name: str) -> tuple:
     return tuple(parts), suffix.casefold(), len(name), name
 
 
-def sort_pictures(paths: list[Path]) -> list[Path]:
-    """Pictures in the order of their numbers."""
+def sort_images(paths: list[Path]) -> list[Path]:
+    """Images in the order of their numbers."""
     return sorted(paths, key=lambda path: natural_key(path.name))
 
 
@@ -54,17 +54,17 @@ def check_regular(path: Path) -> None:
     """Raises VideoFileError unless the path leads to a regular file."""
     if not is_regular(path):
         kind = "is not a regular file" if os.path.exists(path) else "is not there"
-        raise VideoFileError(f"{path} {kind}, expected a video or picture file")
+        raise VideoFileError(f"{path} {kind}, expected a video or image file")
 
 
-def list_pictures(folder: Path) -> list[Path]:
-    """Pictures of a folder in the order of their numbers; what is no regular file is left out with a warning.
+def list_images(folder: Path) -> list[Path]:
+    """Images of a folder in the order of their numbers; what is no regular file is left out with a warning.
 
     Raises:
         VideoFileError: there is none, or the folder cannot be read.
     """
     try:
-        named = [path for path in folder.iterdir() if _is_called_picture(path)]
+        named = [path for path in folder.iterdir() if _is_called_image(path)]
     except OSError as error:
         raise VideoFileError(f"{folder} cannot be read as a folder: {error}") from error
     paths = [path for path in named if is_regular(path)]
@@ -79,10 +79,10 @@ def list_pictures(folder: Path) -> list[Path]:
         )
     if not paths:
         raise VideoFileError(
-            f"{folder} holds no pictures, expected frames as {', '.join(sorted(PICTURES))}"
+            f"{folder} holds no images, expected frames as {', '.join(sorted(IMAGES))}"
         )
-    return sort_pictures(paths)
+    return sort_images(paths)
 
 
-def _is_called_picture(path: Path) -> bool:
-    return path.suffix.lower() in PICTURES and not path.name.startswith(".")
+def _is_called_image(path: Path) -> bool:
+    return path.suffix.lower() in IMAGES and not path.name.startswith(".")

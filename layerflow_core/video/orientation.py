@@ -1,4 +1,4 @@
-"""Which way up a picture is to be shown."""
+"""Which way up an image is to be shown."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Orientation:
-    """One of the eight ways a picture can lie: first transposed, then mirrored.
+    """One of the eight ways an image can lie: first transposed, then mirrored.
 
     Args:
         transposed: rows become columns.

@@ -13,9 +13,9 @@ from ..errors import FrameError
 _DTYPES = {255: np.uint8, 65535: np.uint16}
 
 
-def to_array(picture: Tensor, top: int) -> np.ndarray:
+def to_array(image: Tensor, top: int) -> np.ndarray:
     """[C, H, W] in 0..1 to [H, W, C] whole numbers 0..top."""
-    planes = picture.detach().cpu().numpy()
+    planes = image.detach().cpu().numpy()
     whole = np.empty((*planes.shape[1:], planes.shape[0]), _DTYPES[top])
     for index, plane in enumerate(planes):
         scaled = plane * np.float32(top)

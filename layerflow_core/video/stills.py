@@ -1,4 +1,4 @@
-"""One picture in, at the depth of its file, upright, straight alpha.
+"""One image in, at the depth of its file, upright, straight alpha.
 
 Legend: C channels (3, or 4 with alpha), H height, W width; 0..1.
 """
@@ -18,10 +18,10 @@ from ..errors import VideoFileError
 from ..rgba import unpremultiply
 from .colour_profiles import describe_profile, to_srgb
 from .exr import first_layer, read_exr_pixels
+from .frame_selection import ALL, FrameSelection
+from .image_files import open_image, pillow_errors
 from .listing import check_regular
 from .orientation import UPRIGHT, Orientation, from_exif, pixel_aspect
-from .pick import ALL, Pick
-from .picture_files import open_picture, pillow_errors
 from .pixels import from_array
 
 _SIXTEEN = 65535
@@ -41,7 +41,7 @@ _SRGB_GAMMA = 0.45455  # as PNG's gAMA has it
 
 @dataclass(frozen=True)
 class Still:
-    """A picture that was read.
+    """An image that was read.
 
     Args:
         frame: [C, H, W], upright.
@@ -63,14 +63,14 @@ class _Facts:
     remarks: list[str] = field(default_factory=list)
 
 
-def read_still(path: Path, pick: Pick = ALL) -> Still:
-    """Read one picture, the first of a file of several.
+def read_still(path: Path, selection: FrameSelection = ALL) -> Still:
+    """Read one image, the first of a file of several.
 
     Args:
-        pick: says to what size it will be brought, so that what will not fit is refused before.
+        selection: says to what size it will be brought, so that what will not fit is refused before.
 
     Raises:
-        VideoFileError: no picture, of a format that is not listed, damaged, or larger than memory.
+        VideoFileError: no image, of a format that is not listed, damaged, or larger than memory.
     """
     if path.suffix.lower() == ".exr":
         layers, aspect = read_exr_pixels(path)
@@ -78,12 +78,12 @@ def read_still(path: Path, pick: Pick = ALL) -> Still:
     with open_binary(path) as file:
         head = file.read(26)
     if is_deep_png(head):
-        return _read_deep_png(path, pick)
+        return _read_deep_png(path, selection)
     if head[:4] in _TIFF_STARTS:
         tags = _tiff_tags(path)
         if _is_deep_tiff(tags):
             return _read_deep_tiff(path, tags)
-    return _read_by_pillow(path, pick)
+    return _read_by_pillow(path, selection)
 
 
 def open_binary(path: Path):
@@ -100,20 +100,20 @@ def is_deep_png(head: bytes) -> bool:
     return head[:8] == _PNG_START and head[24:25] == b"\x10"
 
 
-def _read_by_pillow(path: Path, pick: Pick) -> Still:
-    with open_picture(path, pick) as picture:
-        pages = getattr(picture, "n_frames", 1)
-        picture.load()
-        facts = read_facts(picture)
+def _read_by_pillow(path: Path, selection: FrameSelection) -> Still:
+    with open_image(path, selection) as image:
+        pages = getattr(image, "n_frames", 1)
+        image.load()
+        facts = read_facts(image)
         if pages > 1:
-            facts.remarks.append(f"of its {pages} pictures the first is read")
+            facts.remarks.append(f"of its {pages} images the first is read")
         if (
-            picture.format == "TIFF"
-            and picture.mode.startswith("RGB")
-            and 16 in _numbers(picture.tag_v2, _BITS)
+            image.format == "TIFF"
+            and image.mode.startswith("RGB")
+            and 16 in _numbers(image.tag_v2, _BITS)
         ):
             facts.remarks.append("of its 16 bits 8 are read")
-        srgb, remark = to_srgb(picture)
+        srgb, remark = to_srgb(image)
         if remark:
             facts.remarks.append(remark)
         frame = _from_pillow(srgb, path, facts)
@@ -122,18 +122,18 @@ def _read_by_pillow(path: Path, pick: Pick) -> Still:
     )
 
 
-def read_facts(picture) -> _Facts:
+def read_facts(image) -> _Facts:
     """Orientation, pixel aspect and what cannot be honoured of a ``PIL.Image.Image``."""
     facts = _Facts()
-    facts.orientation = from_exif(picture.getexif().get(_EXIF_ORIENTATION))
-    facts.aspect = _aspect_of(picture.info)
-    gamma = picture.info.get("gamma")
-    is_told_better = "srgb" in picture.info or "icc_profile" in picture.info
+    facts.orientation = from_exif(image.getexif().get(_EXIF_ORIENTATION))
+    facts.aspect = _aspect_of(image.info)
+    gamma = image.info.get("gamma")
+    is_told_better = "srgb" in image.info or "icc_profile" in image.info
     if gamma and not is_told_better and abs(gamma - _SRGB_GAMMA) > 0.02:
         facts.remarks.append(
             f"its gamma of {gamma:.4g} is not applied, and its colours are taken for sRGB"
         )
-    if picture.mode == "CMYK" and not picture.info.get("icc_profile"):
+    if image.mode == "CMYK" and not image.info.get("icc_profile"):
         facts.remarks.append("its CMYK colours have no profile, and are converted roughly")
     return facts
 
@@ -148,19 +148,19 @@ def _aspect_of(info: dict) -> Fraction:
         return Fraction(1)
 
 
-def _from_pillow(picture, path: Path, facts: _Facts) -> Tensor:
+def _from_pillow(image, path: Path, facts: _Facts) -> Tensor:
     """[C, H, W] of whatever mode Pillow has."""
-    mode = picture.mode
+    mode = image.mode
     if mode.startswith("I;16"):
-        return _grey(np.asarray(picture).astype(np.float32) / _SIXTEEN)
+        return _grey(np.asarray(image).astype(np.float32) / _SIXTEEN)
     if mode == "I":
-        return _grey(_from_whole_numbers(np.asarray(picture), path))
+        return _grey(_from_whole_numbers(np.asarray(image), path))
     if mode == "F":
-        return _grey(_from_floats(np.asarray(picture), path, facts))
-    has_alpha = any(band in "Aa" for band in picture.getbands()) or "transparency" in picture.info
+        return _grey(_from_floats(np.asarray(image), path, facts))
+    has_alpha = any(band in "Aa" for band in image.getbands()) or "transparency" in image.info
     if mode == "La":
-        picture = picture.convert("LA")  # straight
-    return from_array(np.asarray(picture.convert("RGBA" if has_alpha else "RGB")))
+        image = image.convert("LA")  # straight
+    return from_array(np.asarray(image.convert("RGBA" if has_alpha else "RGB")))
 
 
 def _grey(plane: np.ndarray) -> Tensor:
@@ -168,7 +168,7 @@ def _grey(plane: np.ndarray) -> Tensor:
 
 
 def _from_whole_numbers(plane: np.ndarray, path: Path) -> np.ndarray:
-    """32 bits, in which Pillow and ComfyUI keep pictures of 16."""
+    """32 bits, in which Pillow and ComfyUI keep images of 16."""
     low, high = int(plane.min()), int(plane.max())
     if low < 0 or high > _SIXTEEN:
         raise VideoFileError(
@@ -187,13 +187,13 @@ def _from_floats(plane: np.ndarray, path: Path, facts: _Facts) -> np.ndarray:
     return plane.clip(0, 1)
 
 
-def _read_deep_png(path: Path, pick: Pick) -> Still:
+def _read_deep_png(path: Path, selection: FrameSelection) -> Still:
     """16 bits, through ffmpeg; Pillow would cut them to 8. What the file says besides comes from Pillow."""
     from .streams import read_deep_still
 
-    with open_picture(path, pick) as picture:
-        facts = read_facts(picture)
-        profile = describe_profile(picture.info.get("icc_profile"))
+    with open_image(path, selection) as image:
+        facts = read_facts(image)
+        profile = describe_profile(image.info.get("icc_profile"))
     if profile:
         facts.remarks.append(
             f"its colour profile {profile!r} is not applied to 16 bits, and its colours are taken for sRGB"

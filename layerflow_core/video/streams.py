@@ -23,17 +23,19 @@ from .damage import Damage
 from .decoding import StreamDecoder, length_of
 from .footage import Footage
 from .frame_buffer import FrameBuffer
+from .frame_selection import FrameSelection
 from .orientation import UPRIGHT, Orientation, from_matrix, pixel_aspect
-from .pick import Pick
 from .pixels import from_array
 from .timeline import Timeline
 
 _log = logging.getLogger(__name__)
-_RATE_TOLERANCE = 0.05  # times in ms are as coarse as that at 60 frames a second
-_OPAQUE_UNLESS_SEEN = {"gif", "apng"}  # codecs whose pictures always come with alpha
+_RATE_TOLERANCE = 0.05  # times in ms are as coarse as that at 60 frames per second
+_OPAQUE_UNLESS_SEEN = {"gif", "apng"}  # codecs whose images always come with alpha
 
 
-def read_stream(path: Path, default_rate: Fraction, pick: Pick, form: str | None = None) -> Footage:
+def read_stream(
+    path: Path, default_rate: Fraction, selection: FrameSelection, form: str | None = None
+) -> Footage:
     """Read the first video stream of a file.
 
     What the file says of itself is honoured: display matrix, pixel aspect, matrix, range, transfer, times. Pixels that
@@ -47,23 +49,25 @@ def read_stream(path: Path, default_rate: Fraction, pick: Pick, form: str | None
     Raises:
         VideoFileError: no video, damaged, more than fits into memory, or too short for what is picked.
     """
-    damage = Damage(path, pick.keep_what_is_there)
+    damage = Damage(path, selection.keep_what_is_there)
     cut = find_cut(path)
     if cut:
         damage.meet(cut)
     with pyav_errors(path), open_container(path, form) as container:
-        reader = _StreamReader(path, container, first_video(container, path), pick, damage)
+        reader = _StreamReader(path, container, first_video(container, path), selection, damage)
         footage = reader.read(default_rate)
     damage.warn(len(footage.colour))
     return footage
 
 
 class _StreamReader:
-    def __init__(self, path: Path, container, stream, pick: Pick, damage: Damage) -> None:
+    def __init__(
+        self, path: Path, container, stream, selection: FrameSelection, damage: Damage
+    ) -> None:
         self._path = path
         self._container = container
         self._stream = stream
-        self._pick = pick
+        self._selection = selection
         self._damage = damage
         self._orientation: Orientation | None = None
         self._conversion: Conversion | None = None
@@ -74,18 +78,18 @@ class _StreamReader:
 
     def read(self, default_rate: Fraction) -> Footage:
         rate = self._named_rate()
-        timeline = Timeline(self._pick, rate or default_rate)
+        timeline = Timeline(self._selection, rate or default_rate)
         has_formal_alpha = self._stream.codec_context.name in _OPAQUE_UNLESS_SEEN
         buffer = FrameBuffer(str(self._path), self._expect(rate), drops_full_alpha=has_formal_alpha)
         for frame, times in timeline.kept(self._decoder.frames()):
-            picture = self._picture(frame)
+            image = self._image(frame)
             for _ in range(times):
-                buffer.add(picture)
+                buffer.add(image)
         colour, alpha = buffer.finish()
         rate = self._seen_rate(rate, timeline) or default_rate
         if not self._damage.was_met:
             timeline.warn_if_uneven(self._path, rate)
-        return Footage(colour, alpha, self._pick.rate(rate), rate)
+        return Footage(colour, alpha, self._selection.rate(rate), rate)
 
     def _named_rate(self) -> Fraction | None:
         for rate in (self._stream.average_rate, self._stream.guessed_rate):
@@ -112,34 +116,38 @@ class _StreamReader:
         """Frames that will be kept, None if nobody knows; refuses what will not fit before any is decoded."""
         total = self._length(rate)
         if total is None:
-            return len(self._pick.numbers(0, self._pick.end)) if self._pick.count else None
-        kept = len(self._pick.numbers(0, total))
+            return (
+                len(self._selection.numbers(0, self._selection.end))
+                if self._selection.count
+                else None
+            )
+        kept = len(self._selection.numbers(0, total))
         context = self._stream.codec_context
         if context.height and context.width:
-            height, width = self._pick.size_of(context.height, context.width, self._aspect)
+            height, width = self._selection.size_of(context.height, context.width, self._aspect)
             check_room(max(1, kept), 3, height, width, str(self._path))
         return kept
 
     def _length(self, rate: Fraction | None) -> int | None:
         """Frames, at the rate that is asked for, by what the file says."""
         seconds = length_of(self._container, self._stream)
-        if self._pick.fps:
-            return None if seconds is None else int(seconds * self._pick.fps) + 1
+        if self._selection.fps:
+            return None if seconds is None else int(seconds * self._selection.fps) + 1
         if self._stream.frames:
             return self._stream.frames
         return None if seconds is None or rate is None else int(seconds * rate) + 1
 
-    def _picture(self, frame) -> Tensor:
+    def _image(self, frame) -> Tensor:
         """[C, H, W] as it is to be shown."""
         if self._conversion is None:
             self._begin(frame)
-        picture = read_pixels(self._conversion, frame)
-        picture = self._orientation.apply(picture)
-        return self._pick.sized(picture, self._orientation.aspect(self._aspect))
+        image = read_pixels(self._conversion, frame)
+        image = self._orientation.apply(image)
+        return self._selection.sized(image, self._orientation.aspect(self._aspect))
 
     def _begin(self, frame) -> None:
         """Take from the first frame what holds for all, and say what of it is not honoured."""
-        tags = tags_of(frame, self._stream.codec_context, self._pick.colours)
+        tags = tags_of(frame, self._stream.codec_context, self._selection.colours)
         self._conversion = Conversion(array_format(frame.format), tags)
         self._conversion.prepare(frame)
         if self._orientation is None:
@@ -198,7 +206,7 @@ def read_pixels(conversion: Conversion, frame) -> Tensor:
 
 
 def read_deep_still(path: Path, form: str) -> Tensor:
-    """A picture of 16 bits, [C, H, W], as it lies in the file.
+    """An image of 16 bits, [C, H, W], as it lies in the file.
 
     Args:
         form: of ``containers.STILLS``.
@@ -206,11 +214,11 @@ def read_deep_still(path: Path, form: str) -> Tensor:
     Raises:
         VideoFileError: damaged, or too large.
     """
-    with pyav_errors(path, "a picture"), open_container(path, form) as container:
+    with pyav_errors(path, "an image"), open_container(path, form) as container:
         stream = first_video(container, path)
         check_room(1, 6, stream.codec_context.height, stream.codec_context.width, str(path))
         for frame in container.decode(stream):
             return read_pixels(Conversion(array_format(frame.format)), frame)
     raise VideoFileError(
-        f"{path} cannot be read as a picture: nothing in it can be decoded; is it complete?"
+        f"{path} cannot be read as an image: nothing in it can be decoded; is it complete?"
     )

@@ -1,6 +1,6 @@
 """When the frames of a file are shown: picks, resampling by time stamps, and rates that vary.
 
-Legend: times in seconds, rates in frames a second.
+Legend: times in seconds, rates in frames per second.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from statistics import median
 from typing import Any
 
 from ..rates import FASTEST, SLOWEST
-from .pick import Pick
+from .frame_selection import FrameSelection
 
 _log = logging.getLogger(__name__)
 
@@ -41,29 +41,31 @@ class Timeline:
     """Goes through frames once and says which of them are kept.
 
     Args:
-        pick: of these frames.
+        selection: of these frames.
         rate: of the file, which stands in where frames have no times.
         tells_durations: the last frame's duration counts like the others'.
     """
 
-    def __init__(self, pick: Pick, rate: Fraction, tells_durations: bool = False) -> None:
-        self._pick = pick
+    def __init__(
+        self, selection: FrameSelection, rate: Fraction, tells_durations: bool = False
+    ) -> None:
+        self._selection = selection
         self._step = 1 / rate
         self._tells_durations = tells_durations
         self._intervals: list[float] = []
 
     def kept(self, frames: Iterable[Timed]) -> Iterator[tuple[Any, int]]:
         """Kept frames, and how many times each is shown; what lies behind the last one is not looked at."""
-        if self._pick.fps:
+        if self._selection.fps:
             yield from self._resampled(frames)
         else:
             yield from self._as_they_come(frames)
 
     def _as_they_come(self, frames: Iterable[Timed]) -> Iterator[tuple[Any, int]]:
         for number, (_, frame, _) in enumerate(self._timed(frames)):
-            if self._pick.numbers(number, number + 1):
+            if self._selection.numbers(number, number + 1):
                 yield frame, 1
-            if self._pick.end is not None and number + 1 >= self._pick.end:
+            if self._selection.end is not None and number + 1 >= self._selection.end:
                 return
 
     def _resampled(self, frames: Iterable[Timed]) -> Iterator[tuple[Any, int]]:
@@ -91,17 +93,17 @@ class Timeline:
         end: Fraction,
         slack: Fraction = _SLACK,
     ) -> Iterator[tuple[Any, int]]:
-        times = len(self._pick.numbers(self._number_at(begin), self._number_at(end, slack)))
+        times = len(self._selection.numbers(self._number_at(begin), self._number_at(end, slack)))
         if times:
             yield frame, times
 
     def _number_at(self, time: Fraction, slack: Fraction = _SLACK) -> int:
         """The first frame of the new rate at or after a time; times a little late are on time."""
-        exact = (time - slack) * self._pick.fps
+        exact = (time - slack) * self._selection.fps
         return max(0, -int(-exact // 1))
 
     def _is_beyond(self, time: Fraction) -> bool:
-        return self._pick.end is not None and self._number_at(time) >= self._pick.end
+        return self._selection.end is not None and self._number_at(time) >= self._selection.end
 
     def _timed(self, frames: Iterable[Timed]) -> Iterator[tuple[Fraction, Any, Fraction]]:
         """Time, frame and duration of each; times never stand still or go back."""
@@ -140,7 +142,7 @@ class Timeline:
         return 1 / longest, 1 / shortest
 
     def measured_rate(self) -> Fraction | None:
-        """Frames a second over all that was seen; None for fewer than two."""
+        """Frames per second over all that was seen; None for fewer than two."""
         if not self._intervals:
             return None
         rate = Fraction(len(self._intervals)) / Fraction(sum(self._intervals))
@@ -148,7 +150,7 @@ class Timeline:
 
     def warn_if_uneven(self, source: object, rate: Fraction) -> None:
         """Say once that the rate varies, unless frames were resampled."""
-        if self._pick.fps or self.extremes is None:
+        if self._selection.fps or self.extremes is None:
             return
         slowest, fastest = self.extremes
         _log.warning(

@@ -36,20 +36,20 @@ def write_webp(
     path: Path,
     frames: Iterable[Tensor],
     fps: float | Fraction,
-    notes: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, Any] | None = None,
 ) -> None:
     """Animated lossless WebP, looping, 8 bits, straight alpha; a frame lasts whole milliseconds,
     all together are exact.
 
     Args:
         frames: each [C, H, W], all alike.
-        notes: of these ``prompt`` and ``workflow``, as EXIF.
+        metadata: of these ``prompt`` and ``workflow``, as EXIF.
 
     Raises:
         FrameError: no frames, of different sizes, or too large for the format.
         VideoFileError: it cannot be written.
     """
-    exif = _exif(notes or {})
+    exif = _exif(metadata or {})
     with replacing(path) as partial, partial.open("wb") as file:
         for number, array in enumerate(to_arrays(frames, 255, path.name)):
             if number == 0:
@@ -60,13 +60,13 @@ def write_webp(
         _close(file, path)
 
 
-def _exif(notes: Mapping[str, Any]) -> bytes:
+def _exif(metadata: Mapping[str, Any]) -> bytes:
     from PIL import Image
 
     exif = Image.Exif()
     for key, field in _NOTES.items():
-        if key in notes:
-            exif[field] = f"{key}:{json.dumps(notes[key])}"
+        if key in metadata:
+            exif[field] = f"{key}:{json.dumps(metadata[key])}"
     return exif.tobytes().removeprefix(b"Exif\0\0") if len(exif) else b""
 
 
@@ -75,7 +75,7 @@ def _chunk(tag: bytes, data: bytes) -> bytes:
 
 
 def _head(shape: tuple[int, ...], has_exif: bool, path: Path) -> bytes:
-    """The file up to its first frame; whoever closes it knows its size."""
+    """The file up to its first frame; its size is known when it is closed."""
     if max(shape[:2]) > _MOST:
         raise FrameError(
             f"{path.name}: got frames of {shape[1]} x {shape[0]}, expected sides of {_MOST} at most in a WebP"

@@ -88,7 +88,7 @@ def _place(seeds: Sequence[Seed], nasty: Sequence[Nasty]):
 
 
 def _different(targets: Sequence[str]) -> list[str]:
-    """One target of each kind: every picture of a sequence is read alike."""
+    """One target of each kind: every image of a sequence is read alike."""
     by_kind = {(str(Path(target).parent), Path(target).suffix): target for target in targets}
     return list(by_kind.values())
 

@@ -19,12 +19,12 @@ import torch
 from .mutations import DEEP, png_chunk
 
 VIDEOS = (".mp4", ".mov", ".webm", ".gif")
-PICTURES = (".png", ".jpg", ".tif", ".webp", ".bmp")
+IMAGES = (".png", ".jpg", ".tif", ".webp", ".bmp")
 NAME = ".name"
 OWNED = "owned"
 """File that a pickle makes when somebody runs it."""
 
-_SIDE = 60_000  # pixels of a picture that no memory holds
+_SIDE = 60_000  # pixels of an image that no memory holds
 _BOMB = 4 * 1024**3 - 1024**2  # bytes, just what a zip can say without its larger format
 
 
@@ -118,7 +118,7 @@ _TEXTS = (
     _fixed("deep record", b'{"a":' * 100_000, ".json", ""),
     _fixed("long number", b'{"fps": ' + b"9" * 1_000_000 + b"}", ".json", ""),
     _fixed("twice the same key", b'{"files": {}, "files": [], "videos": {}, "videos": 1}', ".json"),
-    _fixed("PostScript", _POSTSCRIPT, *PICTURES, refused=True),
+    _fixed("PostScript", _POSTSCRIPT, *IMAGES, refused=True),
 )
 
 
@@ -237,7 +237,7 @@ def _playlists(video: bytes) -> tuple[Nasty, ...]:
         "session": "v=0\no=- 0 0 IN IP4 127.0.0.1\nc=IN IP4 127.0.0.1\nm=video 9 RTP/AVP 96\n",
     }
     return tuple(
-        Nasty(name, partial(_put_beside, text=text, video=video), VIDEOS + PICTURES, True)
+        Nasty(name, partial(_put_beside, text=text, video=video), VIDEOS + IMAGES, True)
         for name, text in texts.items()
     )
 

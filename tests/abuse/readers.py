@@ -13,13 +13,13 @@ from layerflow_core.download import _pinned
 from layerflow_core.errors import CheckpointError
 from layerflow_core.latent_store import LatentStore
 from layerflow_core.layer_files.loading import load_layers
-from layerflow_core.layer_files.saving import Saving, save_layers
+from layerflow_core.layer_files.saving import SaveOptions, save_layers
 from layerflow_core.layers import Foreground, LayerVideo
-from layerflow_core.model.base_parts import BaseParts
+from layerflow_core.model.components import Components
 from layerflow_core.model.conversion import Conversion, convert_official, open_official, read_any
 from layerflow_core.model.loading import LayerFlowModel, load_model
 from layerflow_core.model.lora_file import attach_lora, is_own_lora
-from layerflow_core.model.plain_lora import add_plain_lora
+from layerflow_core.model.third_party_lora import add_third_party_lora
 from layerflow_core.names import FileNames
 from layerflow_core.training.config import read_config
 from layerflow_core.training.data.clip_folder import ClipFolder, LayerClip, write_clip
@@ -58,7 +58,7 @@ def _load_with_matte(path: Path) -> None:
 
 
 def _save_again(path: Path) -> None:
-    how = Saving("PNG 8 bit", "PNG 8 bit")
+    how = SaveOptions("PNG 8 bit", "PNG 8 bit")
     save_layers(OUTPUT / "again", load_layers(path), how)
 
 
@@ -113,7 +113,7 @@ def _load_vae(path: Path) -> None:
 
 def _load_with(**parts: Path) -> LayerFlowModel:
     """A checkpoint of its network alone, with parts from elsewhere."""
-    return load_model(_sound("bare checkpoint"), base=BaseParts(**parts))
+    return load_model(_sound("bare checkpoint"), base=Components(**parts))
 
 
 @cache
@@ -130,7 +130,7 @@ def _add_lora(path: Path) -> None:
     if is_own_lora(path):
         attach_lora(_tiny_model(), [path])
     else:
-        add_plain_lora(_tiny_model(), path)
+        add_third_party_lora(_tiny_model(), path)
 
 
 @cache
@@ -164,7 +164,7 @@ def _name_files(path: Path) -> None:
 
 
 def _name_layer(path: Path) -> None:
-    save_layers(OUTPUT / "set", _small_layers(_text(path)), Saving("PNG 8 bit", "none"))
+    save_layers(OUTPUT / "set", _small_layers(_text(path)), SaveOptions("PNG 8 bit", "none"))
 
 
 def _name_clip(path: Path) -> None:
@@ -197,8 +197,8 @@ READERS = (
     Reader("sets saved again", "sets", _save_again, nasty=False),
     Reader("videos", "videos", load_layers),
     Reader("videos as mattes", "videos", _load_with_matte, nasty=False),
-    Reader("pictures", "pictures", load_layers),
-    Reader("folders of pictures", "sequences", load_layers),
+    Reader("images", "images", load_layers),
+    Reader("folders of images", "sequences", load_layers),
     Reader("official datasets", "official folders", _read_official_dataset),
     Reader("clip folders", "clips", _read_clips),
     Reader("trainings", "trainings", read_config),
@@ -214,7 +214,7 @@ READERS = (
     Reader("VAE folders", "VAE folder", _load_vae),
     Reader("VAE pickles", "VAE pickle", _load_vae),
     Reader("own LoRA", "own LoRA", _add_lora),
-    Reader("plain LoRA", "plain LoRA", _add_lora),
+    Reader("third-party LoRA", "third-party LoRA", _add_lora),
     Reader("kept latents", "latents", _find_latents),
     Reader("pinned downloads", "pins", _pinned),
     Reader("file names", "names", _name_files),

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import torch
 
-from layerflow_core.layer_files.saving import EXR, PSD, Saving, save_layers
+from layerflow_core.layer_files.saving import EXR, PSD, SaveOptions, save_layers
 from layerflow_core.layers import Foreground, LayerVideo
 from layerflow_core.training.data.clip_folder import LayerClip, write_clip
 from layerflow_core.video.encodings import H264, PRORES_4444, VP9_ALPHA, write_stream
-from layerflow_core.video.pictures import write_apng, write_exr, write_png, write_psd
+from layerflow_core.video.images import write_apng, write_exr, write_png, write_psd
 from layerflow_core.video.webp import write_webp
 
 from .weights import WEIGHTS
@@ -81,13 +81,13 @@ def _layers() -> LayerVideo:
 
 def _sets(folder: Path) -> Iterable[Seed]:
     savings = {
-        "prores": Saving(),
-        "vp9": Saving("VP9 (.webm)", "none"),
-        "png": Saving("PNG 8 bit", "PNG 16 bit"),
-        "webp": Saving("animated WebP", "none"),
-        "apng": Saving("animated PNG", "none"),
-        "exr": Saving(EXR),
-        "psd": Saving(PSD),
+        "prores": SaveOptions(),
+        "vp9": SaveOptions("VP9 (.webm)", "none"),
+        "png": SaveOptions("PNG 8 bit", "PNG 16 bit"),
+        "webp": SaveOptions("animated WebP", "none"),
+        "apng": SaveOptions("animated PNG", "none"),
+        "exr": SaveOptions(EXR),
+        "psd": SaveOptions(PSD),
     }
     for name, saving in savings.items():
         save_layers(folder / name, _layers(), saving)
@@ -105,12 +105,12 @@ def _videos(folder: Path) -> Iterable[Seed]:
     write_stream(folder / "a.webm", clear, 8, VP9_ALPHA)
     write_webp(folder / "moving.webp", clear, 8)
     write_apng(folder / "moving.png", clear, 8)
-    pictures = [_to_pil(frame) for frame in opaque]
-    pictures[0].save(folder / "a.gif", save_all=True, append_images=pictures[1:], duration=125)
+    images = [_to_pil(frame) for frame in opaque]
+    images[0].save(folder / "a.gif", save_all=True, append_images=images[1:], duration=125)
     return _single_files(folder)
 
 
-def _pictures(folder: Path) -> Iterable[Seed]:
+def _images(folder: Path) -> Iterable[Seed]:
     import numpy as np
     from PIL import Image
 
@@ -119,10 +119,10 @@ def _pictures(folder: Path) -> Iterable[Seed]:
     write_png(folder / "sixteen.png", frame, 65535)
     write_exr(folder / "a.exr", {"dog": frame}, Fraction(8))
     write_psd(folder / "a.psd", {"dog": frame, "background": frame[:3]})
-    picture = _to_pil(frame[:3])
+    image = _to_pil(frame[:3])
     for name in ("a.jpg", "a.tif", "a.webp", "a.bmp"):
-        picture.save(folder / name)
-    picture.convert("P").save(folder / "palette.png")
+        image.save(folder / name)
+    image.convert("P").save(folder / "palette.png")
     deep = Image.fromarray(np.arange(HEIGHT * WIDTH, dtype=np.uint16).reshape(HEIGHT, WIDTH))
     deep.save(folder / "sixteen.tif")
     return _single_files(folder)
@@ -196,7 +196,7 @@ def _trainings(folder: Path) -> Iterable[Seed]:
         "scale = [0.6, 1.1]\n"
         "[plan]\n"
         "steps = 12\n"
-        "rate = 1e-4\n"
+        "lr = 1e-4\n"
         "betas = [0.9, 0.99]\n"
     )
     return _single_files(folder)
@@ -233,7 +233,7 @@ def _weights(write: Callable[[Path], None], entry: str, targets: str) -> Callabl
 GROUPS: Mapping[str, Callable[[Path], Iterable[Seed]]] = {
     "sets": _sets,
     "videos": _videos,
-    "pictures": _pictures,
+    "images": _images,
     "sequences": _sequences,
     "clips": _clips,
     "official folders": _official_folders,

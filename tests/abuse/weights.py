@@ -182,6 +182,6 @@ WEIGHTS: Mapping[str, tuple[Callable[[Path], None], str, str]] = {
     "VAE pickle": (_write_vae_pickle, "vae.pt", "*"),
     "tokenizer": (_write_tokenizer, "tokenizer.json", "*"),
     "own LoRA": (_write_own_lora, "content.safetensors", "*"),
-    "plain LoRA": (_write_plain_lora, "plain.safetensors", "*"),
+    "third-party LoRA": (_write_plain_lora, "plain.safetensors", "*"),
     "latents": (_write_latents, "run.safetensors", "*"),
 }

@@ -88,7 +88,7 @@ def show_node(
 
 
 def open_help(page) -> str:
-    """Open the help of the one node on the canvas as a user does; its text, once its picture has arrived."""
+    """Open the help of the one node on the canvas as a user does; its text, once its image has arrived."""
     page.evaluate(
         "() => { app.canvas.selectNode(app.graph._nodes[0]); app.canvas.setDirty(true, true) }"
     )
@@ -126,21 +126,21 @@ def run_and_wait(page, server: Server) -> dict:
             if k not in before and v["status"].get("status_str")
         }
         if new:
-            page.wait_for_timeout(2500)  # let the pictures arrive
+            page.wait_for_timeout(2500)  # let the images arrive
             return next(iter(new.values()))
         page.wait_for_timeout(500)
     raise AssertionError("the run did not end")
 
 
-# Columns by longest path from a source, so that a template is read from left to right; saved pictures in a row below.
+# Columns by longest path from a source, so that a template is read from left to right; saved images in a row below.
 _ARRANGE = """
 () => {
   const nodes = app.graph._nodes, depth = {}, links = app.graph.links;
   const get = (id) => links.get ? links.get(id) : links[id];
   const find = (n) => depth[n.id] ??= Math.max(0, ...(n.inputs ?? []).filter(i => i.link != null).map(i => 1 + find(app.graph.getNodeById(get(i.link).origin_id))));
   nodes.forEach(find);
-  const columns = [], pictures = nodes.filter(n => n.type === 'SaveAnimatedWEBP');
-  nodes.filter(n => !pictures.includes(n)).forEach(n => (columns[depth[n.id]] ??= []).push(n));
+  const columns = [], images = nodes.filter(n => n.type === 'SaveAnimatedWEBP');
+  nodes.filter(n => !images.includes(n)).forEach(n => (columns[depth[n.id]] ??= []).push(n));
   let x = 40, left = 40, ends = [];
   for (const column of columns) {
     let y = 80, widest = 0;
@@ -158,7 +158,7 @@ _ARRANGE = """
     ends.push([x, y]);
   }
   const bottom = Math.max(...ends.filter(([right]) => right > left).map(([, y]) => y));
-  for (const n of pictures) {
+  for (const n of images) {
     n.size = [320, 380]; n.pos = [left, bottom]; left += 360;
   }
   return JSON.stringify(app.graph.serialize());

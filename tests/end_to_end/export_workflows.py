@@ -24,7 +24,7 @@ COLUMNS, CELL = 2, (288, 192)
 
 
 def middle_frame(path: Path):
-    """Of a moving picture or a video, as RGBA."""
+    """Of an animation or a video, as RGBA."""
     from PIL import Image
 
     if path.suffix in (".mp4", ".mov"):
@@ -40,11 +40,11 @@ def middle_frame(path: Path):
         return moving.convert("RGBA")
 
 
-def write_thumbnail(pictures: list[Path], target: Path) -> None:
+def write_thumbnail(images: list[Path], target: Path) -> None:
     """The saved layers' middle frames side by side over a checkerboard."""
     from PIL import Image
 
-    sheet = Image.new("RGB", (COLUMNS * CELL[0], -(-len(pictures) // COLUMNS) * CELL[1]))
+    sheet = Image.new("RGB", (COLUMNS * CELL[0], -(-len(images) // COLUMNS) * CELL[1]))
     board = Image.new("RGB", CELL)
     board.putdata(
         [
@@ -53,7 +53,7 @@ def write_thumbnail(pictures: list[Path], target: Path) -> None:
             for x in range(CELL[0])
         ]
     )
-    for i, path in enumerate(pictures):
+    for i, path in enumerate(images):
         frame = middle_frame(path).resize(CELL, Image.Resampling.BICUBIC)
         cell = board.copy()
         cell.paste(frame, (0, 0), frame)
@@ -61,8 +61,8 @@ def write_thumbnail(pictures: list[Path], target: Path) -> None:
     sheet.save(target, quality=88)
 
 
-def player_pictures(page) -> list[Path]:
-    """What the player shows, in three moments, for graphs that save nothing a picture can be made of."""
+def player_images(page) -> list[Path]:
+    """What the player shows, in three moments, for graphs that save nothing an image can be made of."""
     folder, player = (
         Path(tempfile.mkdtemp()),
         "app.graph._nodes.find(n => n.type === 'PreviewLayers').layerflowPlayer",
@@ -90,9 +90,9 @@ def main() -> None:
                 target.write_text(json.dumps(graph, indent=1) + "\n")
                 open_graph(page, graph)
                 entry = run_and_wait(page, server)
-                pictures = [path for path in sorted(server.saved(entry)) if path.suffix != ".json"]
+                images = [path for path in sorted(server.saved(entry)) if path.suffix != ".json"]
                 write_thumbnail(
-                    [path for path in pictures if path.suffix != ".exr"] or player_pictures(page),
+                    [path for path in images if path.suffix != ".exr"] or player_images(page),
                     target.with_suffix(".jpg"),
                 )
                 print(target)

@@ -18,7 +18,7 @@ from .comfy_server import PACK, error_of
 from .conftest import GRAPHS
 
 SAVED = {"collect_layer_clip": 3, "edit_one_layer": 4, "move_and_save_layers": 2}
-WITHOUT_PICTURES = ("edit_one_layer", "move_and_save_layers")
+WITHOUT_IMAGES = ("edit_one_layer", "move_and_save_layers")
 ARTIFACTS = PACK / "tests" / "artifacts"
 
 pytestmark = pytest.mark.skipif(chromium() is None, reason="no Chromium here")
@@ -43,7 +43,7 @@ def test_template_opens_runs_and_shows(server, page, checkout, name):
         page.wait_for_function(
             "app.graph._nodes.filter(n => n.type === 'PreviewLayers').every(n => n.layerflowPlayer.frames?.peek(0))"
         )
-    if name in WITHOUT_PICTURES:
+    if name in WITHOUT_IMAGES:
         return
     shown = page.evaluate(
         "app.graph._nodes.filter(n => n.type === 'SaveAnimatedWEBP' && (n.imgs?.length || "

@@ -183,7 +183,7 @@ def test_it_plays_at_its_rate_and_loops(player):
 
 
 def test_its_rate_is_the_clip_s_on_every_screen(player):
-    """A screen of 60 frames a second, whose clock is turned by hand, shows 24 of a clip of 24."""
+    """A screen of 60 frames per second, whose clock is turned by hand, shows 24 of a clip of 24."""
     shown = player.evaluate(f"""async () => {{
         const p = {PLAYER}, show = p.show.bind(p), later = window.requestAnimationFrame, fps = p.run.fps, shown = []
         let tick = null, clock = performance.now()

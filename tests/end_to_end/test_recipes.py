@@ -104,9 +104,7 @@ def run(server: Server, graph: dict) -> dict[str, Path]:
 def read_frames(path: Path) -> np.ndarray:
     """[N, H, W, C] in 0..1, by Pillow from a folder of PNGs, by PyAV from a video."""
     if path.is_dir():
-        return (
-            np.stack([np.asarray(Image.open(picture)) for picture in sorted(path.iterdir())]) / 255
-        )
+        return np.stack([np.asarray(Image.open(image)) for image in sorted(path.iterdir())]) / 255
     with av.open(str(path)) as container:
         return (
             np.stack([frame.to_ndarray(format="rgba") for frame in container.decode(video=0)]) / 255
@@ -324,12 +322,12 @@ def test_a_loopable_sprite(footage, form, file):
         "save": save(["layers", 0], "recipes/sprite", format=form, opaque="none"),
     }
     folder = run(footage, graph)["save"]
-    with Image.open(folder / file) as picture:
-        assert picture.n_frames == FRAMES
+    with Image.open(folder / file) as image:
+        assert image.n_frames == FRAMES
         alphas = []
         for number in range(FRAMES):
-            picture.seek(number)
-            alphas.append(np.asarray(picture.convert("RGBA"))[..., 3] / 255)
+            image.seek(number)
+            alphas.append(np.asarray(image.convert("RGBA"))[..., 3] / 255)
     true = as_frames(render(draw_scene(3, held_out=True)).alpha)[..., 0]
     there = [2 * number if number < 8 else 30 - 2 * number for number in range(FRAMES)]
     assert abs(np.stack(alphas) - true[there]).max() < 0.01

@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from layerflow_core.model.inference import ready
+from layerflow_core.model.inference import prepare_for_inference
 from layerflow_core.model.loading import load_model
-from layerflow_core.parallel import join_team, leave_team
+from layerflow_core.parallel import join_process_group, leave_process_group
 from layerflow_core.pipeline import Host, Run, make_layers
 from layerflow_core.sampling.sampler import SamplerSettings
 from layerflow_core.toy.embedded import EMBEDDED
@@ -17,13 +17,13 @@ from layerflow_core.toy.world import draw_scene
 
 def main(result: Path, context: int) -> None:
     torch.set_num_threads(1)
-    team = join_team(torch.device("cpu"), context)
-    model = ready(load_model(EMBEDDED))
+    group = join_process_group(torch.device("cpu"), context)
+    model = prepare_for_inference(load_model(EMBEDDED))
     run = Run(draw_scene(3, held_out=True).prompts, {}, SamplerSettings(3, "constant", 3.0), 1)
-    layers = make_layers(model, run, Host(team=team))
-    if team.is_first:
+    layers = make_layers(model, run, Host(group=group))
+    if group.is_first:
         save_file({name: clip.contiguous() for name, clip in layers.clips().items()}, result)
-    leave_team()
+    leave_process_group()
 
 
 if __name__ == "__main__":

@@ -282,7 +282,7 @@ def test_options_of_reading(tmp_path, monkeypatch, command, name):
         raise Cancelled("seen")
 
     monkeypatch.setattr(commands, "take_apart", stop)
-    monkeypatch.setattr(commands, "as_given", stop)
+    monkeypatch.setattr(commands, "to_condition", stop)
     assert (
         main(
             [
@@ -303,7 +303,9 @@ def test_options_of_reading(tmp_path, monkeypatch, command, name):
 
 def test_a_multiplied_clip_is_made_straight_and_a_damaged_one_is_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        commands, "as_given", lambda layout, name, colour, alpha: seen.append((colour, alpha)) or {}
+        commands,
+        "to_condition",
+        lambda layout, name, colour, alpha: seen.append((colour, alpha)) or {},
     )
     monkeypatch.setattr(
         commands, "fit_given", lambda *arguments: (_ for _ in ()).throw(Cancelled("seen"))

@@ -30,9 +30,7 @@ def disc(x: float, y: float, size: int = 64, radius: float = 14.0) -> torch.Tens
     return (radius + 0.5 - ((right - x) ** 2 + (down - y) ** 2).sqrt()).clamp(0, 1)[None, None]
 
 
-def picture_of(
-    alpha: torch.Tensor, inside=(0.9, 0.3, 0.1), outside=(0.0, 1.0, 0.0)
-) -> torch.Tensor:
+def image_of(alpha: torch.Tensor, inside=(0.9, 0.3, 0.1), outside=(0.0, 1.0, 0.0)) -> torch.Tensor:
     """Straight colour that is something quite different where nothing is to be seen."""
     inside, outside = (torch.tensor(c).view(1, 3, 1, 1) for c in (inside, outside))
     return torch.where(alpha > 0, inside, outside)
@@ -42,7 +40,7 @@ def picture_of(
 def test_a_sub_pixel_move_leaves_no_fringe(background):
     """Against the disc drawn where it should be; a fringe would be the green that lies outside of it, or black."""
     alpha = disc(30, 30)
-    colour, moved = transform_layer(picture_of(alpha), alpha, Transform(x=3.4, y=-2.7))
+    colour, moved = transform_layer(image_of(alpha), alpha, Transform(x=3.4, y=-2.7))
     expected = disc(33.4, 27.3)
     behind = torch.full((1, 3, 64, 64), background)
     assert (moved - expected).abs().max() < 0.25, (
@@ -52,7 +50,7 @@ def test_a_sub_pixel_move_leaves_no_fringe(background):
     assert (colour - torch.tensor([0.9, 0.3, 0.1]).view(1, 3, 1, 1)).abs()[
         edge.expand(-1, 3, -1, -1)
     ].max() < 1e-4
-    met, true = over(colour, moved, behind), over(picture_of(expected), expected, behind)
+    met, true = over(colour, moved, behind), over(image_of(expected), expected, behind)
     assert (
         (met - true).abs().max() < 0.25
         and met.min() >= min(0.1, background) - 1e-5
@@ -134,7 +132,7 @@ def test_choke_moves_the_edge_by_pixels():
 def test_feather_keeps_the_sum_and_threshold_hardens():
     alpha = disc(32, 32)
     assert float(blur(alpha, 2.0).sum()) == pytest.approx(float(alpha.sum()), rel=1e-3)
-    _, hard = refine(picture_of(alpha), alpha, Refinement(low=0.45, high=0.55))
+    _, hard = refine(image_of(alpha), alpha, Refinement(low=0.45, high=0.55))
     assert (hard * (1 - hard)).sum() < 0.2 * (alpha * (1 - alpha)).sum()
 
 

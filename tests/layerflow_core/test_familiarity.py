@@ -36,7 +36,7 @@ def warnings_of(caplog):
 
 
 def camera_like(frames: int = 16, height: int = 64, width: int = 96) -> torch.Tensor:
-    """Pictures with detail at every size, as a camera sees grass and leaves: 1/f noise, moving."""
+    """Images with detail at every size, as a camera sees grass and leaves: 1/f noise, moving."""
     generator = torch.Generator().manual_seed(3)
     total = torch.zeros(3, height, width)
     for size in (2, 4, 8, 16, 32):

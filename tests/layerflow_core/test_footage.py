@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from layerflow_core.errors import FrameError, PromptError
-from layerflow_core.footage import as_given, decompose, fit_given
+from layerflow_core.footage import decompose, fit_given, to_condition
 from layerflow_core.layout import find_layout
 from layerflow_core.pipeline import Host, Run, SilentObserver
 from layerflow_core.toy.world import draw_scene, render
@@ -81,17 +81,17 @@ def test_given_layers_are_fitted(quick_model, timing):
 
 def test_a_foreground_is_given_as_the_layout_wants_it():
     grey = TRUE.foreground * TRUE.alpha + 0.5 * (1 - TRUE.alpha)
-    rgb = as_given(find_layout("fg2bg_rgb"), "foreground", TRUE.foreground, TRUE.alpha)
+    rgb = to_condition(find_layout("fg2bg_rgb"), "foreground", TRUE.foreground, TRUE.alpha)
     assert set(rgb) == {"foreground"} and torch.allclose(rgb["foreground"], grey, atol=1e-6)
-    rgba = as_given(find_layout("fg2bg_rgba"), "foreground", TRUE.foreground, TRUE.alpha)
+    rgba = to_condition(find_layout("fg2bg_rgba"), "foreground", TRUE.foreground, TRUE.alpha)
     assert rgba["foreground"] is TRUE.foreground and rgba["alpha"] is TRUE.alpha
-    assert set(as_given(find_layout("bg2fg_rgba"), "background", TRUE.background, None)) == {
+    assert set(to_condition(find_layout("bg2fg_rgba"), "background", TRUE.background, None)) == {
         "background"
     }
     with pytest.raises(FrameError, match="no alpha"):
-        as_given(find_layout("fg2bg_rgba"), "foreground", TRUE.foreground, None)
+        to_condition(find_layout("fg2bg_rgba"), "foreground", TRUE.foreground, None)
     with pytest.raises(FrameError, match="equal frames"):
-        as_given(find_layout("fg2bg_rgb"), "foreground", TRUE.foreground, TRUE.alpha[:3])
+        to_condition(find_layout("fg2bg_rgb"), "foreground", TRUE.foreground, TRUE.alpha[:3])
 
 
 def test_given_layers_must_agree(quick_model):

@@ -80,7 +80,7 @@ def test_every_difference_is_another_run(quick_model):
 
 
 def test_a_model_from_memory_has_no_name(quick_model):
-    assert key_of(replace(quick_model, origin=()), RUN) == ""
+    assert key_of(replace(quick_model, provenance=()), RUN) == ""
 
 
 def test_a_damaged_file_is_as_good_as_none(tmp_path):

@@ -11,10 +11,10 @@ import torch
 from layerflow_core.errors import FrameError, VideoFileError
 from layerflow_core.layer_files.loading import load_layers
 from layerflow_core.layer_files.record import ALPHA_KINDS, PREMULTIPLIED, RECORD
-from layerflow_core.layer_files.saving import EXR, FORMATS, OPAQUE, PSD, Saving, save_layers
+from layerflow_core.layer_files.saving import EXR, FORMATS, OPAQUE, PSD, SaveOptions, save_layers
 from layerflow_core.layers import Foreground, LayerVideo
 from layerflow_core.toy.world import draw_scene, render
-from layerflow_core.video.files import Pick
+from layerflow_core.video.files import FrameSelection
 
 RATE = Fraction(24000, 1001)
 LOSSLESS = {
@@ -46,7 +46,7 @@ def layers() -> LayerVideo:
 @pytest.mark.parametrize("form", FORMATS)
 def test_round_trip(layers, tmp_path, form, alpha):
     target = tmp_path / "set"
-    written = save_layers(target, layers, Saving(form, "PNG 16 bit", alpha), RATE, NOTES)
+    written = save_layers(target, layers, SaveOptions(form, "PNG 16 bit", alpha), RATE, NOTES)
     assert written[-1] == target / RECORD and all(path.exists() for path in written)
     back = load_layers(target)
     count = 1 if form == PSD else 16
@@ -70,7 +70,7 @@ def test_round_trip(layers, tmp_path, form, alpha):
 
 @pytest.mark.parametrize("form", [name for name in OPAQUE if name != "none"])
 def test_opaque_layers(layers, tmp_path, form):
-    save_layers(tmp_path / "set", layers, Saving("PNG 8 bit", form), RATE)
+    save_layers(tmp_path / "set", layers, SaveOptions("PNG 8 bit", form), RATE)
     back = load_layers(tmp_path / "set")
     assert (
         back.blended.shape == layers.blended.shape
@@ -97,7 +97,7 @@ def test_opaque_layers(layers, tmp_path, form):
     ],
 )
 def test_ffmpeg_reads_what_we_say(layers, tmp_path, form, name, expected):
-    save_layers(tmp_path / "set", layers, Saving(form), RATE, NOTES)
+    save_layers(tmp_path / "set", layers, SaveOptions(form), RATE, NOTES)
     shown = subprocess.run(
         [
             "ffprobe",
@@ -125,8 +125,8 @@ def test_ffmpeg_reads_what_we_say(layers, tmp_path, form, name, expected):
 
 def test_picked_frames_and_sizes(layers, tmp_path):
     for form in ("ProRes 4444 (.mov)", "PNG 8 bit", EXR):
-        save_layers(tmp_path / form, layers, Saving(form))
-        back = load_layers(tmp_path / form, Pick(start=2, every=3, count=4, width=48))
+        save_layers(tmp_path / form, layers, SaveOptions(form))
+        back = load_layers(tmp_path / form, FrameSelection(start=2, every=3, count=4, width=48))
         assert back.foreground.shape == (4, 3, 32, 48) and back.blended.shape == (4, 3, 32, 48)
         assert back.fps == pytest.approx(float(RATE) / 3, rel=1e-6)
         middle = torch.nn.functional.interpolate(
@@ -134,15 +134,15 @@ def test_picked_frames_and_sizes(layers, tmp_path):
         ).clamp(0, 1)
         assert (back.alpha - middle).abs().max() < 0.02
     with pytest.raises(VideoFileError, match="fewer than the first one picked"):
-        load_layers(tmp_path / "PNG 8 bit" / "foreground", Pick(start=99))
+        load_layers(tmp_path / "PNG 8 bit" / "foreground", FrameSelection(start=99))
 
 
 def test_colour_and_matte_in_files_of_their_own(layers, tmp_path):
-    save_layers(tmp_path / "set", layers, Saving("PNG 8 bit", "PNG 8 bit"))
+    save_layers(tmp_path / "set", layers, SaveOptions("PNG 8 bit", "PNG 8 bit"))
     matte = LayerVideo(
         (Foreground("matte", layers.alpha.expand(-1, 3, -1, -1), None),), None, None, 8.0
     )
-    save_layers(tmp_path / "matte", matte, Saving("PNG 8 bit"))
+    save_layers(tmp_path / "matte", matte, SaveOptions("PNG 8 bit"))
     back = load_layers(tmp_path / "set" / "background", matte=tmp_path / "matte" / "matte")
     assert (back.alpha - layers.alpha).abs().max() <= 1 / 500 and back.background is None
 
@@ -151,7 +151,7 @@ def test_two_foregrounds(layers, tmp_path):
     second = Foreground("second", layers.foreground.flip(-1), layers.alpha.flip(-1))
     both = replace(layers, foregrounds=(*layers.foregrounds, second), residual=None)
     for form in ("PNG 16 bit", EXR, "ProRes 4444 (.mov)"):
-        save_layers(tmp_path / form, both, Saving(form))
+        save_layers(tmp_path / form, both, SaveOptions(form))
         assert [layer.name for layer in load_layers(tmp_path / form).foregrounds] == [
             "foreground",
             "second",
@@ -167,7 +167,7 @@ def test_odd_sizes_and_one_frame(tmp_path, form, shape):
         torch.rand(count, 3, height, width),
         torch.rand(count, 1, height, width).round(),
     )
-    save_layers(tmp_path / "set", LayerVideo((layer,), layer.colour, None, 8.0), Saving(form))
+    save_layers(tmp_path / "set", LayerVideo((layer,), layer.colour, None, 8.0), SaveOptions(form))
     back = load_layers(tmp_path / "set")
     assert back.foreground.shape == back.background.shape == (count, 3, height, width)
 
@@ -175,20 +175,20 @@ def test_odd_sizes_and_one_frame(tmp_path, form, shape):
 def test_nothing_is_overwritten_and_nothing_is_left_behind(layers, tmp_path, monkeypatch):
     (tmp_path / "set").mkdir()
     with pytest.raises(VideoFileError, match="is not overwritten"):
-        save_layers(tmp_path / "set", layers, Saving("PNG 8 bit"))
+        save_layers(tmp_path / "set", layers, SaveOptions("PNG 8 bit"))
     assert list(tmp_path.iterdir()) == [tmp_path / "set"] and not list((tmp_path / "set").iterdir())
     short = replace(layers, background=layers.background[:3])
     with pytest.raises(FrameError, match="different frames"):
-        save_layers(tmp_path / "short", short, Saving())
+        save_layers(tmp_path / "short", short, SaveOptions())
     with pytest.raises(FrameError, match="frame 99"):
-        save_layers(tmp_path / "psd", layers, Saving(PSD, frame=99))
+        save_layers(tmp_path / "psd", layers, SaveOptions(PSD, frame=99))
 
     def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_text", full)
     with pytest.raises(VideoFileError, match="No space left"):
-        save_layers(tmp_path / "full", layers, Saving("PNG 8 bit"))
+        save_layers(tmp_path / "full", layers, SaveOptions("PNG 8 bit"))
     assert list(tmp_path.iterdir()) == [tmp_path / "set"]
 
 
@@ -213,7 +213,7 @@ def disk(tmp_path):
 def test_a_full_disk(layers, disk, form):
     folder = disk("rw")
     with pytest.raises(VideoFileError):
-        save_layers(folder / "set", layers, Saving(form, "PNG 16 bit"))
+        save_layers(folder / "set", layers, SaveOptions(form, "PNG 16 bit"))
     assert not list(folder.iterdir())
 
 
@@ -221,7 +221,7 @@ def test_a_full_disk(layers, disk, form):
 def test_a_disk_that_is_read_only(layers, disk, form):
     folder = disk("ro")
     with pytest.raises(VideoFileError, match="(?i)read-only"):
-        save_layers(folder / "set", layers, Saving(form))
+        save_layers(folder / "set", layers, SaveOptions(form))
 
 
 @pytest.mark.parametrize(
@@ -248,13 +248,13 @@ def test_broken_files_are_named(tmp_path, name):
 
 
 def test_premultiplied_files_hold_premultiplied_colour(layers, tmp_path):
-    save_layers(tmp_path / "set", layers, Saving("PNG 16 bit", alpha=PREMULTIPLIED))
+    save_layers(tmp_path / "set", layers, SaveOptions("PNG 16 bit", alpha=PREMULTIPLIED))
     raw = load_layers(tmp_path / "set" / "foreground")
     assert (raw.foreground - layers.foreground * layers.alpha).abs().max() < 1e-4
     unknown = ("format", "opaque", "alpha")
     for field in unknown:
         with pytest.raises(VideoFileError, match="unknown"):
-            Saving(**{field: "magic"})
+            SaveOptions(**{field: "magic"})
 
 
 @pytest.mark.parametrize(
@@ -273,7 +273,7 @@ def test_frozen_layers_keep_their_length(layers, tmp_path, form, opaque):
         *(clip[:1].repeat(6, 1, 1, 1) for clip in (layers.background, layers.blended)),
         float(RATE),
     )
-    save_layers(tmp_path / "set", held, Saving(form, opaque), RATE)
+    save_layers(tmp_path / "set", held, SaveOptions(form, opaque), RATE)
     assert {
         name: len(clip) for name, clip in load_layers(tmp_path / "set").clips().items()
     } == dict.fromkeys(held.clips(), 6)

@@ -88,11 +88,11 @@ def test_leading_duplicate_is_given_with_the_first_clip():
 
 
 def test_seg_rgb_may_be_given_the_whole_clip():
-    assert find_layout("seg_rgb").giving("blended").given_frames == (8, 9, 10, 11)
+    assert find_layout("seg_rgb").with_given("blended").given_frames == (8, 9, 10, 11)
 
 
 def test_two_foregrounds_are_a_row(two_foregrounds):
-    row = two_foregrounds.giving("dog", "dog matte", "street")
+    row = two_foregrounds.with_given("dog", "dog matte", "street")
     assert row.alpha_of("car").name == "car matte" and row.alpha_of("dog").name == "dog matte"
     assert row.generated_frames == tuple(range(8)) and row.given_frames == tuple(range(8, 20))
     assert row.pixel_span("dog") == slice(32, 48)
@@ -104,7 +104,7 @@ def test_refuses_rows_that_contradict_themselves(two_foregrounds):
     with pytest.raises(LayoutError, match="prompts for"):
         replace(two_foregrounds, texts=("cat",))
     with pytest.raises(LayoutError, match="at least one to generate"):
-        two_foregrounds.giving(*two_foregrounds.names)
+        two_foregrounds.with_given(*two_foregrounds.names)
     with pytest.raises(LayoutError, match="before any foreground"):
         Layout("x", (Clip("a", "alpha"),), ())
     with pytest.raises(LayoutError, match="kind"):

@@ -23,7 +23,7 @@ def test_stills_last_as_long_as_the_longest():
 
 
 @pytest.mark.parametrize("colours, masks", [(16, 16), (16, 1), (1, 16), (1, 1)])
-def test_one_picture_and_one_mask_stand_for_all(colours, masks):
+def test_one_image_and_one_mask_stand_for_all(colours, masks):
     colour, alpha = match_matte(CLIP[:colours], MASK[:masks])
     count = max(colours, masks)
     assert colour.shape == (count, 3, 48, 64)

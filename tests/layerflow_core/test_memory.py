@@ -8,7 +8,7 @@ from layerflow_core.errors import OutOfMemoryError
 from layerflow_core.memory import (
     NETWORK_PLANS,
     WORKSPACE,
-    Ladder,
+    FallbackPlans,
     count_peak,
     is_out_of_memory,
     size_at_work,
@@ -66,13 +66,13 @@ def test_weights_at_work():
 @pytest.mark.parametrize(("free", "taken"), [(1000, 0), (900, 0), (899, 1), (400, 2), (1, 2)])
 def test_the_fastest_plan_that_fits_is_taken_and_said(free, taken, caplog):
     with caplog.at_level(logging.INFO, "layerflow_core"):
-        ladder = Ladder("transformer", NETWORK_PLANS, lambda plan: NEEDS[plan.name], free)
+        ladder = FallbackPlans("transformer", NETWORK_PLANS, lambda plan: NEEDS[plan.name], free)
     assert ladder.plan == NETWORK_PLANS[taken]
     assert f"transformer: {NETWORK_PLANS[taken].name}" in caplog.text and len(caplog.records) == 1
 
 
 def test_nobody_knows_what_is_free():
-    assert Ladder("x", NETWORK_PLANS, lambda plan: 1 / 0).plan == NETWORK_PLANS[0]
+    assert FallbackPlans("x", NETWORK_PLANS, lambda plan: 1 / 0).plan == NETWORK_PLANS[0]
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_out_of_memory_goes_down_once_per_plan(error, caplog):
             raise error
         return "done"
 
-    ladder = Ladder("transformer", NETWORK_PLANS)
+    ladder = FallbackPlans("transformer", NETWORK_PLANS)
     assert ladder.run(work) == "done" and tried == list(NETWORK_PLANS)
     assert ladder.run(lambda plan: plan) == NETWORK_PLANS[-1]
     assert caplog.text.count("out of memory") == 2
@@ -102,11 +102,11 @@ def test_when_nothing_fits_the_error_says_what_to_do():
         raise torch.cuda.OutOfMemoryError
 
     with pytest.raises(OutOfMemoryError, match="block by block.*close what else uses memory"):
-        Ladder("transformer", NETWORK_PLANS).run(work)
+        FallbackPlans("transformer", NETWORK_PLANS).run(work)
 
 
 def test_other_errors_are_not_taken_for_it():
     error = RuntimeError("shapes cannot be multiplied")
     assert not is_out_of_memory(error)
     with pytest.raises(RuntimeError, match="shapes"):
-        Ladder("x", NETWORK_PLANS).run(lambda plan: (_ for _ in ()).throw(error))
+        FallbackPlans("x", NETWORK_PLANS).run(lambda plan: (_ for _ in ()).throw(error))

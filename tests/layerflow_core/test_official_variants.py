@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from layerflow_core.errors import LayoutError
-from layerflow_core.footage import as_given, decompose, fit_given
+from layerflow_core.footage import decompose, fit_given, to_condition
 from layerflow_core.layout import OFFICIAL_VARIANTS
 from layerflow_core.model.loading import LayerFlowModel
 from layerflow_core.model.text import TextEncoder, build_t5
@@ -91,7 +91,7 @@ def test_foreground_with_alpha_fits_both_kinds(make_model, variant):
     model = make_model(variant)
     given = fit_given(
         model,
-        as_given(
+        to_condition(
             model.config.layout, "foreground", torch.rand(20, 3, 30, 30), torch.rand(20, 1, 30, 30)
         ),
     )

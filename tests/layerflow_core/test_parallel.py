@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from layerflow_core.errors import SamplingError
-from layerflow_core.parallel import ALONE, join_team
+from layerflow_core.parallel import SINGLE_PROCESS, join_process_group
 from layerflow_core.pipeline import Host, Run, make_layers
 from layerflow_core.sampling.sampler import SamplerSettings
 from layerflow_core.toy.world import draw_scene
@@ -46,7 +46,7 @@ def test_several_processes_draw_what_one_draws(tmp_path, embedded):
 def test_processes_that_cannot_be_shared_out(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "3")
     with pytest.raises(SamplingError, match="3 processes and a sequence split 1 times"):
-        join_team(torch.device("cpu"))
+        join_process_group(torch.device("cpu"))
 
 
 def test_an_old_diffusers_is_named(monkeypatch):
@@ -55,12 +55,16 @@ def test_an_old_diffusers_is_named(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "4")
     monkeypatch.setattr(diffusers, "ContextParallelConfig", None, raising=False)
     with pytest.raises(SamplingError, match="install a newer one"):
-        join_team(torch.device("cpu"))
+        join_process_group(torch.device("cpu"))
 
 
 def test_without_torchrun_there_is_one(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    assert join_team(torch.device("cpu")) is ALONE and ALONE.is_first and ALONE.tell(None) is None
+    assert (
+        join_process_group(torch.device("cpu")) is SINGLE_PROCESS
+        and SINGLE_PROCESS.is_first
+        and SINGLE_PROCESS.broadcast(None) is None
+    )
 
 
 def test_a_step_cache_is_refused_on_several(embedded, monkeypatch):
@@ -68,4 +72,4 @@ def test_a_step_cache_is_refused_on_several(embedded, monkeypatch):
 
     run = Run({"foreground": "a dog"}, {}, SamplerSettings(2, step_cache=0.1))
     with pytest.raises(SamplingError, match="several processes"):
-        make_layers(embedded, run, Host(team=replace(ALONE, size=2)))
+        make_layers(embedded, run, Host(group=replace(SINGLE_PROCESS, size=2)))

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from layerflow_core.devices import StayDevices
+from layerflow_core.devices import InPlaceDevices
 from layerflow_core.errors import Cancelled, FrameError, LayoutError, PromptError, SamplingError
 from layerflow_core.pipeline import Host, Run, SilentObserver, check_run, encode_given, make_layers
 from layerflow_core.sampling.noise import POSTERIOR, NoiseSource
@@ -125,7 +125,7 @@ def test_cancel_stops_within_the_step(quick_model):
 
 
 def test_every_part_is_released_also_when_cancelled(quick_model):
-    class Ledger(StayDevices):
+    class Ledger(InPlaceDevices):
         def __init__(self):
             self.out, self.used = [], []
 
@@ -154,7 +154,7 @@ def test_every_part_is_released_also_when_cancelled(quick_model):
 
 def test_given_latents_are_those_of_the_true_stack(embedded):
     """With clips encoded one by one, what stands in for the unknown ones cannot be seen."""
-    layout = embedded.config.layout.giving("blended")
+    layout = embedded.config.layout.with_given("blended")
     alone = encode_given(embedded, layout, GIVEN["decompose"], NoiseSource(0).generator(POSTERIOR))
     assert alone.shape == (1, 4, 8, 16, 24)
 

@@ -43,13 +43,13 @@ def test_preview_writes_every_layer_untouched(call, layers, host):
         return atlas[64 * index : 64 * index + 64]
 
     by_kind = {layer["kind"]: layer for layer in run["layers"]}
-    for kind, picture in (
+    for kind, image in (
         ("background", layers.background),
         ("foreground", layers.foreground),
         ("blended", layers.blended),
     ):
         assert (
-            abs(row(by_kind[kind]["row"]) - 255 * picture[3].permute(1, 2, 0).numpy()).max() <= 0.51
+            abs(row(by_kind[kind]["row"]) - 255 * image[3].permute(1, 2, 0).numpy()).max() <= 0.51
         )
     assert (
         abs(row(by_kind["foreground"]["alphaRow"])[..., 0] - 255 * layers.alpha[3, 0].numpy()).max()

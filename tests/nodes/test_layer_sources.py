@@ -38,7 +38,7 @@ def test_a_sequence_is_one_entry_and_nothing_else_is_lost(sources, roots):
     touch(roots["input"], *(f"shot/frame_{number}.png" for number in range(2100)))
     touch(
         roots["input"],
-        "shot/notes.txt",
+        "shot/metadata.txt",
         "shot/still.jpg",
         "clip.mp4",
         "title.png",
@@ -137,14 +137,14 @@ def test_whatever_a_set_points_at_is_part_of_what_has_changed(sources, roots, ca
     before = sources.fingerprint(name)
     assert sources.fingerprint(name) == before
 
-    picture = folder / "foreground" / "00000.png"
-    Image.fromarray(np.full((64, 96, 4), 255, np.uint8)).save(picture)
-    os.utime(picture, (1, 1))
+    image = folder / "foreground" / "00000.png"
+    Image.fromarray(np.full((64, 96, 4), 255, np.uint8)).save(image)
+    os.utime(image, (1, 1))
     assert sources.fingerprint(name) != before
     assert sources.fingerprint(f"{folder.name}/layers.json [output]") == sources.fingerprint(name)
     loaded = call("LoadLayers", source=name)
     loaded = loaded["result"] if isinstance(loaded, dict) else loaded
-    assert loaded[1][0].min() == 1  # the new picture, not the old one
+    assert loaded[1][0].min() == 1  # the new image, not the old one
 
 
 def test_a_sequence_and_a_file_change(sources, roots):

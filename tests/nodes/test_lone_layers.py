@@ -1,4 +1,4 @@
-"""Layers without a scene, pictures that stand for all frames, and masks that LoadImage makes."""
+"""Layers without a scene, images that stand for all frames, and masks that LoadImage makes."""
 
 import sys
 import types
@@ -121,7 +121,7 @@ def test_what_needs_a_background_says_so(call, clip):
 
 
 def empty_mask(value: float) -> torch.Tensor:
-    """As LoadImage gives it with a picture that has no alpha: 0 is opaque there."""
+    """As LoadImage gives it with an image that has no alpha: 0 is opaque there."""
     return torch.full((1, 64, 64), value)
 
 
@@ -182,7 +182,7 @@ def tensors_of(outputs) -> list[torch.Tensor]:
     return found
 
 
-def test_one_picture_stands_for_all_frames(call, clip):
+def test_one_image_stands_for_all_frames(call, clip):
     title = clip[FOREGROUND][:1]
     (layers,) = call(
         "JoinLayers", foreground=title, alpha=clip[ALPHA][:1], background=clip[BACKGROUND]

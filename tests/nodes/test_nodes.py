@@ -157,8 +157,8 @@ def test_decompose_gives_back_frames_and_size(call, model, clip):
 def test_progress_and_preview(call, model, host, clip):
     call("LayerSampler", model=model, prompts=clip[7], node_id="3", **SAMPLING)
     assert [(done, total) for done, total, _ in host.progress] == [(1, 2), (2, 2)]
-    kind, picture, size = host.progress[-1][2]
-    assert kind == "JPEG" and picture.width > picture.height and size == 512
+    kind, image, size = host.progress[-1][2]
+    assert kind == "JPEG" and image.width > image.height and size == 512
 
 
 def test_cancel_raises_the_hosts_own_exception(call, model, host, clip):

@@ -1,4 +1,4 @@
-"""Numbers and pictures that a graph sent by a program may hold; the browser's widgets would not let them through."""
+"""Numbers and images that a graph sent by a program may hold; the browser's widgets would not let them through."""
 
 import math
 
@@ -6,12 +6,12 @@ import pytest
 import torch
 
 NAN, INF = math.nan, math.inf
-PICTURES = torch.rand(2, 16, 24, 3)
+IMAGES = torch.rand(2, 16, 24, 3)
 MASKS = torch.rand(2, 16, 24)
 CLIP = {
-    "foreground": PICTURES,
+    "foreground": IMAGES,
     "alpha": MASKS,
-    "background": PICTURES,
+    "background": IMAGES,
     "foreground_prompt": "a",
     "background_prompt": "b",
     "blended_prompt": "c",
@@ -26,8 +26,8 @@ def check(call, name: str, **inputs) -> None:
 
 @pytest.mark.parametrize("fps", [NAN, INF, -INF, -1.0, 1e9])
 def test_frame_rates(fps, call):
-    joined = call("JoinLayers", foreground=PICTURES)[0]
-    check(call, "JoinLayers", foreground=PICTURES, fps=fps)
+    joined = call("JoinLayers", foreground=IMAGES)[0]
+    check(call, "JoinLayers", foreground=IMAGES, fps=fps)
     check(call, "SaveLayers", layers=joined, fps=fps)
     check(call, "CollectLayerClip", **CLIP, fps=fps)
 
@@ -35,7 +35,7 @@ def test_frame_rates(fps, call):
 @pytest.mark.parametrize("value", [NAN, INF, -INF, 1e30])
 @pytest.mark.parametrize("widget", ["low", "high", "choke", "feather", "fringe"])
 def test_refinements(widget, value, call):
-    check(call, "RefineAlpha", images=PICTURES, alpha=MASKS, **{widget: value})
+    check(call, "RefineAlpha", images=IMAGES, alpha=MASKS, **{widget: value})
 
 
 @pytest.mark.parametrize("value", [NAN, INF])
@@ -43,10 +43,10 @@ def test_strengths(value, call):
     check(
         call,
         "CompositeRGBA",
-        foreground=PICTURES,
+        foreground=IMAGES,
         alpha=MASKS,
-        background=PICTURES,
-        residual=PICTURES,
+        background=IMAGES,
+        residual=IMAGES,
         residual_scale=value,
     )
     check(call, "LoadLayerFlow", content_strength=value)
@@ -54,22 +54,22 @@ def test_strengths(value, call):
 
 
 @pytest.mark.parametrize(
-    "pictures",
+    "images",
     [
-        PICTURES[:0],
-        PICTURES[:, :0],
-        PICTURES[:, :, :0],
-        PICTURES * NAN,
-        PICTURES + INF,
-        PICTURES[..., :2],
-        PICTURES[0],
+        IMAGES[:0],
+        IMAGES[:, :0],
+        IMAGES[:, :, :0],
+        IMAGES * NAN,
+        IMAGES + INF,
+        IMAGES[..., :2],
+        IMAGES[0],
     ],
-    ids=["no frames", "no rows", "no columns", "NaN", "infinite", "two channels", "one picture"],
+    ids=["no frames", "no rows", "no columns", "NaN", "infinite", "two channels", "one image"],
 )
-def test_pictures(pictures, call):
-    check(call, "JoinLayers", foreground=pictures)
-    check(call, "TransformLayer", images=pictures)
-    check(call, "CompositeRGBA", foreground=PICTURES, alpha=MASKS, background=pictures)
+def test_images(images, call):
+    check(call, "JoinLayers", foreground=images)
+    check(call, "TransformLayer", images=images)
+    check(call, "CompositeRGBA", foreground=IMAGES, alpha=MASKS, background=images)
 
 
 @pytest.mark.parametrize(
@@ -78,11 +78,11 @@ def test_pictures(pictures, call):
     ids=["no frames", "no rows", "NaN", "one"],
 )
 def test_masks(masks, call):
-    check(call, "JoinLayers", foreground=PICTURES, alpha=masks)
-    check(call, "RefineAlpha", images=PICTURES, alpha=masks)
+    check(call, "JoinLayers", foreground=IMAGES, alpha=masks)
+    check(call, "RefineAlpha", images=IMAGES, alpha=masks)
 
 
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
 def test_other_kinds_of_floats_are_taken(kind, call):
-    layers = call("JoinLayers", foreground=PICTURES.to(kind), alpha=MASKS.to(kind))[0]
+    layers = call("JoinLayers", foreground=IMAGES.to(kind), alpha=MASKS.to(kind))[0]
     assert layers.foreground.dtype == torch.float32

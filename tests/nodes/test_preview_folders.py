@@ -10,7 +10,7 @@ def folders(pack):
 
 def make(folders, root, node, run):
     with folders.making(root, node, run) as partial:
-        (partial / "00000.png").write_bytes(b"picture")
+        (partial / "00000.png").write_bytes(b"image")
     return folders.newest
 
 
@@ -44,6 +44,6 @@ def test_folders_of_another_server_are_left_alone(folders, pack, tmp_path):
 def test_a_failed_preview_leaves_nothing(folders, tmp_path):
     with pytest.raises(ZeroDivisionError):
         with folders.making(tmp_path, "a", "run 0") as partial:
-            (partial / "00000.png").write_bytes(b"picture")
+            (partial / "00000.png").write_bytes(b"image")
             raise ZeroDivisionError
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

@@ -1,6 +1,6 @@
-/* Layers of one frame to a picture. Pure functions: no DOM, no network.
+/* Layers of one frame to an image. Pure functions: no DOM, no network.
  *
- * A frame is an atlas: the layers' pictures one below the other, RGBA bytes, every row `height` lines. A layer is
+ * A frame is an atlas: the layers' images one below the other, RGBA bytes, every row `height` lines. A layer is
  * { name, kind, row, alphaRow, visible, opacity }; kinds are foreground, background, blended and residual. Colour is
  * straight; a residual of 0 is the byte 127.5.
  */
@@ -38,7 +38,7 @@ export function shownLayers(layers) {
  */
 export function compositeFrame(atlas, width, height, layers, view) {
   const size = width * height
-  const picture = new Uint8ClampedArray(4 * size)
+  const image = new Uint8ClampedArray(4 * size)
   const shown = shownLayers(layers)
   const found = layers.find((layer) => layer.kind === 'blended')
   const blended = found && { ...found, opacity: 1 }
@@ -59,10 +59,10 @@ export function compositeFrame(atlas, width, height, layers, view) {
       out[2] = behind[2]
       for (const layer of shown) paint(out, layer, atlas, pixel, size)
     }
-    for (let c = 0; c < 3; c++) picture[4 * pixel + c] = out[c]
-    picture[4 * pixel + 3] = 255
+    for (let c = 0; c < 3; c++) image[4 * pixel + c] = out[c]
+    image[4 * pixel + 3] = 255
   }
-  return picture
+  return image
 }
 
 /* How much of a pixel the shown foregrounds cover, 0..1. */

@@ -202,8 +202,8 @@ export class LayerPlayer {
     const atlas = this.frames?.peek(this.frame)
     if (!atlas) return
     const { width, height } = this.run
-    const picture = compositeFrame(atlas, width, height, this.layers, this.view)
-    this.canvas.getContext('2d').putImageData(new ImageData(picture, width, height), 0, 0)
+    const image = compositeFrame(atlas, width, height, this.layers, this.view)
+    this.canvas.getContext('2d').putImageData(new ImageData(image, width, height), 0, 0)
   }
 
   step(by) {

@@ -1,6 +1,6 @@
 """Clips as latents and text encodings on disk, made once: sharded safetensors, resumable.
 
-A cache lies in a folder named after a hash of all that it was made from (clips, their treatment, layout, size, VAE and
+A cache is a folder named after a hash of all that it was made from (clips, their treatment, layout, size, VAE and
 text encoder), so a stale one is never read.
 
 Legend: T latent frames of the sequence, C, H, W latent; S segments of L tokens of width D; n clips.
@@ -126,7 +126,7 @@ def build_cache(
     """Encode every clip that is not encoded yet, with autocast where the caller has it on.
 
     Args:
-        treatment: row of ``TREATMENTS``.
+        treatment: key of ``TREATMENTS``.
         root: of all caches; this one gets a folder of its own.
         variants: treatments of each clip, with other random frames.
         report: called with (shards done, all shards).
@@ -172,7 +172,7 @@ def _cache_key(
         treatment,
         seed,
         variants,
-        config.layout.giving().to_json(),
+        config.layout.with_given().to_json(),
         config.network,
         weights,
     )
@@ -202,7 +202,7 @@ class _Treated:
 
 def _treat(clip: LayerClip, treatment: str, model: LayerFlowModel, key: str) -> _Treated:
     """The model's size and length of a clip, in the model's colours."""
-    layout = model.config.layout.giving()
+    layout = model.config.layout.with_given()
     frames = TREATMENTS[treatment](
         len(next(iter(clip.layers.values()))), layout.clip_pixel_frames, random.Random(key)
     )
@@ -215,9 +215,9 @@ def _treat(clip: LayerClip, treatment: str, model: LayerFlowModel, key: str) -> 
         name: cover(clip.layers[name][frames], *model.frame_size).clamp(0, 1)
         for name in layout.names
     }
-    if strangers := [name for name in layout.texts if not clip.prompts.get(name)]:
+    if unknown := [name for name in layout.texts if not clip.prompts.get(name)]:
         raise DatasetError(
-            f"clip {clip.name}: the prompt for {', '.join(strangers)} is empty, layout "
+            f"clip {clip.name}: the prompt for {', '.join(unknown)} is empty, layout "
             f"{layout.name!r} has texts for {', '.join(layout.texts)}"
         )
     return _Treated(to_model(pixels, layout), [clip.prompts[name] for name in layout.texts], layout)
@@ -240,7 +240,7 @@ def _write_shard(path: Path, clips: Iterator[_Treated], model: LayerFlowModel) -
         texts.append(keys)
     with torch.autocast(
         "cpu", enabled=False
-    ):  # whoever encodes with autocast could not stack halves on a CPU
+    ):  # with autocast, half precision could not be stacked on a CPU
         write_tensors(
             path,
             {"mean": torch.stack(means), "std": torch.stack(stds), **encodings},

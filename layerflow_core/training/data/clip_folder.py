@@ -6,12 +6,12 @@ A dataset is a folder of clips; a clip is a folder:
       dog_0001/
         clip.json          {"prompts": {"foreground": "...", "background": "...", "blended": "..."},
         "fps": "24000/1001"}
-        foreground/        pictures in name order, or foreground.mov, foreground.png, ...
+        foreground/        images in name order, or foreground.mov, foreground.png, ...
         alpha/             white = opaque; left out where the foreground's files carry alpha
         background.mp4
         blended.mp4        left out where it is exactly foreground over background
 
-Every layer has the same frames, height and width; a layer of one picture stands still for as long as the others last.
+Every layer has the same frames, height and width; a layer of one image stands still for as long as the others last.
 
 Legend: N frames, H height, W width; 0..1, straight colour, alpha 1 = opaque.
 """
@@ -40,7 +40,7 @@ from ...rates import read_rate
 from ...rgba import over
 from ...video.files import Footage, read_video
 from ...video.frames import check_frames
-from ...video.pictures import write_png_sequence
+from ...video.images import write_png_sequence
 
 RECORD = "clip.json"
 _TRIES = 1000  # numbers that other processes may take meanwhile
@@ -168,7 +168,7 @@ class ClipFolder:
             if find_layer(clip, name) is None and not optional:
                 raise DatasetError(
                     f"clip {clip}: layer {name} is missing, expected {clip / name}/ with "
-                    f"pictures or {name}.mov, .mp4, .png, ..."
+                    f"images or {name}.mov, .mp4, .png, ..."
                 )
         if empty := [
             name
@@ -208,7 +208,7 @@ def read_record(clip: Path) -> tuple[dict[str, str], Fraction]:
 
 
 def find_layer(clip: Path, name: str) -> Path | None:
-    """The folder of pictures or the one file of a layer, None if there is none.
+    """The folder of images or the one file of a layer, None if there is none.
 
     Raises:
         DatasetError: if there are several.

@@ -40,7 +40,7 @@ class MaskRules:
 
 
 @dataclass(frozen=True)
-class Refusal:
+class Rejection:
     """A mask that was not taken, and why."""
 
     mask: str
@@ -49,18 +49,18 @@ class Refusal:
 
 def sort_masks(
     masks: Mapping[str, Tensor], rules: MaskRules = MaskRules()
-) -> tuple[dict[str, Tensor], list[Refusal]]:
+) -> tuple[dict[str, Tensor], list[Rejection]]:
     """Masks worth a clip, the largest first, and those refused.
 
     Args:
         masks: by name, [N, 1, H, W] in 0..1.
     """
     taken: dict[str, Tensor] = {}
-    refused: list[Refusal] = []
+    refused: list[Rejection] = []
     for name in sorted(masks, key=lambda n: -float(masks[n].mean())):
         reason = _find_fault(masks[name], taken, rules)
         if reason:
-            refused.append(Refusal(name, reason))
+            refused.append(Rejection(name, reason))
         else:
             taken[name] = masks[name]
     return taken, refused
@@ -100,18 +100,18 @@ def coarse_clips(
     masks: Mapping[str, Tensor],
     prompts: Mapping[str, Mapping[str, str]],
     rules: MaskRules = MaskRules(),
-) -> tuple[list[LayerClip], list[Refusal]]:
+) -> tuple[list[LayerClip], list[Rejection]]:
     """One clip for each mask worth it.
 
     Args:
         footage: [N, 3, H, W]; also the foreground's colour, inside the mask.
-        background: [N, 3, H, W], inpainted under every mask; each clip's own still shows the other objects. One picture
+        background: [N, 3, H, W], inpainted under every mask; each clip's own still shows the other objects. One image
             stands for all frames.
-        masks: by name, [N, 1, H, W]; one picture stands for all frames.
+        masks: by name, [N, 1, H, W]; one image stands for all frames.
         prompts: by mask name, prompts by layer.
 
     Raises:
-        DatasetError: pictures do not fit each other, or a mask that is taken has no prompts.
+        DatasetError: images do not fit each other, or a mask that is taken has no prompts.
     """
     background = hold(background, len(footage))
     held = {mask: _hold_mask(mask, alpha, footage) for mask, alpha in masks.items()}

@@ -35,7 +35,7 @@ class ClipSource(Protocol):
 
 
 @dataclass(frozen=True)
-class Freedom:
+class PlacementJitter:
     """How far a pasted foreground may stray.
 
     Args:
@@ -72,7 +72,7 @@ class PastedClips:
         foregrounds: ClipSource,
         backgrounds: ClipSource,
         count: int,
-        freedom: Freedom = Freedom(),
+        freedom: PlacementJitter = PlacementJitter(),
         seed: int = 0,
     ) -> None:
         self.foregrounds, self.backgrounds, self.count, self.freedom, self.seed = (
@@ -131,8 +131,8 @@ class PastedClips:
         scale = rng.uniform(*freedom.scale)
         x, y = (rng.uniform(-freedom.offset, freedom.offset) for _ in range(2))
         # Colour moves premultiplied, or edges would take on whatever colour lies beyond them.
-        picture = torch.cat([over_grey(colour, alpha), alpha], 1)[frames]
-        placed = paste(cover(picture, height, width), scale, x, y)
+        image = torch.cat([over_grey(colour, alpha), alpha], 1)[frames]
+        placed = paste(cover(image, height, width), scale, x, y)
         alpha = placed[:, 3:].clamp(0, 1)
         return from_grey(placed[:, :3], alpha), alpha
 

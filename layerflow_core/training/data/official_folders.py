@@ -21,7 +21,7 @@ from torch import Tensor
 from ...errors import DatasetError, VideoFileError
 from ...layout import ALPHA, BACKGROUND, BLENDED, FOREGROUND
 from ...plain_data import Name, Text, as_record, read_json
-from ...video.files import read_pictures
+from ...video.files import read_images
 from ...video.frames import resize
 from .clip_folder import LayerClip, fingerprint_files
 
@@ -31,7 +31,7 @@ _MOST_FRAMES = 64  # the official reader never looks further
 
 @dataclass(frozen=True)
 class FolderLayout:
-    """A row: where a video's pictures lie. The official DAVIS branch takes the footage itself for the background."""
+    """A row: where a video's images lie. The official DAVIS branch takes the footage itself for the background."""
 
     blended: Callable[[Path, str], Path]
     mask: Callable[[Path, str], Path]
@@ -84,9 +84,9 @@ class OfficialFolder:
     """Clips of an official folder.
 
     Args:
-        root: folder of the pictures.
+        root: folder of the images.
         record: the json.
-        kind: row of ``FOLDER_LAYOUTS``.
+        kind: key of ``FOLDER_LAYOUTS``.
 
     Raises:
         DatasetError: the json or a folder is not as it must be.
@@ -111,9 +111,9 @@ class OfficialFolder:
     def __getitem__(self, index: int) -> LayerClip:
         name, video = list(self.videos.items())[index]
         frames = _frame_names(video)[:_MOST_FRAMES]
-        blended = self._pictures(self.layout.blended(self.root, name), frames)
-        mask = self._pictures(self.layout.mask(self.root, name), frames).mean(1, keepdim=True)
-        background = self._pictures(self.layout.background(self.root, name), frames)
+        blended = self._images(self.layout.blended(self.root, name), frames)
+        mask = self._images(self.layout.mask(self.root, name), frames).mean(1, keepdim=True)
+        background = self._images(self.layout.background(self.root, name), frames)
         layers = {
             FOREGROUND: blended,
             ALPHA: resize(mask, *blended.shape[2:]),
@@ -139,13 +139,13 @@ class OfficialFolder:
         for find in (self.layout.blended, self.layout.mask, self.layout.background):
             folder = find(self.root, name)
             if not os.path.isdir(folder):
-                raise DatasetError(f"{where}: {folder} is not there, expected its pictures")
+                raise DatasetError(f"{where}: {folder} is not there, expected its images")
         if not video.objects:
             raise DatasetError(
                 f"{where}: got no objects with frames, expected {{'objects': {{id: {{'frames': [names]}}}}}}"
             )
 
-    def _pictures(self, folder: Path, names: list[str]) -> Tensor:
+    def _images(self, folder: Path, names: list[str]) -> Tensor:
         try:
             by_stem = {path.stem: path for path in folder.iterdir()}
         except OSError as error:
@@ -156,7 +156,7 @@ class OfficialFolder:
                 f"{folder}: frame {ascii(missing[0])[1:-1]} is missing, expected {len(names)} frames"
             )
         try:
-            return read_pictures([by_stem[name] for name in names]).colour
+            return read_images([by_stem[name] for name in names]).colour
         except VideoFileError as error:
             raise DatasetError(str(error)) from error
 

@@ -11,7 +11,7 @@ psd_tools = pytest.importorskip("psd_tools")
 SIZE = (24, 16)
 
 
-def picture(red: int, alpha: int = 255) -> Image.Image:
+def image(red: int, alpha: int = 255) -> Image.Image:
     return Image.new("RGBA", SIZE, (red, 0, 0, alpha))
 
 
@@ -37,9 +37,9 @@ def seen(layers) -> dict[str, tuple[float, float]]:
 
 
 def test_layers_of_groups_are_layers(document, tmp_path):
-    dog = document.create_pixel_layer(picture(50), name="dog")
-    cat = document.create_pixel_layer(picture(100), name="cat")
-    document.create_pixel_layer(picture(150), name="top")
+    dog = document.create_pixel_layer(image(50), name="dog")
+    cat = document.create_pixel_layer(image(100), name="cat")
+    document.create_pixel_layer(image(150), name="top")
     inner = document.create_group([dog], name="inner")
     outer = document.create_group([inner, cat], name="outer")
     inner.opacity = 128
@@ -51,24 +51,24 @@ def test_layers_of_groups_are_layers(document, tmp_path):
 
 
 def test_a_group_alone(document, tmp_path):
-    document.create_group([document.create_pixel_layer(picture(50), name="dog")], name="group")
+    document.create_group([document.create_pixel_layer(image(50), name="dog")], name="group")
     assert seen(load(document, tmp_path)) == {"dog": (50, 1.0)}
 
 
 def test_hidden_groups_and_layers_are_left_out_and_named(document, tmp_path, caplog):
-    dog = document.create_pixel_layer(picture(50), name="dog")
+    dog = document.create_pixel_layer(image(50), name="dog")
     document.create_group([dog], name="group").visible = False
-    document.create_pixel_layer(picture(100), name="cat").visible = False
-    document.create_pixel_layer(picture(150), name="top")
+    document.create_pixel_layer(image(100), name="cat").visible = False
+    document.create_pixel_layer(image(150), name="top")
     with caplog.at_level(logging.WARNING):
         assert list(seen(load(document, tmp_path))) == ["top"]
     assert "left out hidden layers ('dog', 'cat')" in caplog.text
 
 
 def test_opacity_and_names(document, tmp_path):
-    document.create_pixel_layer(picture(50), name="dog").opacity = 51
-    document.create_pixel_layer(picture(100), name="dog")
-    document.create_pixel_layer(picture(150), name="../../x")
+    document.create_pixel_layer(image(50), name="dog").opacity = 51
+    document.create_pixel_layer(image(100), name="dog")
+    document.create_pixel_layer(image(150), name="../../x")
     assert seen(load(document, tmp_path)) == {
         "dog": (50, 0.2),
         "dog_2": (100, 1.0),
@@ -79,7 +79,7 @@ def test_opacity_and_names(document, tmp_path):
 def test_blend_modes_bring_a_warning(document, tmp_path, caplog):
     from psd_tools.constants import BlendMode
 
-    document.create_pixel_layer(picture(50), name="glow").blend_mode = BlendMode.SCREEN
+    document.create_pixel_layer(image(50), name="glow").blend_mode = BlendMode.SCREEN
     with caplog.at_level(logging.WARNING):
         load(document, tmp_path)
     assert "blend modes, effects and clipping are not applied ('glow')" in caplog.text
@@ -88,13 +88,13 @@ def test_blend_modes_bring_a_warning(document, tmp_path, caplog):
 @pytest.mark.parametrize("make", ["empty", "hidden"])
 def test_a_document_without_a_visible_layer(document, tmp_path, make):
     if make == "hidden":
-        document.create_pixel_layer(picture(50), name="dog").visible = False
+        document.create_pixel_layer(image(50), name="dog").visible = False
     with pytest.raises(VideoFileError, match="has no visible layer"):
         load(document, tmp_path)
 
 
 def test_damaged_documents_are_typed_errors(document, tmp_path):
-    document.create_group([document.create_pixel_layer(picture(50), name="dog")], name="group")
+    document.create_group([document.create_pixel_layer(image(50), name="dog")], name="group")
     document.save(str(tmp_path / "x.psd"))
     whole = (tmp_path / "x.psd").read_bytes()
     chance = np.random.default_rng(0)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from layerflow_core.layer_files.loading import load_layers
-from layerflow_core.layer_files.saving import EXR, FORMATS, PSD, Saving, save_layers
+from layerflow_core.layer_files.saving import EXR, FORMATS, PSD, SaveOptions, save_layers
 from layerflow_core.layers import Foreground, LayerVideo
 from layerflow_core.output import write_layers
 
@@ -62,7 +62,7 @@ FORMS = [
 @pytest.mark.parametrize("form", FORMS, ids=" ".join)
 def test_every_layer_is_in_its_own_file_inside_the_set(tmp_path, names, form):
     folder = tmp_path / "deep" / "down" / "set"
-    save_layers(folder, make_layers(names), Saving(*form))
+    save_layers(folder, make_layers(names), SaveOptions(*form))
     assert all(name.startswith(os.path.join("deep", "down", "set")) for name in tree(tmp_path))
 
     loaded = load_layers(folder)
@@ -81,12 +81,12 @@ def test_the_command_line_writes_inside_its_folder_too(tmp_path, names):
     record = json.loads((folder / "layers.json").read_text())
     for number, name in enumerate(record["foregrounds"]):
         with av.open(str(folder / record["files"][name])) as container:
-            picture = next(container.decode(video=0)).to_ndarray(format="rgb24")
-        assert picture.mean() / 255 == pytest.approx((number + 1) / 4, abs=0.02)
+            image = next(container.decode(video=0)).to_ndarray(format="rgb24")
+        assert image.mean() / 255 == pytest.approx((number + 1) / 4, abs=0.02)
 
 
 def test_harmless_names_are_kept(tmp_path):
-    save_layers(tmp_path / "set", make_layers(["a red dog", "Hund.2"]), Saving())
+    save_layers(tmp_path / "set", make_layers(["a red dog", "Hund.2"]), SaveOptions())
     assert [layer.name for layer in load_layers(tmp_path / "set").foregrounds] == [
         "a red dog",
         "Hund.2",
@@ -99,7 +99,7 @@ def test_a_set_takes_the_next_folder_when_its_own_is_taken(tmp_path):
     layers = make_layers(["dog"])
     for number, folder in enumerate(folders):
         paths = save_layers(
-            folders[0], replace(layers, fps=float(number + 1)), Saving(), others=folders[1:]
+            folders[0], replace(layers, fps=float(number + 1)), SaveOptions(), others=folders[1:]
         )
         assert {path.parent for path in paths} == {folder}
     rates = [json.loads((folder / "layers.json").read_text())["fps"] for folder in folders]

@@ -9,7 +9,7 @@ import torch
 from layerflow_core.errors import VideoFileError
 from layerflow_core.layer_files.loading import load_layers
 from layerflow_core.layer_files.record import RECORD, read_set
-from layerflow_core.layer_files.saving import Saving, save_layers
+from layerflow_core.layer_files.saving import SaveOptions, save_layers
 from layerflow_core.layers import Foreground, LayerVideo
 
 SOUND = {
@@ -82,7 +82,7 @@ def test_names_from_a_record_are_cleaned(tmp_path):
     save_layers(
         saved,
         LayerVideo((Foreground("dog", colour, None),), None, None, 8.0),
-        Saving("PNG 8 bit", "none"),
+        SaveOptions("PNG 8 bit", "none"),
     )
     record = json.loads((saved / RECORD).read_text())
     for name in ("../../x", "/somewhere/x", "a\0b", "y" * 300, "background"):
@@ -107,7 +107,7 @@ def test_a_foreground_alone_comes_back_and_has_a_scene(tmp_path, caplog):
     layers = LayerVideo(
         (Foreground("dog", colour, torch.full((3, 1, 16, 24), 0.5)),), None, None, 8.0
     )
-    save_layers(tmp_path / "set", layers, Saving("PNG 16 bit", "none"))
+    save_layers(tmp_path / "set", layers, SaveOptions("PNG 16 bit", "none"))
     back = load_layers(tmp_path / "set")
     assert back.background is None
     assert (back.scene() - 0.25).abs().max() < 1e-3

@@ -13,7 +13,7 @@ from layerflow_core.model.attention import (
     split_qkv,
     use_kernel,
 )
-from layerflow_core.model.fp8 import computing, store_in_fp8
+from layerflow_core.model.fp8 import store_in_fp8, widened
 from layerflow_core.model.lora import add_adapter
 
 
@@ -24,7 +24,7 @@ def network(make_network):
 
 @torch.inference_mode()
 def call(network, inputs):
-    with computing(network):
+    with widened(network):
         return network(*inputs)
 
 

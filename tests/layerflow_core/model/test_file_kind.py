@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import save_file
 
 from layerflow_core.errors import CheckpointError, LayerFlowError
-from layerflow_core.model.base_parts import read_text_encoder, read_tokenizer, read_vae
 from layerflow_core.model.checkpoint import read_checkpoint
+from layerflow_core.model.components import read_text_encoder, read_tokenizer, read_vae
 from layerflow_core.model.conversion import open_official, read_any
 from layerflow_core.model.file_kind import SAFETENSORS, TORCH, find_kind
 from layerflow_core.model.lora_file import read_lora

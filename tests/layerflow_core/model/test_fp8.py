@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from layerflow_core.memory import count_peak, size_of
-from layerflow_core.model.fp8 import FP8, computing, store_in_fp8, to_fp8
+from layerflow_core.model.fp8 import FP8, store_in_fp8, to_fp8, widened
 from layerflow_core.model.loading import LayerFlowModel
 from layerflow_core.model.lora_file import attach_lora, write_lora
-from layerflow_core.workplace import fetched_by_block
+from layerflow_core.placement import offloaded_by_block
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def network(make_network):
 
 
 def call(network, inputs):
-    with torch.inference_mode(), computing(network):
+    with torch.inference_mode(), widened(network):
         return network(*inputs)
 
 
@@ -68,7 +68,7 @@ def test_it_goes_with_fetched_blocks_and_with_lora(network, make_network, inputs
     write_lora(tmp_path / "content.safetensors", make_network("gen_rgba", content=2), "content")
     model = LayerFlowModel(network.config, store_in_fp8(network))
     plain = call(network, inputs)
-    with fetched_by_block(network, network.backbone, torch.device("cpu")):
+    with offloaded_by_block(network, network.backbone, torch.device("cpu")):
         assert torch.equal(call(network, inputs), plain)
     attached = attach_lora(model, [tmp_path / "content.safetensors"])
     assert not torch.allclose(call(attached.network, inputs), plain, atol=1e-2)

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from layerflow_core.errors import CheckpointError
 from layerflow_core.model.loading import LayerFlowModel
-from layerflow_core.model.plain_lora import add_plain_lora
+from layerflow_core.model.third_party_lora import add_third_party_lora
 
 PATHS = (
     "transformer_blocks.0.attn1.to_q",
@@ -107,7 +107,7 @@ def write(folder, pairs, dialect="kohya", more=None, metadata=None):
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_every_dialect_changes_the_weights_alike(dialect, model, pairs, tmp_path, caplog):
-    changed = add_plain_lora(model, write(tmp_path, pairs, dialect), 0.5)
+    changed = add_third_party_lora(model, write(tmp_path, pairs, dialect), 0.5)
     for path, (down, up) in pairs.items():
         assert torch.allclose(
             weight_of(changed, path), weight_of(model, path) + 0.5 * up @ down, atol=1e-6
@@ -121,7 +121,7 @@ def test_kohya_with_alpha_and_pixels(model, pairs, tmp_path):
         path: (down[:, :, None, None].clone(), up[:, :, None, None].clone())
         for path, (down, up) in pairs.items()
     }
-    changed = add_plain_lora(model, write(tmp_path, pixels, more=more))
+    changed = add_third_party_lora(model, write(tmp_path, pixels, more=more))
     for path, (down, up) in pairs.items():
         assert torch.allclose(
             weight_of(changed, path), weight_of(model, path) + 2 * up @ down, atol=1e-6
@@ -133,7 +133,7 @@ def test_processors_of_old_diffusers(model, pairs, tmp_path):
     down, up = pairs[f"{block}.to_out.0"]
     names = [f"transformer.{block}.processor.to_out_lora.{role}.weight" for role in ("down", "up")]
     save_file(dict(zip(names, (down, up))), tmp_path / "old.safetensors")
-    changed = add_plain_lora(model, tmp_path / "old.safetensors")
+    changed = add_third_party_lora(model, tmp_path / "old.safetensors")
     expected = weight_of(model, f"{block}.to_out.0") + up @ down
     assert torch.allclose(weight_of(changed, f"{block}.to_out.0"), expected, atol=1e-6)
 
@@ -161,7 +161,7 @@ def test_metadata_scales(fields, factor, model, pairs, tmp_path):
     path = write(
         tmp_path, pairs, "with dots", metadata={"lora_adapter_metadata": json.dumps(fields)}
     )
-    changed = add_plain_lora(model, path)
+    changed = add_third_party_lora(model, path)
     for name, (down, up) in pairs.items():
         assert torch.allclose(
             weight_of(changed, name), weight_of(model, name) + factor * up @ down, atol=1e-5
@@ -215,8 +215,8 @@ def test_dora_is_what_peft_computes(ending, model, tmp_path):
             else magnitude,
         }
     save_file(tensors, tmp_path / "dora.safetensors")
-    changed = add_plain_lora(model, tmp_path / "dora.safetensors")
-    half = add_plain_lora(model, tmp_path / "dora.safetensors", 0.5)
+    changed = add_third_party_lora(model, tmp_path / "dora.safetensors")
+    half = add_third_party_lora(model, tmp_path / "dora.safetensors", 0.5)
     merged = adapted.merge_and_unload()
     for name, path in layers.names.items():
         expected = getattr(merged, name).weight
@@ -241,7 +241,7 @@ def test_dora_is_what_peft_computes(ending, model, tmp_path):
 )
 def test_other_kinds_are_refused_by_name(key, kind, model, pairs, tmp_path):
     with pytest.raises(CheckpointError, match=f"{kind}.*{key.split('.')[-1]}"):
-        add_plain_lora(model, write(tmp_path, pairs, more={key: torch.ones(2, 2)}))
+        add_third_party_lora(model, write(tmp_path, pairs, more={key: torch.ones(2, 2)}))
 
 
 def test_what_is_not_used_is_named(model, pairs, tmp_path, caplog):
@@ -251,7 +251,7 @@ def test_what_is_not_used_is_named(model, pairs, tmp_path, caplog):
         "lora_unet_nowhere.alpha": torch.ones(()),
         "something.else": torch.ones(1),
     }
-    add_plain_lora(model, write(tmp_path, pairs, more=more))
+    add_third_party_lora(model, write(tmp_path, pairs, more=more))
     for name in (
         "lora_te_text_model_encoder_layers_0_mlp_fc1 is not there",
         "lora_unet_nowhere.alpha",
@@ -290,7 +290,7 @@ def test_what_is_not_used_is_named(model, pairs, tmp_path, caplog):
 )
 def test_damage_is_named(more, text, model, pairs, tmp_path):
     with pytest.raises(CheckpointError, match=text):
-        add_plain_lora(model, write(tmp_path, pairs, more=more))
+        add_third_party_lora(model, write(tmp_path, pairs, more=more))
 
 
 @pytest.mark.parametrize(
@@ -305,4 +305,6 @@ def test_damage_is_named(more, text, model, pairs, tmp_path):
 )
 def test_damaged_metadata_is_refused(text, model, pairs, tmp_path):
     with pytest.raises(CheckpointError, match="lora_adapter_metadata"):
-        add_plain_lora(model, write(tmp_path, pairs, metadata={"lora_adapter_metadata": text}))
+        add_third_party_lora(
+            model, write(tmp_path, pairs, metadata={"lora_adapter_metadata": text})
+        )

@@ -69,7 +69,7 @@ def test_a_row_no_official_variant_has_runs(make_network, inputs_for):
         tuple(Clip(n, k) for n, k in names),
         ("car", "dog", "street"),
         layer_embedding=True,
-    ).giving("car", "car matte")
+    ).with_given("car", "car matte")
     network = make_network(row)
     full, context, _ = inputs_for(network)
     given = row.given_of(full)

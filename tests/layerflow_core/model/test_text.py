@@ -45,7 +45,7 @@ def test_long_prompts_are_cut_and_counted(embedded):
     text = embedded.text
     assert text.count_tokens("a red star") == 4
     assert text.count_tokens("star " * 100) == 101  # what was meant, not what is left of it
-    assert text.too_long({"foreground": "star " * 100, "background": "a red star"}, ROW) == {
+    assert text.truncated({"foreground": "star " * 100, "background": "a red star"}, ROW) == {
         "foreground": text.count_tokens("0, " + "star " * 100)
     }
     assert text.token_ids("star " * 100).shape == (text.tokens,)
@@ -77,7 +77,7 @@ def test_what_is_too_long_is_counted_before_it_is_cut(embedded, caplog):
 
     text, layout = embedded.require_text(), embedded.config.layout
     long = "a red solid circle moving right " * 9
-    counts = text.too_long({"foreground": long, "background": "a sunset", "blended": ""}, layout)
+    counts = text.truncated({"foreground": long, "background": "a sunset", "blended": ""}, layout)
     assert list(counts) == ["foreground"] and counts["foreground"] > text.tokens
     assert text.count_tokens("a sunset") == sum(text.tokenizer.encode("a sunset").attention_mask)
     half = " ".join(long.split()[: len(long.split()) // 2])

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from layerflow_core.layout import CLIP, STACK, find_layout
+from layerflow_core.layout import JOINT, PER_CLIP, find_layout
 from layerflow_core.model.vae import (
     FINELY_TILED,
     STREAMED,
@@ -67,19 +67,21 @@ def test_stack_is_one_call_of_the_vae(vae):
     )
     expected = (mean + (0.5 * logvar.clamp(-30, 20)).exp() * noise) * 1.15258426
     assert torch.allclose(together[0], expected, atol=1e-4)
-    apart = vae.encode(clips, replace(layout, encoding=CLIP), NoiseSource(0).generator(POSTERIOR))
+    apart = vae.encode(
+        clips, replace(layout, vae_batching=PER_CLIP), NoiseSource(0).generator(POSTERIOR)
+    )
     assert not torch.allclose(apart, together, atol=1e-2)
 
 
 def test_clip_encoding_does_not_see_other_clips(vae):
-    layout = replace(find_layout("gen_rgb"), encoding=CLIP)
+    layout = replace(find_layout("gen_rgb"), vae_batching=PER_CLIP)
     clips = clips_of(layout)
     first = vae.encode(clips, layout, NoiseSource(0).generator(POSTERIOR))
     clips["background"] = -clips["background"]
     second = vae.encode(clips, layout, NoiseSource(0).generator(POSTERIOR))
     for name in ("foreground", "blended"):
         assert torch.equal(first[:, layout.span(name)], second[:, layout.span(name)])
-    assert layout.encoding != STACK
+    assert layout.vae_batching != JOINT
 
 
 def test_posterior_is_sampled_with_the_runs_generator(vae):

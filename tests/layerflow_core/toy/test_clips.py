@@ -53,10 +53,10 @@ def test_masks_grow_and_shrink():
 
 
 def test_a_smear_takes_its_colour_from_around_the_hole():
-    picture, hole = torch.full((1, 3, 40, 40), 0.3), torch.zeros(1, 1, 40, 40)
+    image, hole = torch.full((1, 3, 40, 40), 0.3), torch.zeros(1, 1, 40, 40)
     hole[..., 5:35, 5:35] = 1
-    picture[..., 10:30, 10:30] = 1.0
-    filled = smear(picture, hole)
+    image[..., 10:30, 10:30] = 1.0
+    filled = smear(image, hole)
     assert torch.allclose(filled, torch.full_like(filled, 0.3), atol=1e-4)
 
 

@@ -1,6 +1,6 @@
 import torch
 
-from layerflow_core.toy.vae_training import ClipBatches, VaeTrainee, build_vae
+from layerflow_core.toy.vae_training import ClipBatches, VaeTrainingModule, build_vae
 
 
 def test_processes_draw_other_clips_of_one_shape():
@@ -15,13 +15,13 @@ def test_processes_draw_other_clips_of_one_shape():
 
 def test_loss_falls_where_its_gradient_points():
     torch.manual_seed(0)
-    trainee = VaeTrainee(build_vae())
+    module = VaeTrainingModule(build_vae())
     batch = vars(ClipBatches().draw(1, range(1)))
     batch = {"clips": batch["clips"][:1, :, :4], "seed": batch["seed"]}
-    loss = trainee(batch)
-    assert loss.shape == (1,) and set(trainee.watched()) == {"psnr", "kl"}
+    loss = module(batch)
+    assert loss.shape == (1,) and set(module.metrics()) == {"psnr", "kl"}
     loss.sum().backward()
     with torch.no_grad():
-        for parameter in trainee.parameters():
+        for parameter in module.parameters():
             parameter -= 1e-3 * parameter.grad
-        assert trainee(batch) < loss
+        assert module(batch) < loss

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from layerflow_core.toy.curriculum import make_plan
 from layerflow_core.toy.workers import final_weights, finish, run_workers
-from layerflow_core.training.trainee import Trainee
 from layerflow_core.training.trainer import Trainer
+from layerflow_core.training.training_module import TrainingModule
 
 pytest.importorskip("accelerate")
 
@@ -21,7 +21,7 @@ class Points:
     x: Tensor
 
 
-class Line(Trainee):
+class Line(TrainingModule):
     """Fits a line."""
 
     def __init__(self):
@@ -31,7 +31,7 @@ class Line(Trainee):
     def forward(self, batch):
         return (self.line(batch["x"]) - batch["x"] @ TARGET.T).square().mean(1)
 
-    def watched(self):
+    def metrics(self):
         return {"bias": float(self.line.bias.detach())}
 
 
@@ -57,7 +57,7 @@ class RandomPoints:
 def _work(rank: int, folder: str, stop_at: int) -> None:
     torch.manual_seed(0)
     line, root = Line(), Path(folder)
-    plan = make_plan(40, 8, 0.3, warm_up=2, ema=0.5)
+    plan = make_plan(40, 8, 0.3, warmup_steps=2, ema_decay=0.5)
     finish(
         Trainer(line, RandomPoints(stop_at), plan, root / "line"),
         line.line,

@@ -39,7 +39,7 @@ def test_a_scene_depends_on_its_seed_alone():
     assert draw_scene(7) == draw_scene(7) != draw_scene(8)
 
 
-def test_shapes_stay_in_the_picture_and_move_slowly():
+def test_shapes_stay_in_the_image_and_move_slowly():
     for scene in SCENES:
         alpha = render(scene).alpha
         assert float(alpha.mean()) > 0.015, scene

@@ -6,7 +6,7 @@ from layerflow_core.training.memory import GIB, plan_memory
 from layerflow_core.training.plan import TrainPlan
 from layerflow_core.training.stages import choose_trainable
 
-PLAN = TrainPlan(steps=1, ema=0.99)
+PLAN = TrainPlan(steps=1, ema_decay=0.99)
 
 
 def test_a_lora_costs_a_small_part_of_full_training(make_network):
@@ -27,7 +27,8 @@ def test_checkpointing_and_small_batches_need_less(make_network):
     network = make_network("gen_rgba")
     choose_trainable(network, None, "every")
     kept, recomputed = (
-        plan_memory(network, replace(PLAN, checkpointing=c)).activations for c in (False, True)
+        plan_memory(network, replace(PLAN, gradient_checkpointing=c)).activations
+        for c in (False, True)
     )
     assert recomputed < kept
     assert plan_memory(network, replace(PLAN, batch=3)).activations == 3 * recomputed

@@ -9,7 +9,7 @@ from layerflow_core.training.objective import (
     Batch,
     BatchMaker,
     LayerObjective,
-    LayerTrainee,
+    LayerTrainingModule,
     Mixture,
 )
 from layerflow_core.training.stages import choose_trainable, task_layouts
@@ -78,7 +78,9 @@ def test_given_clips_enter_clean_and_take_no_loss(make_network):
     with torch.no_grad():
         v = network(noisy, batch.context, batch.timestep)
         expected = (v - objective.target(batch))[:, :12].square().mean((1, 2, 3, 4))
-        assert torch.allclose(LayerTrainee(network, objective)(vars(batch)), expected, atol=1e-5)
+        assert torch.allclose(
+            LayerTrainingModule(network, objective)(vars(batch)), expected, atol=1e-5
+        )
 
 
 def test_v_of_the_official_schedule_gives_back_the_clean_clip(maker):
@@ -96,12 +98,12 @@ def test_the_motion_switch_acts_on_each_sample_alone(make_network):
     batch, objective = maker.draw(0, range(2)), LayerObjective(Schedule())
     mixed = Batch(**{**vars(batch), "motion": torch.tensor([1.0, 0.0])})
     with torch.no_grad():
-        trainee = LayerTrainee(network, objective)
-        on = trainee(vars(batch))
-        with trainee.switched(vars(mixed)):
-            both = trainee(vars(mixed))
+        module = LayerTrainingModule(network, objective)
+        on = module(vars(batch))
+        with module.step_context(vars(mixed)):
+            both = module(vars(mixed))
         set_strengths(network.backbone, {"motion": 0.0})
-        off = trainee(vars(mixed))
+        off = module(vars(mixed))
     assert both[0] == pytest.approx(float(on[0]), rel=1e-5) and both[1] == pytest.approx(
         float(off[1]), rel=1e-5
     )
@@ -109,7 +111,7 @@ def test_the_motion_switch_acts_on_each_sample_alone(make_network):
 
 
 def test_the_motion_switch_reaches_what_is_computed_again(make_network):
-    """Gradients with checkpointing equal those without."""
+    """Gradients with gradient_checkpointing equal those without."""
     maker = BatchMaker(
         Mixture([([clip(1.0)], 1.0, 0.5), ([clip(2.0)], 0.0, 0.5)]),
         task_layouts(LAYOUT, "generate"),
@@ -120,9 +122,9 @@ def test_the_motion_switch_reaches_what_is_computed_again(make_network):
         network = make_network("unified_rgba", motion=2)
         set_strengths(network.backbone, {"motion": 1.0})
         choose_trainable(network, "motion", "every")
-        trainee = LayerTrainee(network, objective, checkpointing=again).train()
-        with trainee.switched(vars(batch)):
-            trainee(vars(batch)).mean().backward()
+        module = LayerTrainingModule(network, objective, gradient_checkpointing=again).train()
+        with module.step_context(vars(batch)):
+            module(vars(batch)).mean().backward()
         gradients.append(
             torch.cat([p.grad.flatten() for p in network.parameters() if p.requires_grad])
         )

@@ -24,7 +24,7 @@ def network():
 
 @muon
 def test_muon_gets_the_matrices_of_the_blocks_and_adamw_the_rest(network):
-    built = build_optimisers(network.named_parameters(), TrainPlan(1, rate=1e-3, matrix_rate=2e-3))
+    built = build_optimisers(network.named_parameters(), TrainPlan(1, lr=1e-3, muon_lr=2e-3))
     sizes = {
         type(optimiser).__name__: sum(len(g["params"]) for g in optimiser.param_groups)
         for optimiser in built
@@ -34,7 +34,7 @@ def test_muon_gets_the_matrices_of_the_blocks_and_adamw_the_rest(network):
 
 
 def test_without_a_matrix_rate_adamw_gets_all(network):
-    (optimiser,) = build_optimisers(network.named_parameters(), TrainPlan(1, rate=1e-3))
+    (optimiser,) = build_optimisers(network.named_parameters(), TrainPlan(1, lr=1e-3))
     assert isinstance(optimiser, torch.optim.AdamW)
 
 
@@ -51,4 +51,4 @@ def test_no_matrix_of_a_lora_is_a_block_matrix(network):
 def test_a_torch_without_muon_is_told(network, monkeypatch):
     monkeypatch.delattr(torch.optim, "Muon", raising=False)
     with pytest.raises(TrainingError, match="no Muon"):
-        build_optimisers(network.named_parameters(), TrainPlan(1, rate=1e-3, matrix_rate=2e-3))
+        build_optimisers(network.named_parameters(), TrainPlan(1, lr=1e-3, muon_lr=2e-3))

@@ -20,8 +20,8 @@ PLAN = """
 [plan]
 steps = 2
 precision = "{}"
-rate = 1e-2
-warm_up = 1
+lr = 1e-2
+warmup_steps = 1
 sample_every = 2
 """
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from layerflow_core.training.plan import TrainPlan
-from layerflow_core.training.trainee import Trainee
 from layerflow_core.training.trainer import Trainer
+from layerflow_core.training.training_module import TrainingModule
 
 pytest.importorskip("accelerate")
 WORKER = Path(__file__).with_name("worker.py")
@@ -73,7 +73,7 @@ def test_two_processes_give_the_losses_of_one_with_twice_the_batch(whole, tmp_pa
 
 
 def test_trainings_of_one_process_may_differ_in_precision(tmp_path):
-    class Line(Trainee):
+    class Line(TrainingModule):
         def __init__(self):
             super().__init__()
             self.inner = torch.nn.Linear(4, 1)
@@ -107,9 +107,9 @@ def test_another_plan_does_not_go_on_from_a_folder(tmp_path):
 
 def test_rates_rise_and_fall():
     falling, constant = (
-        TrainPlan(100, warm_up=10, decay=decay) for decay in ("cosine", "constant")
+        TrainPlan(100, warmup_steps=10, decay=decay) for decay in ("cosine", "constant")
     )
-    shares = [falling.rate_share(i) for i in range(100)]
+    shares = [falling.lr_factor(i) for i in range(100)]
     assert shares[0] == 0.1 and max(shares) == 1.0 and shares[-1] < 0.01
     assert shares[:10] == sorted(shares[:10]) and shares[10:] == sorted(shares[10:], reverse=True)
-    assert constant.rate_share(4) == 0.5 and constant.rate_share(99) == 1.0
+    assert constant.lr_factor(4) == 0.5 and constant.lr_factor(99) == 1.0

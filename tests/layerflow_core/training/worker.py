@@ -16,7 +16,12 @@ from layerflow_core.layout import find_layout
 from layerflow_core.model.network import LayerFlowNetwork
 from layerflow_core.sampling.schedule import Schedule
 from layerflow_core.training.data.cache import CachedClip
-from layerflow_core.training.objective import BatchMaker, LayerObjective, LayerTrainee, Mixture
+from layerflow_core.training.objective import (
+    BatchMaker,
+    LayerObjective,
+    LayerTrainingModule,
+    Mixture,
+)
 from layerflow_core.training.plan import TrainPlan
 from layerflow_core.training.stages import task_layouts
 from layerflow_core.training.trainer import Trainer, find_processes
@@ -46,12 +51,12 @@ def main(folder: Path, steps: int, batch: int, die_at: int) -> None:
     plan = TrainPlan(
         steps=20,
         batch=batch,
-        rate=1e-2,
-        matrix_rate=MATRIX_RATE,
-        warm_up=2,
-        ema=0.9,
+        lr=1e-2,
+        muon_lr=MATRIX_RATE,
+        warmup_steps=2,
+        ema_decay=0.9,
         precision="no",
-        checkpointing=False,
+        gradient_checkpointing=False,
         save_every=10,
         sample_every=1,
         log_every=5,
@@ -71,7 +76,7 @@ def main(folder: Path, steps: int, batch: int, die_at: int) -> None:
         os.environ.get("WORLD_SIZE", 1)
     )  # before the trainer asks, as ``run`` does
     trainer = Trainer(
-        LayerTrainee(network, LayerObjective(Schedule())), maker, plan, folder, maybe_die
+        LayerTrainingModule(network, LayerObjective(Schedule())), maker, plan, folder, maybe_die
     )
     finished = trainer.run()
     if trainer.accelerator.is_main_process:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from layerflow_core.video.files import ALL, Footage, Pick, read_video
+from layerflow_core.video.files import ALL, Footage, FrameSelection, read_video
 
 LOSSLESS = {"qp": "0", "preset": "ultrafast"}
 """Options of libx264."""
@@ -21,7 +21,7 @@ UNTAGGED = (2, 2, 2, 0)
 """Matrix, primaries, transfer and range of a video that says nothing."""
 
 
-def pictures(count: int, height: int = 48, width: int = 64) -> list[np.ndarray]:
+def images(count: int, height: int = 48, width: int = 64) -> list[np.ndarray]:
     """[H, W, 3] bytes, each unlike all others and unlike itself when it is turned or mirrored."""
     y, x = np.mgrid[0:height, 0:width]
     across = x * 200 // width
@@ -189,6 +189,6 @@ def deep_tiff(array: np.ndarray, tags: dict[int, int] | None = None) -> bytes:
     return head + directory + bits + array.astype("<u2").tobytes()
 
 
-def read(path: Path, **pick) -> Footage:
+def read(path: Path, **selection) -> Footage:
     """As ``read_video``."""
-    return read_video(path, pick=Pick(**pick) if pick else ALL)
+    return read_video(path, selection=FrameSelection(**selection) if selection else ALL)

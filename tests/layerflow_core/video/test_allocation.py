@@ -120,7 +120,7 @@ def test_a_long_clip_of_few_bytes_is_refused(tmp_path, little):
         read(path, fps=1000, width=4000)
 
 
-def test_a_folder_that_will_not_fit_is_refused_at_its_first_picture(tmp_path, little):
+def test_a_folder_that_will_not_fit_is_refused_at_its_first_image(tmp_path, little):
     make(tmp_path / "folder", greys(1, 1000, 1000))
     for number in range(1, 500):
         os.link(tmp_path / "folder" / "0.png", tmp_path / "folder" / f"{number}.png")

@@ -52,9 +52,9 @@ def clip(
     return write_video(tmp_path / name, frames, codec, pixel_format, tags=tags)
 
 
-def shown(path, **pick):
+def shown(path, **selection):
     """R, G, B 0..255 of the middle of the first frame."""
-    colour = read(path, **pick).colour[0]
+    colour = read(path, **selection).colour[0]
     return (colour[:, colour.shape[1] // 2, colour.shape[2] // 2] * 255).tolist()
 
 

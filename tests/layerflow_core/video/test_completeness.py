@@ -13,7 +13,7 @@ from layerflow_core.errors import VideoFileError
 from layerflow_core.video.completeness import find_cut
 from layerflow_core.video.files import read_video
 
-from .clips import pictures, read, write_video
+from .clips import images, read, write_video
 
 COUNT = 16
 FASTSTART = {"movflags": "faststart"}
@@ -39,7 +39,7 @@ OPEN_AT_THE_END = {"tail.mp4"}  # the index comes last: nothing can be read of w
 def make(path: Path, name: str) -> bytes:
     arrays = [
         array + np.random.default_rng(1).integers(0, 40, array.shape, np.uint8)
-        for array in pictures(COUNT)
+        for array in images(COUNT)
     ]
     if name in ANIMATIONS:
         first, *others = (Image.fromarray(array) for array in arrays)
@@ -133,7 +133,7 @@ def test_a_stream_that_never_knew_its_length_is_whole(tmp_path, caplog, name):
     codec, pixel_format, options = VIDEOS[name]
     options = options or {"live": "1"}
     path = write_video(
-        tmp_path / name, pictures(COUNT), codec, pixel_format, options={}, container_options=options
+        tmp_path / name, images(COUNT), codec, pixel_format, options={}, container_options=options
     )
     assert len(read_video(path).colour) == COUNT
     assert not caplog.records

@@ -11,7 +11,7 @@ from layerflow_core.errors import VideoFileError
 from layerflow_core.video.completeness import find_cut
 from layerflow_core.video.files import read_video
 
-from .clips import greys, numbers_in, pictures, read, write_video
+from .clips import greys, images, numbers_in, read, write_video
 
 COUNT = 16
 LOSSLESS_VP9 = {"lossless": "1", "deadline": "realtime", "cpu-used": "8", "g": "4"}
@@ -63,10 +63,10 @@ def test_what_is_there_is_kept_when_that_is_asked_for(video, tmp_path, caplog, s
     assert f"the {len(numbers)} frames that could be read are kept" in record.getMessage()
 
 
-def test_garbage_within_a_video_is_not_shown_as_a_picture(tmp_path):
+def test_garbage_within_a_video_is_not_shown_as_a_image(tmp_path):
     """ffmpeg conceals damage: it shows what it guesses, without a word."""
     path = write_video(
-        tmp_path / "whole.mp4", pictures(12), "libx264", "yuv420p", options={"crf": "10", "g": "12"}
+        tmp_path / "whole.mp4", images(12), "libx264", "yuv420p", options={"crf": "10", "g": "12"}
     )
     data = bytearray(path.read_bytes())
     start = data.find(b"mdat") + len(data) // 3
@@ -89,7 +89,7 @@ STILLS = {
 
 @pytest.mark.parametrize("suffix", STILLS)
 @pytest.mark.parametrize("share", [0.9, 0.5, 0.1])
-def test_a_cut_picture_is_refused(tmp_path, suffix, share):
+def test_a_cut_image_is_refused(tmp_path, suffix, share):
     noise = np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8)
     path = tmp_path / f"whole{suffix}"
     Image.fromarray(noise).save(path, **STILLS[suffix])
@@ -100,7 +100,7 @@ def test_a_cut_picture_is_refused(tmp_path, suffix, share):
         read_video(short)
 
 
-def test_a_damaged_picture_of_a_sequence_is_named_or_left_out(tmp_path, caplog):
+def test_a_damaged_image_of_a_sequence_is_named_or_left_out(tmp_path, caplog):
     for number, array in enumerate(greys(4)):
         Image.fromarray(array).save(tmp_path / f"{number}.png")
     short = (tmp_path / "2.png").read_bytes()[:60]
@@ -108,7 +108,7 @@ def test_a_damaged_picture_of_a_sequence_is_named_or_left_out(tmp_path, caplog):
     with pytest.raises(VideoFileError, match=r"2\.png"):
         read_video(tmp_path)
     assert numbers_in(read(tmp_path, keep_what_is_there=True)) == [0, 1, 3]
-    assert "left out 1 damaged pictures, kept 3" in caplog.text
+    assert "left out 1 damaged images, kept 3" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_a_cut_animation(tmp_path, caplog, suffix, options):
     "data",
     [b"", b"\0", b"RIFF", b"\x1a\x45\xdf\xa3", b"<html>", b"version https://git-lfs", bytes(4096)],
 )
-def test_what_is_no_picture_at_all(tmp_path, suffix, data):
+def test_what_is_no_image_at_all(tmp_path, suffix, data):
     (tmp_path / f"a{suffix}").write_bytes(data)
     with pytest.raises(VideoFileError):
         read_video(tmp_path / f"a{suffix}")

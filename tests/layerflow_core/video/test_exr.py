@@ -58,8 +58,8 @@ def test_pixels_lie_where_the_windows_say(tmp_path, name, channels):
         (display[3] - display[1] + 1, display[2] - display[0] + 1, channels), np.float32
     )
     expected[place] = pixels[part]
-    (picture,) = read_exr(tmp_path / "a.exr").values()
-    assert np.array_equal(picture.permute(1, 2, 0).numpy(), expected)
+    (image,) = read_exr(tmp_path / "a.exr").values()
+    assert np.array_equal(image.permute(1, 2, 0).numpy(), expected)
 
 
 def test_the_door_gives_the_display_window(tmp_path):
@@ -139,8 +139,8 @@ def test_tiles_are_read(tmp_path):
     tiles.ySize = 32
     head = header((0, 0, 99, 79), (5, 5, 94, 74), type=OpenEXR.tiledimage, tiles=tiles)
     write(tmp_path / "a.exr", pixels, head)
-    picture = read_exr(tmp_path / "a.exr")[""]
-    assert np.array_equal(picture[:, 5:75, 5:95].permute(1, 2, 0).numpy(), pixels)
+    image = read_exr(tmp_path / "a.exr")[""]
+    assert np.array_equal(image[:, 5:75, 5:95].permute(1, 2, 0).numpy(), pixels)
 
 
 def test_wide_pixels_become_square(tmp_path):

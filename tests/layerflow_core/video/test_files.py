@@ -7,8 +7,8 @@ from layerflow_core.atomic import replacing
 from layerflow_core.errors import FrameError, VideoFileError
 from layerflow_core.toy.world import draw_scene, render
 from layerflow_core.video.encodings import exact_rate, write_h264, write_prores
-from layerflow_core.video.files import Pick, read_video, read_with_matte
-from layerflow_core.video.pictures import write_picture, write_png_sequence
+from layerflow_core.video.files import FrameSelection, read_video, read_with_matte
+from layerflow_core.video.images import write_image, write_png_sequence
 
 
 def quantise(pixels: torch.Tensor, top: int) -> torch.Tensor:
@@ -64,33 +64,33 @@ def test_files_that_cannot_be_read(tmp_path):
     with pytest.raises(VideoFileError, match="is not there"):
         read_video(tmp_path / "none.mp4")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(VideoFileError, match="no pictures"):
+    with pytest.raises(VideoFileError, match="no images"):
         read_video(tmp_path / "folder")
-    (tmp_path / "folder" / "a.png").write_bytes(b"no picture")
+    (tmp_path / "folder" / "a.png").write_bytes(b"no image")
     with pytest.raises(VideoFileError, match="a.png"):
         read_video(tmp_path / "folder")
 
 
-def test_pictures_of_different_sizes_are_refused(tmp_path):
-    write_picture(tmp_path / "0.png", torch.rand(3, 4, 4))
-    write_picture(tmp_path / "1.png", torch.rand(3, 4, 5))
+def test_images_of_different_sizes_are_refused(tmp_path):
+    write_image(tmp_path / "0.png", torch.rand(3, 4, 4))
+    write_image(tmp_path / "1.png", torch.rand(3, 4, 5))
     with pytest.raises(VideoFileError, match="different sizes"):
         read_video(tmp_path)
 
 
-def test_pictures_of_different_sizes_are_brought_to_one(tmp_path):
+def test_images_of_different_sizes_are_brought_to_one(tmp_path):
     for number, width in enumerate((4, 5, 9)):
-        write_picture(tmp_path / f"{number}.png", torch.full((3, 4, width), 0.4))
+        write_image(tmp_path / f"{number}.png", torch.full((3, 4, width), 0.4))
     with pytest.raises(VideoFileError, match="4 x 4 and 5 x 4.*give width and height"):
         read_video(tmp_path)
     with pytest.raises(VideoFileError, match="different sizes"):
-        read_video(tmp_path, pick=Pick(height=8))
-    footage = read_video(tmp_path, pick=Pick(width=6, height=3))
+        read_video(tmp_path, selection=FrameSelection(height=8))
+    footage = read_video(tmp_path, selection=FrameSelection(width=6, height=3))
     assert footage.colour.shape == (3, 3, 3, 6)
     assert (footage.colour - 0.4).abs().max() < 0.003
 
 
-def test_kinds_of_pictures_mix_in_a_folder(tmp_path):
+def test_kinds_of_images_mix_in_a_folder(tmp_path):
     """Grey, colour, palette and 16 bits, of which one has alpha."""
     from PIL import Image
 
@@ -122,7 +122,7 @@ def test_endings_in_capitals(tmp_path, ending):
     assert (footage.colour - 0.4).abs().max() < 0.02
 
 
-def test_a_picture_that_repeats_is_read_once(tmp_path, monkeypatch):
+def test_a_image_that_repeats_is_read_once(tmp_path, monkeypatch):
     """Resampling shows it several times."""
     from layerflow_core.video import files
 
@@ -130,8 +130,8 @@ def test_a_picture_that_repeats_is_read_once(tmp_path, monkeypatch):
     read_still = files.read_still
     monkeypatch.setattr(files, "read_still", lambda *given: reads.append(1) or read_still(*given))
     for number in range(3):
-        write_picture(tmp_path / f"{number}.png", torch.rand(3, 4, 4))
-    footage = read_video(tmp_path, Fraction(5), Pick(fps=20))
+        write_image(tmp_path / f"{number}.png", torch.rand(3, 4, 4))
+    footage = read_video(tmp_path, Fraction(5), FrameSelection(fps=20))
     assert len(footage.colour) == 12
     assert len(reads) == 3
 
@@ -139,8 +139,10 @@ def test_a_picture_that_repeats_is_read_once(tmp_path, monkeypatch):
 def test_a_matte_of_another_length_or_size_is_kept_as_it_is(tmp_path):
     """Whoever joins them says what does not fit, and that one matte stands for all frames."""
     write_h264(tmp_path / "fill.mp4", torch.rand(3, 3, 16, 16), 8)
-    write_picture(tmp_path / "key.png", torch.full((3, 16, 16), 0.6))
-    footage = read_with_matte(tmp_path / "fill.mp4", tmp_path / "key.png", Pick(premultiplied=True))
+    write_image(tmp_path / "key.png", torch.full((3, 16, 16), 0.6))
+    footage = read_with_matte(
+        tmp_path / "fill.mp4", tmp_path / "key.png", FrameSelection(premultiplied=True)
+    )
     assert footage.alpha.shape == (1, 1, 16, 16)
     assert float(footage.alpha.mean()) == pytest.approx(0.6, abs=0.003)
 
@@ -160,9 +162,9 @@ def test_a_folder_that_is_a_file(tmp_path, layers):
         write_prores(tmp_path / "x" / "a.mov", layers.foreground, layers.alpha, 8)
 
 
-def test_picture_of_a_wrong_shape(tmp_path):
+def test_image_of_a_wrong_shape(tmp_path):
     with pytest.raises(FrameError):
-        write_picture(tmp_path / "a.png", torch.rand(2, 4, 4))
+        write_image(tmp_path / "a.png", torch.rand(2, 4, 4))
 
 
 @pytest.mark.parametrize(

@@ -42,11 +42,11 @@ def test_fit_and_back(mode, size):
 
 
 @pytest.mark.parametrize("mode", ("pad", "stretch"))
-def test_smooth_pictures_survive_fit_and_back(mode):
+def test_smooth_images_survive_fit_and_back(mode):
     y, x = torch.meshgrid(torch.linspace(0, 1, 90), torch.linspace(0, 1, 70), indexing="ij")
-    picture = torch.stack([x, y, x * y])[None].repeat(2, 1, 1, 1)
+    image = torch.stack([x, y, x * y])[None].repeat(2, 1, 1, 1)
     fit = Fit((90, 70), 64, 96, mode)
-    assert (fit.undo(fit.apply(picture)) - picture).abs().max() < 0.03
+    assert (fit.undo(fit.apply(image)) - image).abs().max() < 0.03
 
 
 def test_equal_size_is_untouched():

@@ -1,4 +1,4 @@
-"""Order of pictures in a folder, and what of a folder is opened at all."""
+"""Order of images in a folder, and what of a folder is opened at all."""
 
 import os
 import socket
@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from layerflow_core.errors import VideoFileError
-from layerflow_core.video.files import read_pictures, read_video
-from layerflow_core.video.listing import check_regular, list_pictures, natural_key
+from layerflow_core.video.files import read_images, read_video
+from layerflow_core.video.listing import check_regular, list_images, natural_key
 
 from .clips import greys, numbers_in
 
@@ -80,7 +80,7 @@ def test_names_are_ordered_as_people_count(tmp_path, names):
     assert sorted(reversed(names), key=natural_key) == names
     for number, name in reversed(list(enumerate(names))):
         Image.fromarray(greys(len(names))[number]).save(tmp_path / name)
-    assert [path.name for path in list_pictures(tmp_path)] == names
+    assert [path.name for path in list_images(tmp_path)] == names
     assert numbers_in(read_video(tmp_path)) == list(range(len(names)))
 
 
@@ -90,12 +90,12 @@ def test_twelve_frames_play_in_order(tmp_path):
     assert numbers_in(read_video(tmp_path)) == list(range(12))
 
 
-def test_given_pictures_keep_the_order_they_are_given_in(tmp_path):
+def test_given_images_keep_the_order_they_are_given_in(tmp_path):
     paths = []
     for number, array in enumerate(greys(3)):
         paths.append(tmp_path / f"{number}.png")
         Image.fromarray(array).save(paths[-1])
-    assert numbers_in(read_pictures(paths[::-1])) == [2, 1, 0]
+    assert numbers_in(read_images(paths[::-1])) == [2, 1, 0]
 
 
 def test_every_name_has_a_place_of_its_own():
@@ -106,9 +106,9 @@ def test_every_name_has_a_place_of_its_own():
 
 def test_hidden_files_and_others_are_no_frames(tmp_path):
     Image.fromarray(greys(1)[0]).save(tmp_path / "a.png")
-    for name in ("._a.png", ".b.png", "notes.txt", "Thumbs.db", "a.png.part"):
+    for name in ("._a.png", ".b.png", "metadata.txt", "Thumbs.db", "a.png.part"):
         (tmp_path / name).write_bytes(b"x")
-    assert [path.name for path in list_pictures(tmp_path)] == ["a.png"]
+    assert [path.name for path in list_images(tmp_path)] == ["a.png"]
 
 
 @needs_posix
@@ -129,7 +129,7 @@ def test_what_is_no_file_is_left_out_of_a_folder(tmp_path, caplog, make):
 def test_what_is_no_file_is_never_opened(tmp_path, make, suffix):
     path = tmp_path / f"a{suffix}"
     make(path)
-    with pytest.raises(VideoFileError, match="is not|no pictures"):
+    with pytest.raises(VideoFileError, match="is not|no images"):
         read_video(path)
     with pytest.raises(VideoFileError, match="is not"):
         check_regular(path)
@@ -141,7 +141,7 @@ def test_a_path_that_cannot_be_is_a_typed_error(tmp_path, name):
         read_video(tmp_path / name)
 
 
-def test_a_link_to_a_picture_is_a_picture(tmp_path):
+def test_a_link_to_a_image_is_a_image(tmp_path):
     Image.fromarray(greys(1)[0]).save(tmp_path / "a.png")
     (tmp_path / "links").mkdir()
     (tmp_path / "links" / "b.png").symlink_to(tmp_path / "a.png")
@@ -149,7 +149,7 @@ def test_a_link_to_a_picture_is_a_picture(tmp_path):
     assert torch.equal(read_video(tmp_path / "links").colour, expected)
 
 
-def test_a_folder_of_only_odd_entries_holds_no_pictures(tmp_path):
+def test_a_folder_of_only_odd_entries_holds_no_images(tmp_path):
     (tmp_path / "a.png").mkdir()
-    with pytest.raises(VideoFileError, match="no pictures"):
+    with pytest.raises(VideoFileError, match="no images"):
         read_video(tmp_path)

@@ -1,4 +1,4 @@
-"""Which way up a picture or video is shown, against Pillow, PyAV and the ffmpeg program."""
+"""Which way up an image or video is shown, against Pillow, PyAV and the ffmpeg program."""
 
 import shutil
 import subprocess
@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 from layerflow_core.video.files import read_video
 from layerflow_core.video.orientation import UPRIGHT, from_exif, from_matrix, pixel_aspect
 
-from .clips import as_tensor, decoded, deep_png, deep_tiff, pictures, read, set_matrix, write_video
+from .clips import as_tensor, decoded, deep_png, deep_tiff, images, read, set_matrix, write_video
 
 AV_MAJOR = int(version("av").partition(".")[0])
 ALL_EIGHT = range(1, 9)
@@ -33,18 +33,18 @@ def exif_of(orientation):
     return exif
 
 
-def upright(picture: Image.Image) -> torch.Tensor:
+def upright(image: Image.Image) -> torch.Tensor:
     """As Pillow turns it."""
-    return as_tensor(np.asarray(ImageOps.exif_transpose(picture).convert("RGB")))
+    return as_tensor(np.asarray(ImageOps.exif_transpose(image).convert("RGB")))
 
 
 @pytest.mark.parametrize("suffix", [".png", ".webp", ".tif", ".jpg"])
 @pytest.mark.parametrize("orientation", ALL_EIGHT)
-def test_pictures_are_upright(tmp_path, suffix, orientation):
+def test_images_are_upright(tmp_path, suffix, orientation):
     path = tmp_path / f"a{suffix}"
-    picture = Image.fromarray(pictures(1)[0])
+    image = Image.fromarray(images(1)[0])
     options = {"lossless": True} if suffix == ".webp" else {}
-    picture.save(path, exif=exif_of(orientation).tobytes(), **options)
+    image.save(path, exif=exif_of(orientation).tobytes(), **options)
     with Image.open(path) as saved:
         expected = upright(saved)
     shown = read_video(path).colour[0]
@@ -53,8 +53,8 @@ def test_pictures_are_upright(tmp_path, suffix, orientation):
 
 
 @pytest.mark.parametrize("orientation", ALL_EIGHT)
-def test_deep_pictures_are_upright(tmp_path, orientation):
-    array = (pictures(1)[0].astype(np.uint16)) * 257 + 3
+def test_deep_images_are_upright(tmp_path, orientation):
+    array = (images(1)[0].astype(np.uint16)) * 257 + 3
     expected = upright(exif_bearer(array, orientation))
     exif = exif_of(orientation).tobytes().removeprefix(b"Exif\0\0")
     (tmp_path / "a.png").write_bytes(deep_png(array, [(b"eXIf", exif)]))
@@ -66,23 +66,23 @@ def test_deep_pictures_are_upright(tmp_path, orientation):
 
 
 def exif_bearer(array: np.ndarray, orientation: int) -> Image.Image:
-    """The picture in 8 bits, with the orientation in memory."""
-    picture = Image.fromarray((array >> 8).astype(np.uint8))
-    picture.getexif()[0x0112] = orientation
-    return picture
+    """The image in 8 bits, with the orientation in memory."""
+    image = Image.fromarray((array >> 8).astype(np.uint8))
+    image.getexif()[0x0112] = orientation
+    return image
 
 
 @pytest.mark.parametrize("orientation", [2, 6, 8])
 @pytest.mark.parametrize("suffix", [".webp", ".png"])
 def test_animations_are_upright(tmp_path, suffix, orientation):
     path = tmp_path / f"a{suffix}"
-    first, *others = (Image.fromarray(array) for array in pictures(3))
+    first, *others = (Image.fromarray(array) for array in images(3))
     options = {"lossless": True} if suffix == ".webp" else {}
     exif = exif_of(orientation).tobytes()
     first.save(path, save_all=True, append_images=others, duration=100, exif=exif, **options)
     shown = read_video(path).colour
     assert len(shown) == 3
-    for frame, array in zip(shown, pictures(3)):
+    for frame, array in zip(shown, images(3)):
         assert torch.equal(frame, upright(exif_bearer(array.astype(np.uint16) * 257, orientation)))
 
 
@@ -95,7 +95,7 @@ def test_an_orientation_that_is_none_is_upright(number):
 @pytest.mark.parametrize("name", MATRICES)
 def test_videos_are_upright(tmp_path, suffix, name):
     matrix, turn = MATRICES[name]
-    path = write_video(tmp_path / f"a{suffix}", pictures(3))
+    path = write_video(tmp_path / f"a{suffix}", images(3))
     set_matrix(path, matrix)
     lying = decoded(path)
     assert lying.shape == (3, 3, 48, 64)
@@ -105,7 +105,7 @@ def test_videos_are_upright(tmp_path, suffix, name):
 @pytest.mark.skipif(not shutil.which("ffmpeg"), reason="the ffmpeg program is not installed")
 @pytest.mark.parametrize("name", MATRICES)
 def test_videos_are_turned_as_ffmpeg_turns_them(tmp_path, name):
-    path = write_video(tmp_path / "a.mp4", pictures(1))
+    path = write_video(tmp_path / "a.mp4", images(1))
     set_matrix(path, MATRICES[name][0])
     command = ["ffmpeg", "-v", "error", "-i", str(path), "-pix_fmt", "rgb24", "-f", "rawvideo", "-"]
     raw = subprocess.run(command, capture_output=True, check=True).stdout
@@ -120,7 +120,7 @@ def test_an_orientation_in_the_stream_itself_is_heeded(tmp_path, suffix):
     """H.264 carries one too (SEI display orientation), in whatever container."""
     import av
 
-    plain = write_video(tmp_path / "plain.mp4", pictures(2), "libx264", "yuv444p")
+    plain = write_video(tmp_path / "plain.mp4", images(2), "libx264", "yuv444p")
     path = tmp_path / f"a{suffix}"
     with av.open(str(plain)) as source, av.open(str(path), "w") as target:
         stream = source.streams.video[0]
@@ -139,14 +139,14 @@ def test_an_orientation_in_the_stream_itself_is_heeded(tmp_path, suffix):
 
 
 def test_a_slanted_video_is_read_lying_and_said_once(tmp_path, caplog):
-    path = write_video(tmp_path / "a.mp4", pictures(3))
+    path = write_video(tmp_path / "a.mp4", images(3))
     set_matrix(path, (1, 1, -1, 1))
     assert torch.equal(read_video(path).colour, decoded(path))
     assert [record.getMessage().count("turned by") for record in caplog.records] == [1]
 
 
 def test_turned_frames_are_resized_as_they_are_shown(tmp_path):
-    path = write_video(tmp_path / "a.mp4", pictures(2))
+    path = write_video(tmp_path / "a.mp4", images(2))
     set_matrix(path, MATRICES["90"][0])
     assert read(path, width=24).colour.shape == (2, 3, 32, 24)
     assert read(path, height=32).colour.shape == (2, 3, 32, 24)
@@ -154,7 +154,7 @@ def test_turned_frames_are_resized_as_they_are_shown(tmp_path):
 
 @pytest.mark.parametrize("matrix, size", [(None, (48, 128)), (MATRICES["90"][0], (128, 48))])
 def test_pixels_become_square(tmp_path, matrix, size):
-    path = write_video(tmp_path / "a.mp4", pictures(1), aspect=Fraction(2))
+    path = write_video(tmp_path / "a.mp4", images(1), aspect=Fraction(2))
     if matrix:
         set_matrix(path, matrix)
     assert read_video(path).colour.shape[-2:] == size
@@ -164,8 +164,8 @@ def test_pixels_become_square(tmp_path, matrix, size):
     "dpi, size", [((72, 72), (48, 64)), ((100, 200), (48, 128)), ((200, 100), (96, 64))]
 )
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg", ".bmp"])
-def test_pixels_of_pictures_become_square(tmp_path, suffix, dpi, size):
-    Image.fromarray(pictures(1)[0]).save(tmp_path / f"a{suffix}", dpi=dpi)
+def test_pixels_of_images_become_square(tmp_path, suffix, dpi, size):
+    Image.fromarray(images(1)[0]).save(tmp_path / f"a{suffix}", dpi=dpi)
     assert read_video(tmp_path / f"a{suffix}").colour.shape[-2:] == size
 
 

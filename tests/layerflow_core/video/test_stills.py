@@ -1,4 +1,4 @@
-"""Pictures of every mode and depth, and formats that stay closed, against Pillow and numpy."""
+"""Images of every mode and depth, and formats that stay closed, against Pillow and numpy."""
 
 import io
 import os
@@ -12,7 +12,7 @@ from PIL import Image, ImageCms, ImageFile
 from layerflow_core.errors import VideoFileError
 from layerflow_core.video.files import read_video
 
-from .clips import as_tensor, deep_png, deep_tiff, pictures, png_chunks, png_of, read
+from .clips import as_tensor, deep_png, deep_tiff, images, png_chunks, png_of, read
 
 RAMP = [0, 1000, 16600, 33300, 65535]
 NOISE = np.random.default_rng(2)
@@ -45,8 +45,8 @@ def test_grey_of_sixteen_bits(tmp_path, suffix):
 def test_grey_tiff_of_either_byte_order(tmp_path, order, compression):
     mode = "I;16" if order == "<u2" else "I;16B"
     array = np.array([RAMP], order)
-    picture = Image.frombytes(mode, (5, 1), array.tobytes())
-    picture.save(tmp_path / "a.tif", compression=compression)
+    image = Image.frombytes(mode, (5, 1), array.tobytes())
+    image.save(tmp_path / "a.tif", compression=compression)
     assert pixels_of(tmp_path / "a.tif")[0, 0].tolist() == pytest.approx(
         [v / 65535 for v in RAMP], abs=1e-6
     )
@@ -119,21 +119,21 @@ def test_modes_of_eight_bits(tmp_path, suffix, mode):
         and mode in ("LA", "RGBA")
     ):
         pytest.skip(f"no {mode} in {suffix}")
-    picture = (
+    image = (
         Image.fromarray(noise(4)).convert("RGB" if mode in ("RGB", "P") else "RGBA").convert(mode)
     )
     options = {"lossless": True, "exact": True} if suffix == ".webp" else {}
-    picture.save(tmp_path / f"a{suffix}", **options)
-    expected = as_tensor(np.asarray(picture.convert("RGBA" if mode in ("RGBA", "LA") else "RGB")))
+    image.save(tmp_path / f"a{suffix}", **options)
+    expected = as_tensor(np.asarray(image.convert("RGBA" if mode in ("RGBA", "LA") else "RGB")))
     assert torch.equal(pixels_of(tmp_path / f"a{suffix}"), expected)
 
 
 @pytest.mark.parametrize("mode", ["P", "L", "RGB"])
 def test_a_transparent_colour_is_alpha(tmp_path, mode):
-    picture = Image.new(mode, (6, 4))
-    picture.paste(1 if mode != "RGB" else (1, 1, 1), (0, 0, 3, 4))
+    image = Image.new(mode, (6, 4))
+    image.paste(1 if mode != "RGB" else (1, 1, 1), (0, 0, 3, 4))
     transparent = 0 if mode != "RGB" else (0, 0, 0)
-    picture.save(tmp_path / "a.png", transparency=transparent)
+    image.save(tmp_path / "a.png", transparency=transparent)
     alpha = read_video(tmp_path / "a.png").alpha
     assert alpha[0, 0, :, :3].min() == 1
     assert alpha[0, 0, :, 3:].max() == 0
@@ -198,10 +198,10 @@ def test_gamma_that_is_not_applied_is_said(tmp_path, caplog):
 
 
 def test_pages_behind_the_first_are_named(tmp_path, caplog):
-    first, *others = (Image.fromarray(array) for array in pictures(3))
+    first, *others = (Image.fromarray(array) for array in images(3))
     first.save(tmp_path / "a.tif", save_all=True, append_images=others)
-    assert torch.equal(pixels_of(tmp_path / "a.tif"), as_tensor(pictures(3)[0]))
-    assert "of its 3 pictures the first is read" in caplog.text
+    assert torch.equal(pixels_of(tmp_path / "a.tif"), as_tensor(images(3)[0]))
+    assert "of its 3 images the first is read" in caplog.text
 
 
 def test_one_warning_for_a_folder(tmp_path, caplog):
@@ -297,7 +297,7 @@ def test_listed_formats_are_read_under_each_others_names(tmp_path, kind):
     "kind", ["png", "deep.png", "jpg", "webp", "gif", "bmp", "tif", "deep.tif"]
 )
 @pytest.mark.parametrize("share", [0.4, 0.7, 0.97])
-def test_a_cut_picture_is_refused(tmp_path, monkeypatch, kind, share, lenient):
+def test_a_cut_image_is_refused(tmp_path, monkeypatch, kind, share, lenient):
     """Also where another pack has told Pillow to fill up what is missing with grey."""
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", lenient)
     array = noise(3, height=64, width=64)
@@ -316,7 +316,7 @@ def test_a_cut_picture_is_refused(tmp_path, monkeypatch, kind, share, lenient):
     assert ImageFile.LOAD_TRUNCATED_IMAGES is lenient
 
 
-def test_of_a_folder_the_whole_pictures_are_kept_on_demand(tmp_path, caplog):
+def test_of_a_folder_the_whole_images_are_kept_on_demand(tmp_path, caplog):
     for number in range(5):
         Image.fromarray(noise(3)).save(tmp_path / f"{number}.png")
     data = (tmp_path / "2.png").read_bytes()
@@ -325,11 +325,11 @@ def test_of_a_folder_the_whole_pictures_are_kept_on_demand(tmp_path, caplog):
         read_video(tmp_path)
     assert len(read(tmp_path, keep_what_is_there=True).colour) == 4
     (message,) = [record.getMessage() for record in caplog.records]
-    assert "left out 1 damaged pictures, kept 4" in message
+    assert "left out 1 damaged images, kept 4" in message
     assert "2.png" in message
 
 
-def test_damage_within_a_picture_is_met(tmp_path):
+def test_damage_within_a_image_is_met(tmp_path):
     buffer = io.BytesIO()
     Image.fromarray(noise(3, height=64, width=64)).save(buffer, "PNG")
     data = bytearray(buffer.getvalue())

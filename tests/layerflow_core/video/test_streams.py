@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from layerflow_core.errors import VideoFileError
-from layerflow_core.video.files import Pick, read_video, read_with_matte
+from layerflow_core.video.files import FrameSelection, read_video, read_with_matte
 
-from .clips import as_tensor, decoded, greys, numbers_in, pictures, read, write_video
+from .clips import as_tensor, decoded, greys, images, numbers_in, read, write_video
 
 av = pytest.importorskip("av")
 ALPHA_CODECS = {
@@ -25,7 +25,7 @@ ALPHA_CODECS = {
 def with_alpha(count=4):
     """Smooth colour and alpha, [H, W, 4] bytes."""
     frames = []
-    for number, array in enumerate(pictures(count)):
+    for number, array in enumerate(images(count)):
         ramp = np.linspace(0, 255, array.shape[1]).astype(np.uint8)
         alpha = np.broadcast_to(np.roll(ramp, 0)[None], array.shape[:2])
         frames.append(np.dstack([array, alpha // 2 + 20 * number]))
@@ -61,7 +61,9 @@ def test_premultiplied_streams(tmp_path, name):
 def test_a_premultiplied_colour_whose_matte_is_another_file(tmp_path):
     write_video(tmp_path / "fill.mp4", [np.full((16, 16, 3), 60, np.uint8)] * 2)
     write_video(tmp_path / "key.mp4", [np.full((16, 16, 3), 128, np.uint8)] * 2)
-    footage = read_with_matte(tmp_path / "fill.mp4", tmp_path / "key.mp4", Pick(premultiplied=True))
+    footage = read_with_matte(
+        tmp_path / "fill.mp4", tmp_path / "key.mp4", FrameSelection(premultiplied=True)
+    )
     assert float(footage.alpha.mean()) == pytest.approx(128 / 255, abs=1e-3)
     assert float(footage.colour.mean()) == pytest.approx(60 / 128, abs=5e-3)
 
@@ -69,15 +71,15 @@ def test_a_premultiplied_colour_whose_matte_is_another_file(tmp_path):
 def test_a_matte_is_picked_as_its_clip(tmp_path):
     write_video(tmp_path / "fill.mp4", greys(10), "libx264", "yuv420p", 20)
     write_video(tmp_path / "key.mp4", greys(10), "libx264", "yuv420p", 20)
-    footage = read_with_matte(tmp_path / "fill.mp4", tmp_path / "key.mp4", Pick(fps=10, start=1))
+    footage = read_with_matte(
+        tmp_path / "fill.mp4", tmp_path / "key.mp4", FrameSelection(fps=10, start=1)
+    )
     assert numbers_in(footage) == [2, 4, 6, 8]
     assert torch.allclose(footage.alpha, footage.colour.mean(1, keepdim=True), atol=1e-4)
 
 
 def test_frames_are_those_that_pyav_decodes(tmp_path):
-    path = write_video(
-        tmp_path / "a.mp4", pictures(12), "libx264rgb", "rgb24", Fraction(24000, 1001)
-    )
+    path = write_video(tmp_path / "a.mp4", images(12), "libx264rgb", "rgb24", Fraction(24000, 1001))
     assert torch.equal(read_video(path).colour, decoded(path))
 
 
@@ -96,8 +98,8 @@ def write_sound(path, with_cover: bool) -> None:
         container.mux(sound.encode(silence))
         container.mux(sound.encode(None))
         if cover is not None:
-            picture = av.VideoFrame.from_ndarray(pictures(1, 32, 32)[0], "rgb24")
-            container.mux(cover.encode(picture))
+            image = av.VideoFrame.from_ndarray(images(1, 32, 32)[0], "rgb24")
+            container.mux(cover.encode(image))
             container.mux(cover.encode(None))
 
 
@@ -108,7 +110,7 @@ def test_sound_alone_is_no_video(tmp_path, suffix):
         read_video(tmp_path / f"a{suffix}")
 
 
-def test_a_sound_that_outlasts_the_picture_is_no_damage(tmp_path, caplog):
+def test_a_sound_that_outlasts_the_image_is_no_damage(tmp_path, caplog):
     path = tmp_path / "a.mp4"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=10)
@@ -135,7 +137,7 @@ def test_a_sound_that_outlasts_the_picture_is_no_damage(tmp_path, caplog):
 def test_a_size_that_changes_midway_is_said_or_brought_to_one(tmp_path):
     parts = []
     for size in (32, 48):
-        path = write_video(tmp_path / f"{size}.ts", pictures(6, size, size), "libx264", "yuv420p")
+        path = write_video(tmp_path / f"{size}.ts", images(6, size, size), "libx264", "yuv420p")
         parts.append(path.read_bytes())
     (tmp_path / "a.ts").write_bytes(b"".join(parts))
     with pytest.raises(VideoFileError, match="a.ts"):
@@ -173,7 +175,7 @@ def test_names_that_mean_something_to_ffmpeg(tmp_path, name):
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 5), (9, 2), (1, 33)])
 def test_odd_and_tiny_sizes(tmp_path, size):
-    arrays = pictures(2, *size)
+    arrays = images(2, *size)
     path = write_video(tmp_path / "a.mkv", arrays, "ffv1", "bgr0")
     assert torch.equal(read_video(path).colour, torch.stack([as_tensor(array) for array in arrays]))
 

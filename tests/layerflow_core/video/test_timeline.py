@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import pytest
 
-from layerflow_core.video.files import Pick, read_video
+from layerflow_core.video.files import FrameSelection, read_video
 from layerflow_core.video.timeline import Timed, Timeline
 
 from .clips import greys, numbers_in, read, write_video
@@ -121,14 +121,14 @@ def test_a_gap_is_an_uneven_rate(tmp_path, caplog):
     assert "from 1 to 20 a second" in messages(caplog)[0] or "from 0.9" in messages(caplog)[0]
 
 
-def shown(times, fps, durations=None, **pick):
+def shown(times, fps, durations=None, **selection):
     """Numbers of the frames kept of some at these times."""
     durations = durations or [None] * len(times)
     frames = [
         Timed(number, time, duration)
         for number, (time, duration) in enumerate(zip(times, durations))
     ]
-    timeline = Timeline(Pick(fps=fps, **pick), Fraction(10))
+    timeline = Timeline(FrameSelection(fps=fps, **selection), Fraction(10))
     return [frame for frame, count in timeline.kept(frames) for _ in range(count)]
 
 
@@ -165,13 +165,17 @@ def test_nothing_behind_the_last_picked_frame_is_looked_at():
         yield from (Timed(number, Fraction(number, 10)) for number in range(4))
         pytest.fail("a fifth frame was decoded")
 
-    for pick in (Pick(count=3), Pick(fps=10, count=3), Pick(fps=5, count=1)):
-        assert list(Timeline(pick, Fraction(10)).kept(frames()))
+    for selection in (
+        FrameSelection(count=3),
+        FrameSelection(fps=10, count=3),
+        FrameSelection(fps=5, count=1),
+    ):
+        assert list(Timeline(selection, Fraction(10)).kept(frames()))
 
 
 def test_milliseconds_of_matroska_are_no_uneven_rate():
     """1001/24000 s rounded to ms: 41 and 42."""
-    timeline = Timeline(Pick(), Fraction(24))
+    timeline = Timeline(FrameSelection(), Fraction(24))
     times = [Fraction(round(number * 1001 / 24), 1000) for number in range(100)]
     list(timeline.kept(Timed(number, time) for number, time in enumerate(times)))
     assert timeline.extremes is None

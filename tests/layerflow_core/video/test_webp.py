@@ -58,10 +58,10 @@ def test_container(tmp_path):
     )
     data = path.read_bytes()
     assert int.from_bytes(data[4:8], "little") == len(data) - 8 and len(data) % 2 == 0
-    with Image.open(path) as picture:
-        assert picture.size == (13, 9) and picture.n_frames == 2 and picture.info["loop"] == 0
-        assert dict(picture.getexif()) == {0x010F: 'workflow:{"nodes": "w\\u00f6rd"}'}
-        assert np.asarray(picture.convert("RGBA")).shape == (9, 13, 4)
+    with Image.open(path) as image:
+        assert image.size == (13, 9) and image.n_frames == 2 and image.info["loop"] == 0
+        assert dict(image.getexif()) == {0x010F: 'workflow:{"nodes": "w\\u00f6rd"}'}
+        assert np.asarray(image.convert("RGBA")).shape == (9, 13, 4)
 
 
 def test_bad_frames_leave_no_file(tmp_path):

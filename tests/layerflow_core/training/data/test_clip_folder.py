@@ -7,7 +7,7 @@ import torch
 from layerflow_core.errors import DatasetError
 from layerflow_core.training.data.clip_folder import RECORD, ClipFolder, write_clip
 from layerflow_core.video.encodings import write_h264, write_prores
-from layerflow_core.video.pictures import write_picture
+from layerflow_core.video.images import write_image
 
 
 def test_a_clip_comes_back_as_it_was_written(tmp_path, make_clip):
@@ -26,7 +26,7 @@ def test_layers_come_from_video_files_stills_and_alpha_within_the_foreground(tmp
     clip = make_clip(frames=4)
     folder = tmp_path / "clip"
     write_prores(folder / "foreground.mov", clip.layers["foreground"], clip.layers["alpha"], 8)
-    write_picture(folder / "background.png", clip.layers["background"][0])
+    write_image(folder / "background.png", clip.layers["background"][0])
     (folder / RECORD).write_text(json.dumps({"prompts": dict(clip.prompts), "fps": 12}))
     back = ClipFolder(tmp_path)[0]
     assert torch.allclose(back.layers["alpha"], clip.layers["alpha"], atol=2 / 255)
@@ -55,7 +55,7 @@ def test_only_what_is_needed_must_be_there(tmp_path, make_clip):
 
 def test_a_library_reads_the_layers_that_it_needs_alone(tmp_path, make_clip):
     folder = write_clip(tmp_path, make_clip())
-    (folder / "blended" / "00000.png").write_bytes(b"no picture")
+    (folder / "blended" / "00000.png").write_bytes(b"no image")
     assert set(ClipFolder(tmp_path, ("foreground", "alpha"))[0].layers) == {"foreground", "alpha"}
     with pytest.raises(DatasetError, match="blended"):
         ClipFolder(tmp_path)[0]
@@ -75,13 +75,13 @@ def test_the_fingerprint_follows_the_files(tmp_path, make_clip):
     folder = write_clip(tmp_path, make_clip())
     before = ClipFolder(tmp_path).fingerprint()
     assert ClipFolder(tmp_path).fingerprint() == before
-    write_picture(folder / "alpha" / "00000.png", torch.zeros(3, 12, 17))
+    write_image(folder / "alpha" / "00000.png", torch.zeros(3, 12, 17))
     assert ClipFolder(tmp_path).fingerprint() != before
 
 
 def _drop_layer(folder):
-    for picture in (folder / "background").iterdir():
-        picture.unlink()
+    for image in (folder / "background").iterdir():
+        image.unlink()
     (folder / "background").rmdir()
 
 
@@ -95,17 +95,17 @@ def _drop_layer(folder):
         ),
         (
             lambda f: [
-                write_picture(f / "background" / f"{i:05d}.png", torch.zeros(3, 12, 18))
+                write_image(f / "background" / f"{i:05d}.png", torch.zeros(3, 12, 18))
                 for i in range(3)
             ],
             "layers differ .*background 3 frames of 18 x 12",
         ),
         (
-            lambda f: write_picture(f / "alpha" / "00001.png", torch.zeros(3, 6, 6)),
-            "pictures of different sizes",
+            lambda f: write_image(f / "alpha" / "00001.png", torch.zeros(3, 6, 6)),
+            "images of different sizes",
         ),
         (
-            lambda f: (f / "blended" / "00001.png").write_bytes(b"no picture"),
+            lambda f: (f / "blended" / "00001.png").write_bytes(b"no image"),
             r"00001\.png cannot be read",
         ),
         (lambda f: (f / RECORD).unlink(), r"clip\.json cannot be read"),

@@ -12,7 +12,7 @@ from layerflow_core.training.data.coarse import (
     read_masks,
     sort_masks,
 )
-from layerflow_core.video.pictures import write_png_sequence
+from layerflow_core.video.images import write_png_sequence
 
 
 def box(top, bottom, left, right):

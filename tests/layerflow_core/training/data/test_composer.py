@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from layerflow_core.errors import DatasetError
-from layerflow_core.training.data.composer import Freedom, PastedClips, paste
+from layerflow_core.training.data.composer import PastedClips, PlacementJitter, paste
 
 
 class Listed(list):
@@ -36,7 +36,7 @@ def test_a_number_gives_the_same_clip_and_another_another(sources):
 
 
 def test_without_freedom_the_foreground_stays_as_it_was(sources):
-    still = Freedom(scale=(1, 1), offset=0, speed=(1, 1))
+    still = PlacementJitter(scale=(1, 1), offset=0, speed=(1, 1))
     for index in range(4):
         clip, source = PastedClips(*sources, 4, still)[index], sources[0][0]
         assert any(
@@ -51,16 +51,16 @@ def test_without_freedom_the_foreground_stays_as_it_was(sources):
 
 
 def test_paste_moves_by_shares_of_the_frame():
-    picture = torch.zeros(1, 1, 20, 40)
-    picture[:, :, 8:12, 16:24] = 1
-    moved = paste(picture, 1.0, 0.25, -0.2)
+    image = torch.zeros(1, 1, 20, 40)
+    image[:, :, 8:12, 16:24] = 1
+    moved = paste(image, 1.0, 0.25, -0.2)
     assert torch.allclose(moved[:, :, 4:8, 26:34], torch.ones(1, 1, 4, 8), atol=1e-4) and float(
         moved.sum()
     ) == pytest.approx(32, abs=1e-2)
-    assert float(paste(picture, 0.5, 0, 0).sum()) == pytest.approx(8, rel=0.05)
+    assert float(paste(image, 0.5, 0, 0).sum()) == pytest.approx(8, rel=0.05)
 
 
 @pytest.mark.parametrize("wrong", [{"scale": (0, 1)}, {"speed": (2, 1)}, {"offset": -1}])
 def test_impossible_freedom_is_refused(wrong):
     with pytest.raises(DatasetError, match="expected"):
-        Freedom(**wrong)
+        PlacementJitter(**wrong)

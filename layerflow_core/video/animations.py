@@ -19,8 +19,8 @@ from .completeness import find_cut
 from .damage import Damage
 from .footage import Footage
 from .frame_buffer import FrameBuffer
-from .pick import ALL, Pick
-from .picture_files import open_picture, pillow_errors
+from .frame_selection import ALL, FrameSelection
+from .image_files import open_image, pillow_errors
 from .pixels import from_array
 from .stills import read_facts
 from .timeline import Timed, Timeline
@@ -31,17 +31,17 @@ _MS = 1000
 
 
 def moves(path: Path) -> bool:
-    """Whether a picture file holds more than one frame; False for what Pillow does not read, which others refuse."""
+    """Whether an image file holds more than one frame; False for what Pillow does not read, which others refuse."""
     if path.suffix.lower() not in _SUFFIXES:
         return False
     try:
-        with _open(path, ALL, find_cut(path) is not None) as picture:
-            return getattr(picture, "n_frames", 1) > 1
+        with _open(path, ALL, find_cut(path) is not None) as image:
+            return getattr(image, "n_frames", 1) > 1
     except VideoFileError:
         return False
 
 
-def read_moving_picture(path: Path, default_rate: Fraction, pick: Pick) -> Footage:
+def read_animation(path: Path, default_rate: Fraction, selection: FrameSelection) -> Footage:
     """Read an animation with the delays it has.
 
     Args:
@@ -50,20 +50,20 @@ def read_moving_picture(path: Path, default_rate: Fraction, pick: Pick) -> Foota
     Raises:
         VideoFileError: damaged, more than fits into memory, or too short for what is picked.
     """
-    damage = Damage(path, pick.keep_what_is_there)
+    damage = Damage(path, selection.keep_what_is_there)
     cut = find_cut(path)
     if cut:
         damage.meet(cut)
-    with _open(path, pick, bool(cut)) as picture:
-        return _Animation(path, picture, pick, damage).read(default_rate)
+    with _open(path, selection, bool(cut)) as image:
+        return _Animation(path, image, selection, damage).read(default_rate)
 
 
-def _open(path: Path, pick: Pick, is_cut: bool):
+def _open(path: Path, selection: FrameSelection, is_cut: bool):
     """The file, or of a WebP that was cut the chunks that are whole, which alone is what libwebp takes."""
     if not is_cut:
-        return open_picture(path, pick)
+        return open_image(path, selection)
     data = path.read_bytes()
-    return open_picture(path, pick, whole_chunks(data) if data[:4] == b"RIFF" else None)
+    return open_image(path, selection, whole_chunks(data) if data[:4] == b"RIFF" else None)
 
 
 def whole_chunks(data: bytes) -> bytes:
@@ -79,32 +79,32 @@ def whole_chunks(data: bytes) -> bytes:
 
 
 class _Animation:
-    def __init__(self, path: Path, picture, pick: Pick, damage: Damage) -> None:
+    def __init__(self, path: Path, image, selection: FrameSelection, damage: Damage) -> None:
         self._path = path
-        self._picture = picture
-        self._pick = pick
+        self._image = image
+        self._selection = selection
         self._damage = damage
         self._first = (
-            1 if getattr(picture, "default_image", False) else 0
+            1 if getattr(image, "default_image", False) else 0
         )  # a PNG's stand-in is no frame
-        self._count = picture.n_frames - self._first
+        self._count = image.n_frames - self._first
         self._durations: list[float] = []
 
     def read(self, default_rate: Fraction) -> Footage:
-        facts = read_facts(self._picture)
+        facts = read_facts(self._image)
         for remark in facts.remarks:
             _log.warning("%s: %s", self._path, remark)
-        kept = len(self._pick.numbers(0, self._count)) if not self._pick.fps else 0
-        width, height = self._picture.size
-        height, width = self._pick.size_of(
+        kept = len(self._selection.numbers(0, self._count)) if not self._selection.fps else 0
+        width, height = self._image.size
+        height, width = self._selection.size_of(
             *facts.orientation.size(height, width), facts.orientation.aspect(facts.aspect)
         )
         check_room(max(1, kept), 3, height, width, str(self._path))
         buffer = FrameBuffer(str(self._path), kept or None, drops_full_alpha=True)
-        timeline = Timeline(self._pick, default_rate, tells_durations=True)
+        timeline = Timeline(self._selection, default_rate, tells_durations=True)
         for frame, times in timeline.kept(self._frames()):
             upright = facts.orientation.apply(from_array(frame))
-            sized = self._pick.sized(upright, facts.orientation.aspect(facts.aspect))
+            sized = self._selection.sized(upright, facts.orientation.aspect(facts.aspect))
             for _ in range(times):
                 buffer.add(sized)
         return self._finish(buffer, timeline, default_rate)
@@ -114,7 +114,7 @@ class _Animation:
         self._damage.warn(len(colour))
         rate = meant_rate(self._durations) or default_rate
         timeline.warn_if_uneven(self._path, rate)
-        return Footage(colour, alpha, self._pick.rate(rate), rate)
+        return Footage(colour, alpha, self._selection.rate(rate), rate)
 
     def _frames(self) -> Iterator[Timed]:
         """All frames [H, W, 4] of bytes with their times."""
@@ -122,8 +122,8 @@ class _Animation:
         for number in range(self._first, self._first + self._count):
             try:
                 with pillow_errors(self._path):
-                    self._picture.seek(number)
-                    array = np.asarray(self._picture.convert("RGBA"))
+                    self._image.seek(number)
+                    array = np.asarray(self._image.convert("RGBA"))
             except VideoFileError as error:
                 self._damage.meet(
                     f"frame {number - self._first} of {self._count} cannot be read", error
@@ -136,7 +136,7 @@ class _Animation:
 
     def _duration(self) -> Fraction:
         """Seconds that the frame is shown; 0 if it does not say."""
-        told = self._picture.info.get("duration", 0)
+        told = self._image.info.get("duration", 0)
         try:
             return max(Fraction(0), Fraction(told).limit_denominator(1_000_000) / _MS)
         except (TypeError, ValueError, ArithmeticError):
@@ -144,7 +144,7 @@ class _Animation:
 
 
 def meant_rate(durations: list[float]) -> Fraction | None:
-    """Frames a second of frames that last so many milliseconds each; files may have rounded them to whole ones."""
+    """Frames per second of frames of these durations in milliseconds; files may have rounded them to whole ones."""
     whole = sum(durations)
     if not whole:
         return None

@@ -1,4 +1,4 @@
-"""Which of the files that lie about is CogVideoX-2B's text encoder or VAE.
+"""Which of several files is CogVideoX-2B's text encoder or VAE.
 
 Shapes tell most other models apart; T5 v1.1 XXL and Flan-T5 XXL, or the VAEs of CogVideoX 2B, 5B and 1.5, have the same
 ones, so names and configs count too. What is in doubt is not taken but named.
@@ -17,7 +17,7 @@ from typing import Any
 
 from ..config import NetworkConfig
 from ..errors import CheckpointError, MissingPartError
-from .base_parts import SCALING_FACTOR, Part, read_text_encoder, read_vae
+from .components import SCALING_FACTOR, Part, read_text_encoder, read_vae
 
 _log = logging.getLogger(__name__)
 
@@ -182,7 +182,7 @@ def _rank(label: str, path: Path) -> tuple[bool, bool, int]:
 
 
 def _describe_lack(kind: PartKind, misfits: list[str], unclear: list[str]) -> str:
-    text = f"the checkpoint has no {kind.name}, and none lies in models/{kind.folder} or models/CogVideo"
+    text = f"the checkpoint has no {kind.name}, and there is none in models/{kind.folder} or models/CogVideo"
     if unclear:
         listed = ", ".join(unclear[:_SHOWN])
         text += f" whose name says what it is; by their shapes these could be one: {listed}. Choose one in the node, or"

@@ -31,16 +31,16 @@ from 720 lines on and BT.601 below, as players do."""
 
 
 @dataclass(frozen=True)
-class Pick:
+class FrameSelection:
     """What is wanted of a file; every reader takes one.
 
     Args:
         start: first frame.
-        every: of these, one in so many.
+        every: N: of these, every N-th.
         count: frames at most, 0 for all.
         width, height: to be resized to, 0 for as they are; one alone keeps the aspect.
         fps: rate to resample to by the frames' own times, 0 for all frames as they come. ``start``, ``every`` and
-            ``count`` are of the resampled frames. Pictures that have no rate of their own get this one.
+            ``count`` are of the resampled frames. Images that have no rate of their own get this one.
         colours: of ``COLOURS``: which matrix YUV video has, whatever it says.
         keep_what_is_there: of a damaged or truncated file keep the frames that can be read, with a warning.
         premultiplied: the file's colour is multiplied by its alpha; it is made straight. What the file itself says
@@ -153,4 +153,4 @@ class Pick:
         return torch.cat([torch.where(small > 0, straight, unseen), small])
 
 
-ALL = Pick()
+ALL = FrameSelection()

@@ -66,7 +66,9 @@ class LoraMetadata:
     use_rslora: bool = False
 
 
-def add_plain_lora(model: LayerFlowModel, path: Path, strength: float = 1.0) -> LayerFlowModel:
+def add_third_party_lora(
+    model: LayerFlowModel, path: Path, strength: float = 1.0
+) -> LayerFlowModel:
     """A model with a LoRA added to its weights where both fit; other weights are shared with the one that was given.
 
     What does not fit or is not used is named in the log.
@@ -149,7 +151,7 @@ def _make_delta(
 
 
 def _check_finite(name: str, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """One infinity or NaN in a file would make every picture black."""
+    """One infinity or NaN in a file would make every image black."""
     wrong = [role for role, tensor in tensors.items() if not torch.isfinite(tensor.float()).all()]
     if wrong:
         raise CheckpointError(

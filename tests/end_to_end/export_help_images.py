@@ -1,6 +1,6 @@
-"""Takes the picture of each node for its help page, ``web/docs/<NodeId>.webp``, in a real frontend.
+"""Takes the image of each node for its help page, ``web/docs/<NodeId>.webp``, in a real frontend.
 
-Run as ``python -m tests.end_to_end.export_help_pictures``.
+Run as ``python -m tests.end_to_end.export_help_images``.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ def main() -> None:
                     "width": width + 2 * MARGIN,
                     "height": height + 2 * MARGIN + BADGE,
                 }
-                picture = Image.open(io.BytesIO(page.screenshot(clip=clip))).convert("RGB")
-                picture.save(help_page.with_suffix(".webp"), quality=QUALITY)
-                print(help_page.stem, picture.size)
+                image = Image.open(io.BytesIO(page.screenshot(clip=clip))).convert("RGB")
+                image.save(help_page.with_suffix(".webp"), quality=QUALITY)
+                print(help_page.stem, image.size)
     finally:
         server.process.terminate()
 

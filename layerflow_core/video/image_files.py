@@ -15,8 +15,8 @@ from pathlib import Path
 
 from ..errors import VideoFileError
 from .allocation import check_room
+from .frame_selection import ALL, FrameSelection
 from .listing import check_regular
-from .pick import ALL, Pick
 
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP")
 """Pillow's names of the formats that are opened."""
@@ -27,9 +27,9 @@ _WORKING_CHANNELS = (
 
 
 class _WholeFilesOnly:
-    """While any picture is open, Pillow refuses what was cut, also where another program told it to fill up with grey.
+    """While any image is open, Pillow refuses what was cut, also where another program told it to fill up with grey.
 
-    That is one switch of Pillow's for the whole process, which is set back when the last picture is closed.
+    That is one switch of Pillow's for the whole process, which is set back when the last image is closed.
     """
 
     def __init__(self) -> None:
@@ -59,13 +59,13 @@ _whole_files_only = _WholeFilesOnly()
 
 
 @contextmanager
-def open_picture(path: Path, pick: Pick = ALL, data: bytes | None = None) -> Iterator:
+def open_image(path: Path, selection: FrameSelection = ALL, data: bytes | None = None) -> Iterator:
     """A ``PIL.Image.Image`` of a regular file, not decoded yet.
 
     What Pillow raises within the block becomes a VideoFileError too.
 
     Args:
-        pick: says to what size it is to be brought.
+        selection: says to what size it is to be brought.
         data: what is read instead of the file's own bytes.
 
     Raises:
@@ -75,11 +75,11 @@ def open_picture(path: Path, pick: Pick = ALL, data: bytes | None = None) -> Ite
 
     check_regular(path)
     source = path if data is None else io.BytesIO(data)
-    with pillow_errors(path), _whole_files_only, Image.open(source, formats=FORMATS) as picture:
-        width, height = picture.size
+    with pillow_errors(path), _whole_files_only, Image.open(source, formats=FORMATS) as image:
+        width, height = image.size
         check_room(1, _WORKING_CHANNELS, height, width, str(path))
-        check_room(1, len(picture.getbands()), *pick.size_of(height, width), f"{path}, resized")
-        yield picture
+        check_room(1, len(image.getbands()), *selection.size_of(height, width), f"{path}, resized")
+        yield image
 
 
 @contextmanager
@@ -106,15 +106,15 @@ def pillow_errors(path: Path) -> Iterator[None]:
         yield
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise VideoFileError(
-            f"{path} is too large to be opened as a picture: {error}; make it smaller first"
+            f"{path} is too large to be opened as an image: {error}; make it smaller first"
         ) from error
     except UnidentifiedImageError as error:
         expected = ", ".join(FORMATS)
         raise VideoFileError(
-            f"{path} cannot be read as a picture: it is none of {expected}, or damaged"
+            f"{path} cannot be read as an image: it is none of {expected}, or damaged"
         ) from error
     except known as error:
         reason = str(error) or type(error).__name__
         raise VideoFileError(
-            f"{path} cannot be read as a picture: {reason}; is it complete?"
+            f"{path} cannot be read as an image: {reason}; is it complete?"
         ) from error

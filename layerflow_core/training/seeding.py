@@ -1,4 +1,4 @@
-"""Chance that depends on numbers alone: the same seed, step and sample, the same draw, whoever makes it."""
+"""Randomness that depends on numbers alone: the same seed, step and sample, the same draw, in whichever process."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from ..model.network import LayerFlowNetwork
 from ..model.text import build_t5
 from ..sampling.schedule import Schedule
 from ..training.objective import LayerObjective
-from ..training.trainee import Trainee
+from ..training.training_module import TrainingModule
 from .attention import HeadByHead
 from .captions import TOKENS_PER_TEXT, vocabulary
 from .scene_batches import SceneBatch
@@ -29,10 +29,10 @@ from .scene_batches import SceneBatch
 WIDTH, HEADS, BLOCKS = 192, 3, 6
 TEXT_WIDTH = 64
 TIME_WIDTH = 128
-# How long a picture's height is on the axis of the usual table: long, so that neighbouring patches
+# How long an image's height is on the axis of the usual table: long, so that neighbouring patches
 # differ, and the same at
 # every resolution, so that what a word means for a place does not change with it.
-PICTURE_HEIGHT = 40.0
+IMAGE_HEIGHT = 40.0
 QK_GAIN = 1.4
 FAR = 900  # timesteps from here on are nearly pure noise: only words can help
 
@@ -55,7 +55,7 @@ def network_config(layout: str, frames: int, latent: tuple[int, int, int]) -> Mo
     """Config of a network of the procedural world.
 
     Args:
-        layout: row of ``layout.LAYOUTS``.
+        layout: key of ``layout.LAYOUTS``.
         frames: latent frames of a clip.
         latent: [C, H, W] of one.
     """
@@ -97,7 +97,7 @@ class ClipPositions(nn.Module):
         )
         grid = torch.as_tensor(
             get_3d_sincos_pos_embed(
-                network.hidden_size, size, frames, size[1] / PICTURE_HEIGHT, 1.0, output_type="pt"
+                network.hidden_size, size, frames, size[1] / IMAGE_HEIGHT, 1.0, output_type="pt"
             )
         )
         self.register_buffer("grid", grid.flatten(0, 1).float(), persistent=False)
@@ -120,7 +120,7 @@ class ClipPositions(nn.Module):
         )
 
 
-class SceneTrainee(Trainee):
+class SceneTrainingModule(TrainingModule):
     """Network and text encoder, trained together under the paper's loss."""
 
     def __init__(self, config: ModelConfig) -> None:
@@ -131,7 +131,7 @@ class SceneTrainee(Trainee):
         )
         start_matching_positions(self.network)
         self.t5 = build_t5(config.text_encoder)
-        self.objective, self._watched = LayerObjective(Schedule()), {}
+        self.objective, self._metrics = LayerObjective(Schedule()), {}
 
     @property
     def layout(self) -> Layout:
@@ -141,7 +141,7 @@ class SceneTrainee(Trainee):
         drawn = SceneBatch(**batch)
         v = self.predict(self.objective.noisy(drawn), drawn.ids, drawn.keep_text, drawn.timestep)
         per_frame = self.objective.per_frame(v, drawn, drawn.weight)
-        self._watched = self._watch(per_frame.detach(), drawn)
+        self._metrics = self._measure(per_frame.detach(), drawn)
         return self.objective.per_sample(per_frame, drawn)
 
     def predict(self, latents: Tensor, ids: Tensor, keep_text: Tensor, timestep: Tensor) -> Tensor:
@@ -151,10 +151,10 @@ class SceneTrainee(Trainee):
         with HeadByHead():
             return self.network(latents, context, timestep)
 
-    def watched(self) -> dict[str, float]:
-        return self._watched
+    def metrics(self) -> dict[str, float]:
+        return self._metrics
 
-    def _watch(self, per_frame: Tensor, batch: SceneBatch) -> dict[str, float]:
+    def _measure(self, per_frame: Tensor, batch: SceneBatch) -> dict[str, float]:
         """Losses with the blend given and with nothing given: copying shows as their difference,
         words far from the end.
         """

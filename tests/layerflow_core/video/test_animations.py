@@ -8,10 +8,10 @@ import torch
 from PIL import Image, ImageSequence
 
 from layerflow_core.errors import VideoFileError
+from layerflow_core.video.animations import meant_rate, moves
 from layerflow_core.video.files import read_video
-from layerflow_core.video.moving_pictures import meant_rate, moves
 
-from .clips import as_tensor, deep_png, greys, numbers_in, pictures, png_chunks, png_of, read
+from .clips import as_tensor, deep_png, greys, images, numbers_in, png_chunks, png_of, read
 
 KINDS = ("a.gif", "a.webp", "a.apng", "a.png")
 
@@ -32,8 +32,8 @@ def save(path, frames, delays=100, **options):
 
 def by_pillow(path):
     """[N, 4, H, W]."""
-    with Image.open(path) as picture:
-        frames = [np.asarray(frame.convert("RGBA")) for frame in ImageSequence.Iterator(picture)]
+    with Image.open(path) as image:
+        frames = [np.asarray(frame.convert("RGBA")) for frame in ImageSequence.Iterator(image)]
     return torch.stack([as_tensor(frame) for frame in frames])
 
 
@@ -88,7 +88,7 @@ def test_frames_that_are_held_stay(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["a.webp", "a.apng", "a.gif"])
-def test_no_delay_is_the_rate_of_pictures(tmp_path, name):
+def test_no_delay_is_the_rate_of_images(tmp_path, name):
     path = save(tmp_path / name, greys(4), 0)
     footage = read_video(path)
     assert len(footage.colour) == 4
@@ -98,7 +98,7 @@ def test_no_delay_is_the_rate_of_pictures(tmp_path, name):
 @pytest.mark.parametrize("name", ["a.webp", "a.apng", "a.png"])
 def test_pixels_and_alpha_are_exact(tmp_path, name):
     frames = []
-    for number, array in enumerate(pictures(5)):
+    for number, array in enumerate(images(5)):
         alpha = np.full(array.shape[:2], 255, np.uint8)
         alpha[:, : 8 * number] = 40 * number
         frames.append(np.dstack([array, alpha]))

@@ -22,8 +22,8 @@ from torch import Tensor
 from ..errors import CheckpointError, MissingPartError
 from ..plain_data import parse_json, read_bytes
 from .block_count import count_blocks
+from .component_config import read_config_file, t5_fields, vae_fields
 from .file_kind import find_kind, wrong_text
-from .part_config import read_config_file, t5_fields, vae_fields
 from .scaled_fp8 import unscaled
 from .tensor_file import TensorSource, View
 from .weight_file import open_weights
@@ -35,8 +35,8 @@ _VOCABULARY = "spiece.model"
 
 
 @dataclass(frozen=True)
-class BaseParts:
-    """Where the parts lie that an official checkpoint lacks; a diffusers folder or a single file each.
+class Components:
+    """Where the parts are that an official checkpoint lacks; a diffusers folder or a single file each.
 
     Args:
         tokenizer: ``tokenizer.json``, or a folder with one or with T5's ``spiece.model``.
@@ -47,7 +47,7 @@ class BaseParts:
     vae: Path | None = None
 
     @classmethod
-    def in_folder(cls, folder: Path) -> BaseParts:
+    def in_folder(cls, folder: Path) -> Components:
         """Raises MissingPartError if this is no diffusers CogVideoX-2b folder."""
         for part in ("text_encoder", "tokenizer", "vae"):
             if not os.path.isdir(folder / part):
@@ -188,7 +188,7 @@ _VAE_NAMES: tuple[tuple[str, str | Callable], ...] = (
 
 
 def _diffusers_key(key: str, up_blocks: int) -> str:
-    # The original counts the decoder's blocks from the picture, diffusers from the latents.
+    # The original counts the decoder's blocks from the image, diffusers from the latents.
     key = re.sub(
         r"^decoder\.up\.(\d+)", lambda m: f"decoder.up_blocks.{up_blocks - 1 - int(m[1])}", key
     )

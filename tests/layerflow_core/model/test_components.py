@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from layerflow_core.errors import CheckpointError, MissingPartError
-from layerflow_core.model.base_parts import BaseParts, read_text_encoder, read_tokenizer, read_vae
 from layerflow_core.model.checkpoint import load_strictly
+from layerflow_core.model.components import Components, read_text_encoder, read_tokenizer, read_vae
 from layerflow_core.model.text import build_t5, untie
 from layerflow_core.model.vae import build_vae
 from layerflow_core.toy.captions import tokenizer_json
@@ -254,12 +254,12 @@ def test_a_tokenizer_is_a_file_or_a_folder(tmp_path):
 def test_a_base_folder_names_its_parts(tmp_path):
     for part in ("text_encoder", "tokenizer", "vae"):
         (tmp_path / part).mkdir()
-    assert BaseParts.in_folder(tmp_path) == BaseParts(
+    assert Components.in_folder(tmp_path) == Components(
         tmp_path / "text_encoder", tmp_path / "tokenizer", tmp_path / "vae"
     )
     shutil.rmtree(tmp_path / "vae")
     with pytest.raises(MissingPartError, match="no vae folder"):
-        BaseParts.in_folder(tmp_path)
+        Components.in_folder(tmp_path)
 
 
 def test_parts_go_into_a_converted_file_and_onto_a_model(t5, vae, tmp_path):
@@ -273,7 +273,7 @@ def test_parts_go_into_a_converted_file_and_onto_a_model(t5, vae, tmp_path):
     save_file(single_file(t5), tmp_path / "t5.safetensors")
     save_file(vae.state_dict(), tmp_path / "vae.safetensors")
     (tmp_path / "tokenizer.json").write_text(tokenizer_json())
-    base = BaseParts(
+    base = Components(
         tmp_path / "t5.safetensors", tmp_path / "tokenizer.json", tmp_path / "vae.safetensors"
     )
     convert_official(golden, tmp_path / "bare.safetensors", Conversion(dtype=torch.float32))
@@ -291,8 +291,8 @@ def test_parts_go_into_a_converted_file_and_onto_a_model(t5, vae, tmp_path):
     with pytest.raises(MissingPartError):
         load_model(tmp_path / "bare.safetensors").require_vae()
     for name, wrong in (
-        ("width 24, the network expects 64", BaseParts(base.text_encoder, base.tokenizer)),
-        ("16 latent channels, the network expects 8", BaseParts(vae=base.vae)),
+        ("width 24, the network expects 64", Components(base.text_encoder, base.tokenizer)),
+        ("16 latent channels, the network expects 8", Components(vae=base.vae)),
     ):
         with pytest.raises(CheckpointError, match=name):
             load_model(EMBEDDED, base=wrong)

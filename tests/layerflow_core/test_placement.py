@@ -1,21 +1,21 @@
 import pytest
 import torch
 
-from layerflow_core import workplace
-from layerflow_core.devices import PlainDevices, StayDevices
+from layerflow_core import placement
+from layerflow_core.devices import InPlaceDevices, OffloadingDevices
 from layerflow_core.errors import Cancelled, OutOfMemoryError
 from layerflow_core.memory import NETWORK_PLANS
 from layerflow_core.model.vae import STREAMED, VAE_MODES, WHOLE
 from layerflow_core.pipeline import Run, make_layers
+from layerflow_core.placement import Placement, offloaded_by_block
 from layerflow_core.sampling.sampler import SamplerSettings
 from layerflow_core.toy.world import draw_scene, render
-from layerflow_core.workplace import Workplace, fetched_by_block
 
 SCENE = draw_scene(11, held_out=True)
 RUN = Run(SCENE.prompts, {"blended": render(SCENE).blended}, SamplerSettings(2, "constant", 3.0), 4)
 
 
-class Limited(StayDevices):
+class Limited(InPlaceDevices):
     """Leaves parts where they are and says how much there is."""
 
     def __init__(self, free):
@@ -43,7 +43,7 @@ def calls(quick_model, monkeypatch):
 
 
 def run_under(quick_model, plans, monkeypatch):
-    monkeypatch.setattr(workplace, "NETWORK_PLANS", tuple(plans))
+    monkeypatch.setattr(placement, "NETWORK_PLANS", tuple(plans))
     return make_layers(quick_model, RUN)
 
 
@@ -101,17 +101,17 @@ def test_when_not_even_the_smallest_plan_fits(quick_model, calls):
 def test_what_is_free_decides(quick_model):
     device = torch.device("cpu")
     peaks = [
-        workplace.vae_peak(quick_model, quick_model.config.layout, mode, device)
+        placement.vae_peak(quick_model, quick_model.config.layout, mode, device)
         for mode in VAE_MODES
     ]
     assert peaks == sorted(peaks, reverse=True) and peaks[-1] < peaks[0]
-    batches = [workplace.network_peak(quick_model, batch, device) for batch in (2, 1)]
+    batches = [placement.network_peak(quick_model, batch, device) for batch in (2, 1)]
     assert batches[0] > batches[1]
     plans = {}
     for free in (10**10, 10):
         with (
-            workplace.for_network(Limited(free), quick_model) as network,
-            workplace.for_vae(Limited(free), quick_model, quick_model.config.layout) as vae,
+            placement.for_network(Limited(free), quick_model) as network,
+            placement.for_vae(Limited(free), quick_model, quick_model.config.layout) as vae,
         ):
             plans[free] = network.run(lambda plan: plan), vae.run(lambda mode: mode)
     assert plans == {
@@ -126,7 +126,7 @@ def test_blocks_are_fetched_and_left_as_they_were(quick_model):
         {name: p.clone() for name, p in quick_model.network.named_parameters()},
     )
     forwards = {name for name, module in network.named_modules() if "forward" in module.__dict__}
-    with fetched_by_block(network, network.backbone, torch.device("cpu")):
+    with offloaded_by_block(network, network.backbone, torch.device("cpu")):
         assert any("forward" in module.__dict__ for module in network.modules())
     assert {
         name for name, module in network.named_modules() if "forward" in module.__dict__
@@ -139,17 +139,17 @@ def test_a_cancel_gives_everything_back(quick_model):
     part = torch.nn.Linear(2, 2)
     released = []
 
-    class Ledger(StayDevices):
+    class Ledger(InPlaceDevices):
         def release(self, part):
             released.append(part)
 
-    with pytest.raises(Cancelled), Workplace("part", part, part, Ledger(), NETWORK_PLANS) as place:
+    with pytest.raises(Cancelled), Placement("part", part, part, Ledger(), NETWORK_PLANS) as place:
         place.run(lambda plan: (_ for _ in ()).throw(Cancelled("stop")))
     assert released == [part]
 
 
 def test_plain_devices_know_their_memory(quick_model):
-    devices = PlainDevices("cpu")
+    devices = OffloadingDevices("cpu")
     assert devices.free(quick_model.network) > 2**30 and devices.device(
         quick_model.network
     ) == torch.device("cpu")

@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from .devices import Devices
-from .layout import CLIP, Layout
-from .memory import NETWORK_PLANS, TEXT_PLANS, Ladder, PartPlan, count_peak, size_at_work
+from .layout import PER_CLIP, Layout
+from .memory import NETWORK_PLANS, TEXT_PLANS, FallbackPlans, PartPlan, count_peak, size_at_work
 from .model.attention import plain_kernel
-from .model.fp8 import computing
+from .model.fp8 import widened
 from .model.loading import LayerFlowModel
 from .model.text import TextEncoder
 from .model.vae import VAE_MODES, Decoder, VaeMode, set_mode
@@ -25,25 +25,25 @@ _SPARE = 1.1  # memory is never in one piece
 TEXT_PEAK = 256 * 1024**2  # a few hundred tokens: small beside T5's weights
 
 
-def for_text(devices: Devices, text: TextEncoder) -> Workplace:
-    return Workplace(
+def for_text(devices: Devices, text: TextEncoder) -> Placement:
+    return Placement(
         "text encoder", text.t5, text.t5.encoder, devices, TEXT_PLANS, lambda plan: TEXT_PEAK
     )
 
 
-def for_network(devices: Devices, model: LayerFlowModel, kept: int = 0) -> Workplace:
+def for_network(devices: Devices, model: LayerFlowModel, kept: int = 0) -> Placement:
     """The transformer at work; ``kept`` bytes stay allocated from one call to the next."""
     device, network = devices.device(model.network), model.network
 
     def peak(plan: PartPlan) -> int:
         return network_peak(model, 1 + plan.branches_together, device) + kept
 
-    return Workplace("transformer", network, network.backbone, devices, NETWORK_PLANS, peak)
+    return Placement("transformer", network, network.backbone, devices, NETWORK_PLANS, peak)
 
 
-def for_vae(devices: Devices, model: LayerFlowModel, layout: Layout) -> Workplace:
+def for_vae(devices: Devices, model: LayerFlowModel, layout: Layout) -> Placement:
     vae = model.require_vae().vae
-    return Workplace(
+    return Placement(
         "VAE",
         vae,
         vae,
@@ -100,7 +100,7 @@ def _vae_peak(model: LayerFlowModel, layout: Layout, mode: VaeMode, device: torc
     vae, size = model.require_vae().vae, model.config.network
     frames = (
         max(len(range(layout.frames)[layout.span(name)]) for name in layout.names)
-        if layout.encoding == CLIP
+        if layout.vae_batching == PER_CLIP
         else layout.frames
     )
     shape = (1, size.latent_channels, frames, size.latent_height, size.latent_width)
@@ -110,7 +110,7 @@ def _vae_peak(model: LayerFlowModel, layout: Layout, mode: VaeMode, device: torc
     )
 
 
-class Workplace:
+class Placement:
     """A part at work under one of its plans; leaving it gives the memory back, also after an error or a cancel.
 
     Args:
@@ -138,15 +138,15 @@ class Workplace:
             for block in child
         ]
         free = devices.free(part)
-        self._ladder = Ladder(name, plans, self._need, free)
+        self._fallbacks = FallbackPlans(name, plans, self._need, free)
         self._beside = (lambda plan: 0) if free is None else peak
         self.device = devices.device(part)
 
     def run(self, work: Callable[[Any], T]) -> T:
-        """Work under the plan in use; out of memory goes on with the next. Raises OutOfMemoryError."""
-        return self._ladder.run(lambda plan: self._under(plan, work))
+        """Work under the plan in use; out of memory continues with the next. Raises OutOfMemoryError."""
+        return self._fallbacks.run(lambda plan: self._under(plan, work))
 
-    def __enter__(self) -> Workplace:
+    def __enter__(self) -> Placement:
         return self
 
     def __exit__(self, *_) -> None:
@@ -158,16 +158,16 @@ class Workplace:
     def _under(self, plan: PartPlan | VaeMode, work: Callable[[Any], T]) -> T:
         if self._placed != plan.by_block:
             self._stack.close()
-            self._stack.enter_context(self._standing(plan))
-            self._stack.enter_context(computing(self._part))
+            self._stack.enter_context(self._resident(plan))
+            self._stack.enter_context(widened(self._part))
             self._placed = plan.by_block
         return work(plan)
 
     @contextmanager
-    def _standing(self, plan: PartPlan | VaeMode) -> Iterator[None]:
+    def _resident(self, plan: PartPlan | VaeMode) -> Iterator[None]:
         if plan.by_block:
             self._devices.make_room(self._part, self._need(plan))
-            with fetched_by_block(self._part, self._holder, self.device):
+            with offloaded_by_block(self._part, self._holder, self.device):
                 yield
             return
         self._devices.use(self._part, self._beside(plan))
@@ -178,7 +178,7 @@ class Workplace:
 
 
 @contextmanager
-def fetched_by_block(part: nn.Module, holder: nn.Module, device: torch.device) -> Iterator[None]:
+def offloaded_by_block(part: nn.Module, holder: nn.Module, device: torch.device) -> Iterator[None]:
     """Inside this context the holder's blocks come to the device one by one as they are called.
 
     The rest stands there.

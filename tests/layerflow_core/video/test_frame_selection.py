@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from layerflow_core.errors import FrameError, VideoFileError
-from layerflow_core.video.files import Pick, read_pictures
+from layerflow_core.video.files import FrameSelection, read_images
 
 from .clips import greys, numbers_in, read, write_video
 
@@ -18,13 +18,13 @@ ITEMS = list(range(23))
 @pytest.mark.parametrize("every", [1, 2, 5])
 @pytest.mark.parametrize("count", [0, 1, 4, 50])
 def test_frames_are_those_of_a_slice(start, every, count):
-    pick = Pick(start, every, count)
+    selection = FrameSelection(start, every, count)
     expected = ITEMS[start::every][: count or None]
-    assert list(pick.of(ITEMS)) == expected
+    assert list(selection.of(ITEMS)) == expected
     assert [
-        n for first in range(0, 23, 6) for n in pick.numbers(first, min(23, first + 6))
+        n for first in range(0, 23, 6) for n in selection.numbers(first, min(23, first + 6))
     ] == expected
-    assert len(pick.numbers(0, 23)) == len(expected)
+    assert len(selection.numbers(0, 23)) == len(expected)
 
 
 @pytest.mark.parametrize(
@@ -36,16 +36,16 @@ def test_frames_are_those_of_a_slice(start, every, count):
         (Fraction(24000, 1001), 24, [0, 0, 1, 2, 3, 4, 5]),
     ],
 )
-def test_pictures_of_a_known_rate_are_resampled(rate, fps, expected):
-    frames = list(Pick(fps=fps).of(range(6), Fraction(rate)))
+def test_images_of_a_known_rate_are_resampled(rate, fps, expected):
+    frames = list(FrameSelection(fps=fps).of(range(6), Fraction(rate)))
     assert frames[: len(expected)] == expected[: len(frames)]
     assert abs(len(frames) - 6 * fps / rate) < 1
 
 
 def test_the_rate_that_is_left():
-    assert Pick(every=3).rate(Fraction(24)) == 8
-    assert Pick(every=2, fps=10).rate(Fraction(24)) == 5
-    assert Pick(fps=23.976).rate(Fraction(8)) == Fraction(24000, 1001)
+    assert FrameSelection(every=3).rate(Fraction(24)) == 8
+    assert FrameSelection(every=2, fps=10).rate(Fraction(24)) == 5
+    assert FrameSelection(fps=23.976).rate(Fraction(8)) == Fraction(24000, 1001)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_the_rate_that_is_left():
 )
 def test_what_is_no_pick_is_refused(wrong):
     with pytest.raises(FrameError):
-        Pick(**wrong)
+        FrameSelection(**wrong)
 
 
 @pytest.mark.parametrize(
@@ -79,8 +79,8 @@ def test_what_is_no_pick_is_refused(wrong):
     ],
 )
 def test_sizes(asked, size):
-    assert Pick(**asked).size_of(48, 64) == size
-    assert Pick(**asked).sized(torch.rand(4, 48, 64)).shape == (4, *size)
+    assert FrameSelection(**asked).size_of(48, 64) == size
+    assert FrameSelection(**asked).sized(torch.rand(4, 48, 64)).shape == (4, *size)
 
 
 @pytest.mark.parametrize(
@@ -88,8 +88,8 @@ def test_sizes(asked, size):
     [(Fraction(2), (48, 128)), (Fraction(1, 2), (96, 64)), (Fraction(16, 15), (48, 68))],
 )
 def test_square_pixels(aspect, size):
-    assert Pick().size_of(48, 64, aspect) == size
-    assert Pick(height=24).size_of(48, 64, aspect) == (24, round(24 * 64 * aspect / 48))
+    assert FrameSelection().size_of(48, 64, aspect) == size
+    assert FrameSelection(height=24).size_of(48, 64, aspect) == (24, round(24 * 64 * aspect / 48))
 
 
 def test_no_edge_takes_on_a_colour_that_is_not_seen():
@@ -97,21 +97,21 @@ def test_no_edge_takes_on_a_colour_that_is_not_seen():
     frame[0] = 1
     frame[:, :, 16:] = torch.tensor([0.0, 1.0, 0.0, 0.0])[:, None, None]
     frame[3, :, :16] = 1
-    small = Pick(width=9).sized(frame)
+    small = FrameSelection(width=9).sized(frame)
     seen = small[3] > 0.02
     assert small[1][seen].max() < 0.02
     assert small[0][seen].min() > 0.98
 
 
-def test_pictures_get_the_rate_that_is_asked_for(tmp_path):
+def test_images_get_the_rate_that_is_asked_for(tmp_path):
     paths = []
     for number, array in enumerate(greys(6)):
         paths.append(tmp_path / f"{number}.png")
         Image.fromarray(array).save(paths[-1])
-    assert read_pictures(paths).fps == 8
-    assert read_pictures(paths, pick=Pick(fps=12)).fps == 12
-    assert numbers_in(read_pictures(paths, pick=Pick(fps=12))) == list(range(6))
-    resampled = read_pictures(paths, Fraction(24), Pick(fps=12))
+    assert read_images(paths).fps == 8
+    assert read_images(paths, selection=FrameSelection(fps=12)).fps == 12
+    assert numbers_in(read_images(paths, selection=FrameSelection(fps=12))) == list(range(6))
+    resampled = read_images(paths, Fraction(24), FrameSelection(fps=12))
     assert numbers_in(resampled) == [0, 2, 4]
     assert resampled.fps == 12
 
