@@ -12,7 +12,7 @@ from torch import Tensor
 from ..errors import VideoFileError
 from .allocation import check_room
 
-_GROWTH = 16  # a full buffer grows by every N-th frame, so that little of it is ever empty
+_GROWTH = 16  # a full buffer grows by one frame in this many, so that little of it is ever empty
 _LEAST_GROWTH = 8
 
 

@@ -36,7 +36,7 @@ class FrameSelection:
 
     Args:
         start: first frame.
-        every: N: of these, every N-th.
+        every: N keeps every N-th of these.
         count: frames at most, 0 for all.
         width, height: to be resized to, 0 for as they are; one alone keeps the aspect.
         fps: rate to resample to by the frames' own times, 0 for all frames as they come. ``start``, ``every`` and
