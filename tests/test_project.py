@@ -27,7 +27,7 @@ ROOMS = (
     "familiarity",
     "parallel",
     "latent_store",
-    "workplace",
+    "placement",
     "devices",
     "memory",
     "sampling",
