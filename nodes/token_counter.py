@@ -39,7 +39,8 @@ def _tokenizer():
 
 def count_prompts(texts: list[str]) -> list[int]:
     """Tokens of each prompt with its index in front and its end mark; 0 for none."""
-    from ..layerflow_core.model.text import count_tokens, indexed
+    from ..layerflow_core.layout import indexed
+    from ..layerflow_core.model.text import count_tokens
 
     counts = []
     for index, text in enumerate(texts):

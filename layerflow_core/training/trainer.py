@@ -122,7 +122,7 @@ class Trainer:
             first = (part * accelerator.num_processes + accelerator.process_index) * plan.batch
             drawn = self.maker.draw(self.progress.step, range(first, first + plan.batch))
             batch = {name: value.to(accelerator.device) for name, value in vars(drawn).items()}
-            with accelerator.accumulate(self.prepared), self.module.step_context(batch):
+            with accelerator.accumulate(self.prepared), self.training_module.step_context(batch):
                 per_sample = self.prepared(batch)
                 accelerator.backward(per_sample.mean())
                 if accelerator.sync_gradients:
@@ -131,7 +131,7 @@ class Trainer:
                     optimiser.step()
                     optimiser.zero_grad()
             losses.append(accelerator.gather(per_sample.detach()))
-            for name, value in self.module.metrics().items():
+            for name, value in self.training_module.metrics().items():
                 self.metrics.setdefault(name, []).append(value)
         self.progress.step += 1
         if self.progress.average is not None:
@@ -160,9 +160,9 @@ class Trainer:
         if self.on_sample and plan.sample_every and step % plan.sample_every == 0:
             if self.accelerator.is_main_process:
                 with self.kept_weights():
-                    self.module.eval()
+                    self.training_module.eval()
                     image = self.on_sample(step)
-                self.module.train()
+                self.training_module.train()
                 if image is not None:
                     self.accelerator.get_tracker("tensorboard").writer.add_image(
                         "layers", image, step
