@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from .layer_files.saving import FORMATS, OPAQUE, SaveOptions
+from .layer_files.stored_pixels import ALPHA_KINDS
 from .model.attention import AUTO, KERNELS
 from .sampling.guidance import GUIDANCES
 from .sampling.solver import SOLVERS
@@ -123,6 +125,27 @@ READING = (
         action="store_true",
         help="of a damaged or truncated file take the frames that can be read",
     ),
+)
+SAVING = (
+    argument(
+        "--format",
+        default=SaveOptions.format,
+        choices=FORMATS,
+        help="of the foregrounds, with alpha; OpenEXR holds every layer of a frame, PSD of one frame",
+    ),
+    argument(
+        "--opaque",
+        default=SaveOptions.opaque,
+        choices=list(OPAQUE),
+        help="of all other layers, unless --format holds them",
+    ),
+    argument(
+        "--alpha-kind",
+        default=SaveOptions.alpha,
+        choices=ALPHA_KINDS,
+        help="colour in the foregrounds' files; premultiplied is what Nuke's Merge expects",
+    ),
+    argument("--frame", type=int, default=SaveOptions.frame, help="of a PSD"),
 )
 FIT = argument(
     "--fit", default="pad", choices=FITS, help="how images of another size reach the model's"

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from .arguments import BASE, FIT, MODEL, PROMPTS, READING, Argument, argument, out_folder
+from .arguments import BASE, FIT, MODEL, PROMPTS, READING, SAVING, Argument, argument, out_folder
 from .commands import (
     collect_coarse,
     composite,
@@ -57,10 +57,12 @@ COMMANDS: Mapping[str, Command] = {
     "demo": Command(
         "generate and decompose on the embedded model",
         demo,
-        (*MODEL, out_folder("layerflow_out/demo")),
+        (*MODEL, *SAVING, out_folder("layerflow_out/demo")),
     ),
     "generate": Command(
-        "layers from prompts", generate, (*PROMPTS, *MODEL, out_folder("layerflow_out/generate"))
+        "layers from prompts",
+        generate,
+        (*PROMPTS, *MODEL, *SAVING, out_folder("layerflow_out/generate")),
     ),
     "decompose": Command(
         "decompose a video into layers",
@@ -77,6 +79,7 @@ COMMANDS: Mapping[str, Command] = {
                 default=4,
                 help="frames shared by neighbouring windows of a long video",
             ),
+            *SAVING,
             out_folder("layerflow_out/decompose"),
         ),
     ),
@@ -103,6 +106,7 @@ COMMANDS: Mapping[str, Command] = {
             argument(
                 "--timing", default="first", choices=list(TIMINGS), help="which frames are taken"
             ),
+            *SAVING,
             out_folder("layerflow_out/condition"),
         ),
     ),

@@ -9,7 +9,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -23,12 +23,15 @@ from .errors import DatasetError, SamplingError, VideoFileError
 from .footage import decompose as take_apart
 from .footage import fit_given, to_condition
 from .latent_store import LatentStore
+from .layer_files.extras import EXTRAS, FRAMES
 from .layer_files.loading import matte_of
+from .layer_files.record import RECORD
+from .layer_files.saving import SaveOptions, replace_layers
 from .layers import LayerVideo
 from .layout import BACKGROUND, BLENDED, FOREGROUND
+from .model.loading import LayerFlowModel
 from .names import clean_name
 from .options import check_output_file, check_output_folder, read_device, read_lora_pair
-from .output import run_record, write_layers
 from .parallel import join_process_group
 from .pipeline import Host, Run, SilentObserver, make_layers
 from .sampling.sampler import SamplerSettings
@@ -117,22 +120,54 @@ def _say(text: str, end: str = "\n") -> None:
         raise VideoFileError(f"the output cannot be written: {error}") from error
 
 
+def _saving(options: argparse.Namespace) -> SaveOptions:
+    """How layers are saved: as the node does, with all that helps to look at them beside."""
+    how = SaveOptions(options.format, options.opaque, options.alpha_kind, options.frame)
+    extras = [name for name in EXTRAS if name != FRAMES or how.is_video]
+    return replace(how, extras=tuple(extras))
+
+
 def _finish(
     host: Host,
-    out: Path,
+    options: argparse.Namespace,
     layers: LayerVideo,
-    record: Mapping[str, object],
+    facts: Mapping[str, object],
     fps: Fraction | None = None,
+    below: str = "",
 ) -> None:
-    if host.group.is_first:
-        _say("\n".join(str(path) for path in write_layers(out, layers, record, fps)))
+    """Save what a run made.
+
+    Args:
+        below: a folder within that of the output.
+    """
+    if not host.group.is_first:
+        return
+    written = replace_layers(options.out / below, layers, _saving(options), fps, facts=facts)
+    _say("\n".join(str(path) for path in written if path.name != RECORD))
+
+
+def _describe_run(model: LayerFlowModel, run: Run, task: str) -> dict[str, object]:
+    """What a run was made with, for ``layers.json``."""
+    return {
+        "task": task,
+        "prompts": dict(run.prompts),
+        "given": sorted(run.given),
+        "seed": run.seed,
+        "sampler": asdict(run.settings),
+        "steps": run.settings.steps,
+        "checkpoint": model.source.name if model.source else None,
+        "checkpoint_sha256": model.digest,
+        "layout": model.config.layout.name,
+        "lora_strengths": dict(model.strengths),
+        "loras": [asdict(lora) for lora in model.loras],
+    }
 
 
 def generate(options: argparse.Namespace) -> None:
     check_output_folder(options.out, ())
     model, host = _load(options)
     run = Run(_prompts(options), {}, _settings(options, model), options.seed)
-    _finish(host, options.out, make_layers(model, run, host), run_record(model, run, "generate"))
+    _finish(host, options, make_layers(model, run, host), _describe_run(model, run, "generate"))
 
 
 def _pick(options: argparse.Namespace) -> FrameSelection:
@@ -151,7 +186,7 @@ def decompose(options: argparse.Namespace) -> None:
     layers = take_apart(
         model, footage.colour, run, float(footage.fps), options.fit, options.overlap, host
     )
-    _finish(host, options.out, layers, run_record(model, run, "decompose"), footage.fps)
+    _finish(host, options, layers, _describe_run(model, run, "decompose"), footage.fps)
 
 
 def condition(options: argparse.Namespace) -> None:
@@ -165,16 +200,16 @@ def condition(options: argparse.Namespace) -> None:
     run = Run(_prompts(options), given, _settings(options, model, *given), options.seed)
     _finish(
         host,
-        options.out,
+        options,
         make_layers(model, run, host),
-        run_record(model, run, f"condition on {options.layer}"),
+        _describe_run(model, run, f"condition on {options.layer}"),
         footage.fps,
     )
 
 
 def composite(options: argparse.Namespace) -> None:
-    from .video.encodings import check_suffix, write_opaque
     from .video.files import read_video
+    from .video.streams.encodings import check_suffix, write_opaque
 
     check_suffix(options.out)
     check_output_file(
@@ -264,12 +299,8 @@ def demo(options: argparse.Namespace) -> None:
     )
     _say(f"generate: {scene.blended_prompt}")
     run = Run(scene.prompts, {}, _settings(options, model), options.seed)
-    _finish(
-        host,
-        options.out / "generate",
-        make_layers(model, run, host),
-        run_record(model, run, "generate"),
-    )
+    made = make_layers(model, run, host)
+    _finish(host, options, made, _describe_run(model, run, "generate"), below="generate")
     _say(f"decompose: {footage.blended_prompt}")
     run = Run(
         {k: v for k, v in footage.prompts.items() if k != BLENDED},
@@ -278,7 +309,7 @@ def demo(options: argparse.Namespace) -> None:
         options.seed,
     )
     layers = take_apart(model, render(footage).blended, run, host=host)
-    _finish(host, options.out / "decompose", layers, run_record(model, run, "decompose"))
+    _finish(host, options, layers, _describe_run(model, run, "decompose"), below="decompose")
 
 
 def evaluate_toy(options: argparse.Namespace) -> None:

@@ -6,7 +6,7 @@ import unicodedata
 from dataclasses import replace
 
 from ..layerflow_core.errors import FrameError
-from ..layerflow_core.layer_files.record import RESERVED, check_layers
+from ..layerflow_core.layer_files.record import RESERVED, shape_of
 from ..layerflow_core.layers import Foreground, LayerVideo
 from ..layerflow_core.layout import BACKGROUND, BLENDED, FOREGROUND
 from ..layerflow_core.matching import match_matte
@@ -107,7 +107,7 @@ class JoinLayers:
             if image is not None:
                 layers = replace(layers, **{kind: to_frames(image, kind)[0]})
         layers = layers.held()
-        check_layers(layers)
+        shape_of(layers)
         return (layers,)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..layerflow_core.layer_files.loading import load_layers
-from ..layerflow_core.layer_files.record import ALPHA_KINDS
+from ..layerflow_core.layer_files.stored_pixels import ALPHA_KINDS
 from ..layerflow_core.video.files import AUTO, COLOURS, FrameSelection
 from .host import CATEGORY
 from .images import (

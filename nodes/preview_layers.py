@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from pathlib import Path
 
-from ..layerflow_core.player_frames import write_player_frames
+from ..layerflow_core.layer_files.player_frames import write_player_frames
 from .host import CATEGORY
 from .images import LAYERS, LAYERS_FROM, LAYERS_TOOLTIP
 from .preview_folders import FOLDER, PreviewFolders

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..layerflow_core.layer_files.record import ALPHA_KINDS
 from ..layerflow_core.layer_files.saving import FORMATS, OPAQUE, SaveOptions, save_layers
+from ..layerflow_core.layer_files.stored_pixels import ALPHA_KINDS
 from .host import CATEGORY
 from .images import LAYERS, LAYERS_FROM
 from .output_folder import graph_metadata, next_folders, output_folder

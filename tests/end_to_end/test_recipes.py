@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from layerflow_core.toy.world import draw_scene, render
-from layerflow_core.video.encodings import write_h264, write_prores
+from layerflow_core.video.streams.encodings import write_h264, write_prores
 
 from .comfy_server import Server, error_of
 

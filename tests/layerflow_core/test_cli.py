@@ -18,8 +18,8 @@ from layerflow_core.cli import main
 from layerflow_core.errors import Cancelled
 from layerflow_core.layer_files.loading import load_layers
 from layerflow_core.toy.world import draw_scene, render
-from layerflow_core.video.encodings import write_h264, write_prores
 from layerflow_core.video.files import read_video
+from layerflow_core.video.streams.encodings import write_h264, write_prores
 
 PACK = Path(__file__).parents[2]
 FAST = ["--steps", "2", "--device", "cpu"]

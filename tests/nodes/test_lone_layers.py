@@ -11,7 +11,7 @@ from PIL import Image
 
 from layerflow_core.layer_files.saving import FORMATS
 from layerflow_core.toy.world import draw_scene, render
-from layerflow_core.video.encodings import write_h264
+from layerflow_core.video.streams.encodings import write_h264
 
 LAYERS, RESIDUAL = 7, 8  # outputs of LoadLayers
 FOREGROUND, ALPHA, BACKGROUND, BLENDED = range(4)
