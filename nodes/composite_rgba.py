@@ -16,6 +16,7 @@ COLOURS = ("straight", "premultiplied")
 class CompositeRGBA:
     """A foreground over a background."""
 
+    DISPLAY_NAME = "LayerFlow Composite RGBA"
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "Puts a transparent foreground over a background: foreground * alpha + background * "

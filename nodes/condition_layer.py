@@ -37,6 +37,7 @@ class Condition:
 class ConditionLayer:
     """Marks a video as the foreground or the background the model shall keep."""
 
+    DISPLAY_NAME = "LayerFlow Condition Layer"
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "Gives the sampler a layer that is already there: it generates a background for a "

@@ -22,6 +22,7 @@ from .sampling_inputs import SAMPLING_INPUTS, read_settings
 class DecomposeVideo:
     """Decomposes a video of any size and length."""
 
+    DISPLAY_NAME = "LayerFlow Decompose Video"
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "Decomposes a video into a transparent foreground and a clean background. Any size, two "

@@ -19,6 +19,7 @@ SECONDS = 0.5  # between two looks at a running download
 class DownloadLayerFlow:
     """Fetches a released checkpoint, or the parts of CogVideoX-2B, from Hugging Face."""
 
+    DISPLAY_NAME = "LayerFlow Download"
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "Downloads an official checkpoint, or CogVideoX-2b's text encoder and VAE, into the "

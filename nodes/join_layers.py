@@ -19,6 +19,7 @@ from .images import ALPHA_MEANINGS, LAYERS, LAYERS_TOOLTIP, to_alpha, to_frames
 class JoinLayers:
     """A foreground with what is behind it; chained, a stack of foregrounds."""
 
+    DISPLAY_NAME = "LayerFlow Join Layers"
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "Makes layers of ComfyUI's images, masks or a VIDEO. With 'below' connected, the "

@@ -9,6 +9,7 @@ from .host import CATEGORY
 class LayerPrompts:
     """Collects the per-layer prompts; the index prefix the model wants is added in the core."""
 
+    DISPLAY_NAME = "LayerFlow Layer Prompts"
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "One prompt per layer. Write plain sentences: the model's index prefix ('0, ', '1, ', "

@@ -9,6 +9,7 @@ from .images import LAYERS, to_image
 class LayerResidual:
     """Shadows, reflections and whatever else foreground over background does not explain."""
 
+    DISPLAY_NAME = "LayerFlow Layer Residual"
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "Blended minus (foregrounds over background), in float: shadows and reflections "

@@ -12,6 +12,7 @@ from .sampling_inputs import SAMPLING_INPUTS, read_settings
 class LayerSampler:
     """Generates every layer that is not given."""
 
+    DISPLAY_NAME = "LayerFlow Sampler"
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "Generates transparent foreground, background and blended scene in one pass. With 'given' "

@@ -14,6 +14,7 @@ NONE = "none"
 class LayerFlowLoRA:
     """Puts LoRA that `layerflow train` or CogVideoX trainers wrote onto a model."""
 
+    DISPLAY_NAME = "LayerFlow LoRA"
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "Puts LoRA onto a model: content and motion LoRA trained with `layerflow train`, and "

@@ -11,6 +11,7 @@ from .host import CATEGORY
 class LayerFlowSpeed:
     """A model that computes in another way, or leaves out what hardly shows."""
 
+    DISPLAY_NAME = "LayerFlow Speed"
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "Optional. What is exact is on by itself; here are a compiled transformer, another "

@@ -29,6 +29,7 @@ def _find_checkpoint(name: str) -> Path:
 class LoadLayerFlow:
     """Loads a LayerFlow checkpoint; the embedded model needs no download."""
 
+    DISPLAY_NAME = "LayerFlow Load Model"
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "Loads a LayerFlow model. The embedded one knows a small procedural world and needs "

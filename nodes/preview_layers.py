@@ -16,6 +16,7 @@ _FOLDERS = PreviewFolders()
 class PreviewLayers:
     """Plays layers on the node: solo, mute, opacity, order, matte, wipe."""
 
+    DISPLAY_NAME = "LayerFlow Preview Layers"
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "A player of layers: scrub, play, solo, mute, opacity and order of each, matte view, "

@@ -13,6 +13,7 @@ from .images import ALPHA_MEANINGS, number, to_image, to_layer
 class RefineAlpha:
     """Threshold, choke, feather, fringe and spill of a layer's edge."""
 
+    DISPLAY_NAME = "LayerFlow Refine Alpha"
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "Refines a layer's edge, in this order: threshold, choke, feather; then the colour: "

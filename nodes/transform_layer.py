@@ -12,6 +12,7 @@ from .images import ALPHA_MEANINGS, number, to_image, to_layer
 class TransformLayer:
     """Offset, scale, rotation, speed, hold and reverse of one layer."""
 
+    DISPLAY_NAME = "LayerFlow Transform Layer"
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "Moves, scales, turns and retimes a layer. Colour is resampled premultiplied, so "
