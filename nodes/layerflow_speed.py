@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from ..layerflow_core.model.attention import AUTO, KERNELS
+from ..layerflow_core.model.inference import ComputeOptions, with_approximations, with_compute
 from .host import CATEGORY
 
 
@@ -74,14 +73,6 @@ class LayerFlowSpeed:
     ) -> tuple:
         from comfy import model_management
 
-        from ..layerflow_core.model.inference import ComputeOptions, with_compute
-
-        faster = with_compute(
-            model, ComputeOptions(attention, compile), model_management.get_torch_device()
-        )
-        sampler = {
-            **model.config.sampler,
-            "step_cache": step_cache,
-            "guidance_margin": guidance_margin,
-        }
-        return (replace(faster, config=replace(faster.config, sampler=sampler)),)
+        how = ComputeOptions(attention, compile)
+        faster = with_compute(model, how, model_management.get_torch_device())
+        return (with_approximations(faster, step_cache, guidance_margin),)
