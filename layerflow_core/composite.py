@@ -6,13 +6,15 @@ Legend: N frames, H height, W width; 0..1, alpha 1 = opaque.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from .editing import shift
 from .errors import FrameError
+from .layers import Foreground
 from .matching import describe, hold, match_matte
 from .rgba import over
 from .video.frames import check_frames, hold_last, resize
@@ -63,6 +65,53 @@ class Placement:
                 raise FrameError(
                     f"got unknown {what} rule {value!r}, expected one of {', '.join(known)}"
                 )
+
+
+@dataclass(frozen=True)
+class Residual:
+    """What a blended scene has beyond its layers, to be added to a composite.
+
+    Args:
+        pixels: [N, 3, H, W], -1..1.
+        scale: of what is added; 1 as it was, 0 nothing.
+        follows: it moves with the foreground by (x, y).
+    """
+
+    pixels: Tensor
+    scale: float = 1.0
+    follows: bool = True
+
+
+def composite_stack(
+    layers: Sequence[Foreground],
+    background: Tensor,
+    placement: Placement = Placement(),
+    residual: Residual | None = None,
+) -> Tensor:
+    """Foregrounds over a background, the first one lowest; and the residual on all of it.
+
+    Args:
+        layers: straight, and placed where they are, but for the first: how that lies is what ``placement`` says. Its
+            rules for sizes and lengths hold for all.
+        background: [M, 3, H, W].
+
+    Returns:
+        [frames, 3, height, width] of the background's size.
+
+    Raises:
+        FrameError: shapes that no rule was chosen for, or bad pixels.
+    """
+    canvas = background
+    how = placement
+    for layer in layers:
+        canvas = composite_over(layer.colour, layer.opacity, canvas, how)
+        how = Placement(resize=placement.resize, length=placement.length)
+    if residual is None:
+        return canvas
+    pixels = residual.pixels
+    if residual.follows:
+        pixels = shift(pixels, placement.x, placement.y)
+    return add_residual(canvas, pixels, residual.scale)
 
 
 def composite_over(
@@ -165,11 +214,10 @@ def _place(pixels: Tensor, size: torch.Size, placement: Placement) -> Tensor:
     if (placement.x, placement.y) == (0, 0) and pixels.shape[2:] == size:
         return pixels
     canvas = pixels.new_zeros(*pixels.shape[:2], height, width)
-    top, left = max(0, placement.y), max(0, placement.x)
-    bottom, right = (
-        min(height, placement.y + pixels.shape[2]),
-        min(width, placement.x + pixels.shape[3]),
-    )
+    top = max(0, placement.y)
+    left = max(0, placement.x)
+    bottom = min(height, placement.y + pixels.shape[2])
+    right = min(width, placement.x + pixels.shape[3])
     if bottom > top and right > left:
         canvas[:, :, top:bottom, left:right] = pixels[
             :, :, top - placement.y : bottom - placement.y, left - placement.x : right - placement.x

@@ -65,7 +65,8 @@ class DownloadLayerFlow:
     def download(self, what: str, revision: str, node_id=None) -> tuple:
         import folder_paths
 
-        models, source = Path(folder_paths.models_dir), find_source(what)
+        models = Path(folder_paths.models_dir)
+        source = find_source(what)
         command = [
             sys.executable,
             "-m",

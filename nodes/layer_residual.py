@@ -15,7 +15,8 @@ class LayerResidual:
         "Blended minus (foregrounds over background), in float: shadows and reflections "
         "survive recomposition. CompositeRGBA adds it back, exactly."
     )
-    RETURN_TYPES, RETURN_NAMES = (LAYERS, "IMAGE"), ("layers", "residual")
+    RETURN_TYPES = (LAYERS, "IMAGE")
+    RETURN_NAMES = ("layers", "residual")
     OUTPUT_TOOLTIPS = (
         "The layers with their residual, for PreviewLayers and SaveLayers.",
         "The residual, -1 to 1, for CompositeRGBA. Save it as OpenEXR; other formats hold it around mid grey.",
