@@ -34,7 +34,8 @@ from .composite import LENGTHS, RESIZES
 from .download import SOURCES
 from .errors import LayerFlowError
 from .footage import TIMINGS
-from .layout import BACKGROUND, FOREGROUND, OFFICIAL_VARIANTS
+from .layout import COLOUR_LAYERS, OFFICIAL_VARIANTS
+from .model.conversion import DTYPES
 from .parallel import leave_process_group
 from .toy.embedded import EMBEDDED
 from .toy.evaluation import SCENES, STEPS
@@ -84,15 +85,24 @@ COMMANDS: Mapping[str, Command] = {
         ),
     ),
     "condition": Command(
-        "draw the other layers for a given one",
+        "draw the other layers for given ones",
         condition,
         (
             argument("video", type=Path, help="the given layer: video file or folder of images"),
             argument(
                 "--layer",
                 required=True,
-                choices=(FOREGROUND, BACKGROUND),
+                choices=COLOUR_LAYERS,
                 help="which layer the video is",
+            ),
+            argument(
+                "--given",
+                nargs=2,
+                action="append",
+                default=[],
+                metavar=("LAYER", "VIDEO"),
+                help="another given layer; may be given again. With the blended scene and its "
+                "foreground, a clean background is drawn",
             ),
             argument(
                 "--alpha",
@@ -158,9 +168,11 @@ COMMANDS: Mapping[str, Command] = {
                 help="which of the eight it is, where shapes and names do not tell",
             ),
             argument(
+                "--precision",
                 "--dtype",
+                dest="precision",
                 default="bf16",
-                choices=("bf16", "fp16", "fp32", "fp8"),
+                choices=tuple(DTYPES),
                 help="fp8 stores the blocks' matrices so, the rest in bf16",
             ),
             argument(

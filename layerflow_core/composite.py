@@ -6,14 +6,15 @@ Legend: N frames, H height, W width; 0..1, alpha 1 = opaque.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from .editing import paste
+from .editing import paste, shift
 from .errors import FrameError
+from .layers import Foreground
 from .matching import describe, hold, match_matte
 from .rgba import over
 from .video.frames import check_frames, hold_last, resize, resize_layer
@@ -63,6 +64,53 @@ class Placement:
 def _check_rule(value: str, known: Iterable[str], what: str) -> None:
     if value not in known:
         raise FrameError(f"got unknown {what} rule {value!r}, expected one of {', '.join(known)}")
+
+
+@dataclass(frozen=True)
+class Residual:
+    """What a blended scene has beyond its layers, to be added to a composite.
+
+    Args:
+        pixels: [N, 3, H, W], -1..1.
+        scale: of what is added; 1 as it was, 0 nothing.
+        follows: it moves with the foreground by (x, y).
+    """
+
+    pixels: Tensor
+    scale: float = 1.0
+    follows: bool = True
+
+
+def composite_stack(
+    layers: Sequence[Foreground],
+    background: Tensor,
+    placement: Placement = Placement(),
+    residual: Residual | None = None,
+) -> Tensor:
+    """Foregrounds over a background, the first one lowest; and the residual on all of it.
+
+    Args:
+        layers: straight, and placed where they are, but for the first: how that lies is what ``placement`` says. Its
+            rules for sizes and lengths hold for all.
+        background: [M, 3, H, W].
+
+    Returns:
+        [frames, 3, height, width] of the background's size.
+
+    Raises:
+        FrameError: shapes that no rule was chosen for, or bad pixels.
+    """
+    canvas = background
+    how = placement
+    for layer in layers:
+        canvas = composite_over(layer.colour, layer.opacity, canvas, how)
+        how = Placement(resize=placement.resize, length=placement.length)
+    if residual is None:
+        return canvas
+    pixels = residual.pixels
+    if residual.follows:
+        pixels = shift(pixels, placement.x, placement.y)
+    return add_residual(canvas, pixels, residual.scale)
 
 
 def composite_over(

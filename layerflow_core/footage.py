@@ -5,7 +5,7 @@ Legend: N frames, H height, W width; 0..1, straight colour, alpha 1 = opaque.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from torch import Tensor
@@ -146,6 +146,56 @@ def to_condition(
     return {name: colour, matte.name: alpha}
 
 
+@dataclass(frozen=True)
+class Condition:
+    """A layer that is given, and how it is brought to the model's size and length.
+
+    Args:
+        name: of its clip.
+        colour: [N, 3, H, W], 0..1 straight, any size; one frame is a still.
+        alpha: [N, 1, H, W] of a foreground.
+        fit: one of ``FITS``.
+        timing: key of ``TIMINGS``, see ``fit_given``.
+    """
+
+    name: str
+    colour: Tensor
+    alpha: Tensor | None = None
+    fit: str = "cover"
+    timing: str = "first"
+
+
+def add_condition(conditions: Sequence[Condition], one: Condition) -> tuple[Condition, ...]:
+    """One layer more that is given; raises FrameError if it is given already."""
+    if any(known.name == one.name for known in conditions):
+        raise FrameError(
+            f"got the layer {one.name!r} twice, expected every given layer once: "
+            "choose another layer for one of the two"
+        )
+    return (*conditions, one)
+
+
+def fit_conditions(
+    model: LayerFlowModel, conditions: Sequence[Condition], host: Host = Host()
+) -> dict[str, Tensor]:
+    """Given layers as the clips of a run, each fitted as it asks; warns as ``fit_given`` does.
+
+    Raises:
+        LayoutError: the checkpoint was not trained for this task, or has no such layer.
+        FrameError: a foreground without the alpha that the layout wants, or frames that do not fit.
+    """
+    clips = [
+        to_condition(model.config.layout, one.name, one.colour, one.alpha) for one in conditions
+    ]
+    layout = layout_for(model, [name for named in clips for name in named])
+    fitted: dict[str, Tensor] = {}
+    for one, named in zip(conditions, clips):
+        fitted |= _fit_together(model, layout, named, one.fit, one.timing)
+    if host.group.is_first:
+        warn_of_footage(model, layout, fitted, host.devices)
+    return fitted
+
+
 def fit_given(
     model: LayerFlowModel,
     layers: Mapping[str, Tensor],
@@ -164,9 +214,19 @@ def fit_given(
     Raises:
         FrameError: layers of different size or length, or a length that ``exact`` does not allow.
     """
+    layout = layout_for(model, layers)
+    fitted = _fit_together(model, layout, layers, fit, timing)
+    if host.group.is_first:
+        warn_of_footage(model, layout, fitted, host.devices)
+    return fitted
+
+
+def _fit_together(
+    model: LayerFlowModel, layout: Layout, layers: Mapping[str, Tensor], fit: str, timing: str
+) -> dict[str, Tensor]:
+    """Layers of one size and length to the model's."""
     if timing not in TIMINGS:
         raise FrameError(f"got unknown timing {timing!r}, expected one of {', '.join(TIMINGS)}")
-    layout = layout_for(model, layers)
     for name, pixels in layers.items():
         check_frames(pixels, name, channels=1 if layout.clip(name).kind == ALPHA else 3, fewest=1)
     layers = hold_stills(layers)
@@ -176,13 +236,10 @@ def fit_given(
             f"got given layers of different frames, height, width: {shapes}; expected all alike"
         )
     wanted = layout.clip_pixel_frames
-    fitted = {
+    return {
         name: _fit_size(_fit_length(pixels, wanted, timing, name), model, fit)
         for name, pixels in layers.items()
     }
-    if host.group.is_first:
-        warn_of_footage(model, layout, fitted, host.devices)
-    return fitted
 
 
 def _fit_length(pixels: Tensor, wanted: int, timing: str, name: str) -> Tensor:

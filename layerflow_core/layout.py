@@ -230,6 +230,13 @@ class Layout:
         return tuple(clip.name for clip in self.clips if clip.given)
 
     @property
+    def task(self) -> str:
+        """What a run of this row does, for messages: ``background from foreground, alpha``."""
+        generated = [clip.name for clip in self.clips if clip.given < clip.frames]
+        known = ", ".join(self.given_names) or "prompts alone"
+        return f"{', '.join(generated)} from {known}"
+
+    @property
     def given_frames(self) -> tuple[int, ...]:
         """Latent indices of the clean condition frames."""
         lead = range(self.lead) if self.clips[0].given == self.clips[0].frames else ()
@@ -444,6 +451,10 @@ _TABLE = (
     ),
 )
 LAYOUTS: Mapping[str, Layout] = {row.name: row for row in _TABLE}
+COLOUR_LAYERS = tuple(
+    dict.fromkeys(clip.name for row in _TABLE for clip in row.clips if clip.kind != ALPHA)
+)
+"""Layers of the table that have colour; what a person names. An alpha goes with its foreground."""
 OFFICIAL_VARIANTS = tuple(row.name for row in _TABLE[:8])
 
 

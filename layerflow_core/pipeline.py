@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -97,24 +97,29 @@ class Run:
     window: int = 0
 
 
-def layout_for(model: LayerFlowModel, given: Mapping[str, Tensor]) -> Layout:
-    """The row that a run with these given layers uses.
+def layout_for(model: LayerFlowModel, given: Iterable[str]) -> Layout:
+    """The row that a run with these layers given, by name, uses.
 
     Raises:
         LayoutError: the checkpoint was not trained for it, or a layer is unknown.
     """
+    names = tuple(given)
     layout = model.config.layout
     if model.config.unified:
-        return layout.with_given(*given)
-    for name in given:
+        return layout.with_given(*names)
+    for name in names:
         layout.clip(name)
-    if set(given) != set(layout.given_names):
+    if set(names) != set(layout.given_names):
         raise LayoutError(
-            f"got given layers {sorted(given) or 'none'}, checkpoint layout {layout.name!r} "
-            f"expects {sorted(layout.given_names) or 'none'}: "
+            f"got given layers {_list(names)}, expected {_list(layout.given_names)}: the checkpoint "
+            f"({layout.name}) was trained to generate {layout.task}, and for nothing else; "
             "choose the checkpoint of this task"
         )
     return layout
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
 
 
 def make_layers(model: LayerFlowModel, run: Run, host: Host = Host()) -> LayerVideo:

@@ -25,6 +25,7 @@ NONE = "none"
 class LoadLayers:
     """A saved set, or any video, image or folder of images with alpha."""
 
+    DISPLAY_NAME = "LayerFlow Load Layers"
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "Loads what SaveLayers wrote, or any video, image or sequence with alpha, also "

@@ -16,12 +16,15 @@ _FOLDERS = PreviewFolders()
 class PreviewLayers:
     """Plays layers on the node: solo, mute, opacity, order, matte, wipe."""
 
+    DISPLAY_NAME = "LayerFlow Preview Layers"
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "A player of layers: scrub, play, solo, mute, opacity and order of each, matte view, "
         "wipe between the layers and the blended scene, pixel values under the pointer."
     )
-    RETURN_TYPES, RETURN_NAMES, OUTPUT_TOOLTIPS = (LAYERS,), ("layers",), (LAYERS_TOOLTIP,)
+    RETURN_TYPES = (LAYERS,)
+    RETURN_NAMES = ("layers",)
+    OUTPUT_TOOLTIPS = (LAYERS_TOOLTIP,)
     FUNCTION = "preview"
     OUTPUT_NODE = True
 

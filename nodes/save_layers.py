@@ -14,6 +14,7 @@ from .output_folder import graph_metadata, next_folders, output_folder
 class SaveLayers:
     """Writes a new folder with all layers and ``layers.json``."""
 
+    DISPLAY_NAME = "LayerFlow Save Layers"
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "Saves layers for Nuke, After Effects, Resolve and Photoshop: a new folder in "

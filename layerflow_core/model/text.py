@@ -63,7 +63,9 @@ class TextEncoder:
     """
 
     def __init__(self, tokenizer: Tokenizer, t5: T5EncoderModel, tokens: int) -> None:
-        self.tokenizer, self.t5, self.tokens = tokenizer, t5, tokens
+        self.tokenizer = tokenizer
+        self.t5 = t5
+        self.tokens = tokens
         tokenizer.enable_truncation(tokens)
         tokenizer.enable_padding(length=tokens, pad_id=t5.config.pad_token_id)
         self._cache: OrderedDict[str, Tensor] = OrderedDict()

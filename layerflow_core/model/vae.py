@@ -5,6 +5,7 @@ Legend: N pixel frames, T latent frames, C latent channels; pixels -1..1 in the 
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -89,14 +90,24 @@ def set_mode(
 
 
 def in_channels_last(vae: AutoencoderKLCogVideoX) -> AutoencoderKLCogVideoX:
-    """The same module, its convolutions' weights laid out as tensor cores read them.
+    """A second module whose convolutions' weights are laid out as tensor cores read them.
 
-    Exact to rounding, faster on GPUs only.
+    Exact to rounding, faster on GPUs only. All other tensors are shared with the module that was given, which stays
+    as it is; so are the convolutions' where they are laid out so already.
     """
-    for module in vae.modules():
+    tensors = (*vae.parameters(), *vae.buffers())
+    other = copy.deepcopy(vae, {id(tensor): tensor for tensor in tensors})
+    for module in other.modules():
         if isinstance(module, nn.Conv3d):
-            module.to(memory_format=torch.channels_last_3d)
-    return vae
+            module.weight = _channels_last(module.weight)
+    return other
+
+
+def _channels_last(weight: nn.Parameter) -> nn.Parameter:
+    if weight.is_contiguous(memory_format=torch.channels_last_3d):
+        return weight
+    moved = weight.detach().contiguous(memory_format=torch.channels_last_3d)
+    return nn.Parameter(moved, weight.requires_grad)
 
 
 def spatial_factor(vae: AutoencoderKLCogVideoX) -> int:

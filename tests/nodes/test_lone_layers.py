@@ -174,6 +174,8 @@ def tensors_of(outputs) -> list[torch.Tensor]:
     for output in outputs:
         if isinstance(output, torch.Tensor):
             found.append(output)
+        elif isinstance(output, tuple):  # given layers
+            found += tensors_of(output)
         elif hasattr(output, "foregrounds"):
             found += [output.foreground, output.alpha]
         elif hasattr(output, "colour"):
