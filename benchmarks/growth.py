@@ -48,7 +48,8 @@ ROWS = {
 
 
 def _time_step(model: LayerFlowModel) -> float:
-    size, layout = model.config.network, model.config.layout
+    size = model.config.network
+    layout = model.config.layout
     x = torch.randn(
         1,
         layout.frames,
@@ -81,7 +82,8 @@ def main() -> None:
         for name, model in models.items():
             times[name].append(_time_step(model))
     first = next(iter(models))
-    base, least = min(times[first][1:]), network_peak(models[first], 2, torch.device(device))
+    base = min(times[first][1:])
+    least = network_peak(models[first], 2, torch.device(device))
     print(
         f"{blocks} blocks, {height} x {width} latents, {dtype}, {device}\n\n| | tokens | time | "
         "memory beside weights |\n|---|---|---|---|"

@@ -332,10 +332,10 @@ def evaluate_toy(options: argparse.Namespace) -> None:
 
 
 def train(options: argparse.Namespace) -> None:
-    from .training.config import read_config
+    from .training.config import read_training_config
     from .training.run import run_training
 
-    result = run_training(read_config(options.config), options.check)
+    result = run_training(read_training_config(options.config), options.check)
     if result is not None:
         _say(str(result))
 

@@ -223,7 +223,7 @@ def _shapes_in(
     def shape(key: str, dimensions: int) -> torch.Size:
         if key not in specs:
             raise CheckpointError(
-                f"{path} lacks {key} (met {sorted(specs)[:3] or 'nothing that fits'}): not {what}"
+                f"{path} lacks {key} (got {sorted(specs)[:3] or 'nothing that fits'}): not {what}"
             )
         found = specs[key].shape
         if len(found) != dimensions or 0 in found:

@@ -149,7 +149,8 @@ class _Machine:
         self._stack.append(Global(argument.replace(" ", ".", 1)))
 
     def name_global_from_stack(self) -> None:
-        name, module = self.pop(), self.pop()
+        name = self.pop()
+        module = self.pop()
         if not isinstance(name, str) or not isinstance(module, str):
             raise _Damaged("a name that is no text")
         if len(module) + len(name) > _LONGEST_NAME:  # a few bytes can recall long texts many times
@@ -157,7 +158,8 @@ class _Machine:
         self._stack.append(Global(f"{module}.{name}"))
 
     def call(self) -> None:
-        arguments, function = self.pop(), self.pop()
+        arguments = self.pop()
+        function = self.pop()
         self._stack.append(self._answer(function, arguments))
 
     def call_class(self, arguments: list[Any]) -> None:
@@ -166,7 +168,8 @@ class _Machine:
 
     def _answer(self, function: Any, arguments: Any) -> Any:
         if isinstance(function, Global) and function.name in _WRAPPERS:
-            function, arguments = arguments[0], arguments[2]
+            function = arguments[0]
+            arguments = arguments[2]
         if not isinstance(function, Global) or not isinstance(arguments, tuple):
             raise _Damaged("a call of something that has no name")
         if function.name in _HARMLESS or function.name.startswith(_HARMLESS_PACKAGES):
@@ -216,7 +219,8 @@ class _Machine:
             raise _Damaged("entries of something that has none")
 
     def set_item(self) -> None:
-        value, key = self.pop(), self.pop()
+        value = self.pop()
+        key = self.pop()
         self.set_items([key, value])
 
     def find_storage(self, identity: Any) -> None:

@@ -75,7 +75,8 @@ def from_official(tensors: Mapping[str, Tensor], config: ModelConfig) -> dict[st
     Raises:
         CheckpointError: a tensor is missing or unexpected; the message names it.
     """
-    source, ours = StrictReader(tensors), {}
+    source = StrictReader(tensors)
+    ours = {}
     for group in official_groups(config):
         ours |= group(source)
     source.refuse_rest()
@@ -100,7 +101,8 @@ def official_groups(config: ModelConfig) -> list[Group]:
 
 def official_chunks(file: TensorSource, config: ModelConfig) -> list[Chunk]:
     """The same for a file, a chunk for each group; raises as ``from_official`` does, before any tensor is read."""
-    source, chunks = StrictReader(file.specs), []
+    source = StrictReader(file.specs)
+    chunks = []
     for group in official_groups(config):
         before = source.left
         group(source)

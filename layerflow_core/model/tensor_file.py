@@ -218,9 +218,11 @@ def _lay_out(
     """The header, and where each tensor begins behind it; wide types first, so that all are aligned."""
     specs = {key: spec for part in parts for key, spec in part.items()}
     header: dict[str, dict] = {"__metadata__": dict(metadata)} if metadata else {}
-    places, end = {}, 0
+    places = {}
+    end = 0
     for key in sorted(specs, key=lambda k: (-specs[k].element_size(), k)):
-        places[key], end = end, end + specs[key].numel() * specs[key].element_size()
+        places[key] = end
+        end = end + specs[key].numel() * specs[key].element_size()
         header[key] = {
             "dtype": _NAMES[specs[key].dtype],
             "shape": list(specs[key].shape),

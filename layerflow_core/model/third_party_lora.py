@@ -110,12 +110,13 @@ def read_deltas(path: Path, backbone: nn.Module) -> tuple[dict[str, Delta], list
     file = SafetensorsFile(path)
     keys = read_keys(file.specs, backbone, path)
     modules = {name: roles for name, roles in keys.modules.items() if DOWN in roles or UP in roles}
-    strays = [
-        key for name, roles in keys.modules.items() if name not in modules for key in roles.values()
-    ]
+    strays = []
+    for name, roles in keys.modules.items():
+        if name not in modules:
+            strays += roles.values()
     if not modules:
         raise CheckpointError(
-            f"{path} has no LoRA matrices (met {sorted(file.specs)[:3]}); "
+            f"{path} has no LoRA matrices (got {sorted(file.specs)[:3]}); "
             "expected keys that end in lora_A.weight and lora_B.weight"
         )
     metadata = _read_metadata(file.metadata, path)

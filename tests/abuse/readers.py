@@ -23,7 +23,7 @@ from layerflow_core.model.prompt_limit import read_prompt_limit
 from layerflow_core.model.text import count_tokens, read_tokenizer_data
 from layerflow_core.model.third_party_lora import add_third_party_lora
 from layerflow_core.names import FileNames
-from layerflow_core.training.config import read_config
+from layerflow_core.training.config import read_training_config
 from layerflow_core.training.data.clip_folder import ClipFolder, LayerClip, write_clip
 from layerflow_core.training.data.official_folders import OfficialFolder
 
@@ -210,7 +210,7 @@ READERS = (
     Reader("folders of images", "sequences", load_layers),
     Reader("official datasets", "official folders", _read_official_dataset),
     Reader("clip folders", "clips", _read_clips),
-    Reader("trainings", "trainings", read_config),
+    Reader("trainings", "trainings", read_training_config),
     Reader("checkpoints", "checkpoint", _run_parts),
     Reader("limits of prompts", "checkpoint", _read_limit),
     Reader("official safetensors", "official safetensors", read_any),

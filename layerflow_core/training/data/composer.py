@@ -125,7 +125,8 @@ class PastedClips:
     ) -> tuple[Tensor, Tensor]:
         freedom = self.freedom
         height, width = background.shape[2:]
-        colour, alpha = front.layers[FOREGROUND], front.layers[ALPHA]
+        colour = front.layers[FOREGROUND]
+        alpha = front.layers[ALPHA]
         frames = _play(
             len(colour), len(colour), rng.uniform(*freedom.speed), rng.randrange(len(colour))
         )

@@ -17,7 +17,7 @@ WHOLE = 65535
 _FLAGS = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
 
 
-class Conversion:
+class PixelConversion:
     """Frames of one size and kind to another pixel format, one after another.
 
     Args:

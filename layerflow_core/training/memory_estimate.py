@@ -19,7 +19,7 @@ _KEPT_IN_A_BLOCK = 22
 
 
 @dataclass(frozen=True)
-class MemoryPlan:
+class MemoryEstimate:
     """Bytes by what they are for, on one device."""
 
     weights: int
@@ -37,12 +37,12 @@ class MemoryPlan:
         return f"memory: about {self.total / GIB:.2f} GiB a device ({parts})"
 
 
-def plan_memory(network: LayerFlowNetwork, plan: TrainPlan) -> MemoryPlan:
+def estimate_memory(network: LayerFlowNetwork, plan: TrainPlan) -> MemoryEstimate:
     """Of a network whose trainable parameters are chosen, with everything on one device."""
     weights = sum(p.numel() * p.element_size() for p in network.parameters())
     trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
     full = 4  # gradients and optimiser are float32
-    return MemoryPlan(
+    return MemoryEstimate(
         weights,
         trained * full,
         trained * 2 * full,
