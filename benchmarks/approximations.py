@@ -14,8 +14,8 @@ from dataclasses import replace
 import torch
 
 from benchmarks.step import build
+from layerflow_core.inference import prepare_for_inference
 from layerflow_core.layout import BLENDED
-from layerflow_core.model.inference import prepare_for_inference
 from layerflow_core.model.loading import LayerFlowModel, load_model
 from layerflow_core.model.step_cache import StepCache
 from layerflow_core.pipeline import Run, make_layers, predictor

@@ -13,11 +13,11 @@ import torch
 
 from benchmarks.step import time_call
 from benchmarks.synthetic import official_config, random_tensors
+from layerflow_core.inference import prepare_for_inference
 from layerflow_core.layout import ALPHA, BACKGROUND, BLENDED, FOREGROUND, Clip, Layout
-from layerflow_core.model.inference import prepare_for_inference
 from layerflow_core.model.loading import LayerFlowModel, build_network
 from layerflow_core.pipeline import predictor
-from layerflow_core.placement import network_peak
+from layerflow_core.runtime.placement import network_peak
 
 ROUNDS = 2
 

@@ -12,7 +12,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.step import build, time_call
-from layerflow_core.model.inference import ComputeOptions, prepare_for_inference, with_compute
+from layerflow_core.inference import ComputeOptions, prepare_for_inference, with_compute
 from layerflow_core.pipeline import predictor
 
 ROUNDS = 3

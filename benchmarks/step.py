@@ -18,7 +18,7 @@ from collections.abc import Callable
 import torch
 
 from benchmarks.synthetic import official_config, random_tensors
-from layerflow_core.model.inference import ComputeOptions, prepare_for_inference, with_compute
+from layerflow_core.inference import ComputeOptions, prepare_for_inference, with_compute
 from layerflow_core.model.loading import LayerFlowModel, build_network
 from layerflow_core.model.lora import CONTENT, MOTION, adapted_layers, merge, set_strengths
 from layerflow_core.pipeline import predictor

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from ..errors import CheckpointError
 from ..plain_data import Count, parse_record
+from ..weights.checkpoint import describe_file, load_strictly
+from ..weights.tensor_file import SafetensorsFile, read_tensors, write_tensors
 from .attention import split_qkv
-from .checkpoint import describe_file, load_strictly
 from .fp8 import FP8
 from .loading import AppliedLora, LayerFlowModel
 from .lora import (
@@ -30,7 +31,6 @@ from .lora import (
     add_adapter,
 )
 from .network import LayerFlowNetwork
-from .tensor_file import SafetensorsFile, read_tensors, write_tensors
 
 LORA_KEY = "layerflow_lora"
 _FORMAT = 1

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from ..errors import CheckpointError
 from ..plain_data import Name, as_record, parse_json
+from ..weights.tensor_file import SafetensorsFile
 from .attention import split_qkv
 from .fp8 import FP8, to_fp8
 from .loading import AppliedLora, LayerFlowModel
 from .lora_file import share_weights, with_network
 from .lora_keys import ALPHA, DOWN, MAGNITUDE, UP, read_keys, strip_prefix
-from .tensor_file import SafetensorsFile
 
 _METADATA = "lora_adapter_metadata"  # diffusers', JSON
 _SHOWN = 5

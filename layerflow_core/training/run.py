@@ -10,18 +10,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..devices import multiplies_halves
 from ..errors import TrainingError
 from ..layer_files.contact_sheet import draw_sheet
 from ..layout import THREE_TEXTS
-from ..model.checkpoint import Checkpoint, digest, read_checkpoint, write_checkpoint
 from ..model.loading import LayerFlowModel, load_model, network_tensors
 from ..model.lora import CONTENT, MOTION, adapter_names, add_adapter, set_strengths
 from ..model.lora_file import add_lora, read_lora, write_lora
 from ..pipeline import Run, make_layers
+from ..runtime.devices import multiplies_halves
 from ..sampling.sampler import SamplerSettings
 from ..sampling.schedule import Schedule
 from ..video.png import write_png
+from ..weights.checkpoint import Checkpoint, digest, read_checkpoint, write_checkpoint
 from .config import TrainingConfig
 from .data.cache import LatentCache, build_cache
 from .memory_estimate import estimate_memory

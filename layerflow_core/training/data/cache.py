@@ -24,10 +24,10 @@ from torch import Tensor
 from ...errors import DatasetError
 from ...layout import Layout
 from ...model.loading import LayerFlowModel
-from ...model.tensor_file import open_tensors, write_tensors
 from ...plain_data import Name, parse_record
 from ...rgba import to_model
 from ...video.frames import cover
+from ...weights.tensor_file import open_tensors, write_tensors
 from .clip_folder import LayerClip
 from .composer import ClipSource
 

@@ -14,7 +14,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ...editing import Transform, bounce, transform
+from ...editing.retiming import bounce
+from ...editing.transform import Transform, transform
 from ...errors import DatasetError
 from ...layout import ALPHA, BACKGROUND, BLENDED, FOREGROUND
 from ...rgba import from_grey, over, over_grey
