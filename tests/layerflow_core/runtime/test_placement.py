@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from layerflow_core import placement
 from layerflow_core.errors import Cancelled, OutOfMemoryError
 from layerflow_core.model.vae import STREAMED, VAE_MODES, WHOLE
 from layerflow_core.pipeline import Run, make_layers
+from layerflow_core.runtime import placement
 from layerflow_core.runtime.devices import InPlaceDevices, OffloadingDevices
 from layerflow_core.runtime.memory import NETWORK_PLANS
 from layerflow_core.runtime.placement import Placement, offloaded_by_block

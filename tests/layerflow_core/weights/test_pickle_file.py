@@ -21,7 +21,7 @@ import pytest
 import torch
 
 from layerflow_core.errors import CheckpointError
-from layerflow_core.model import inert_pickle
+from layerflow_core.weights import inert_pickle
 from layerflow_core.weights.inert_pickle import Global, Opaque, read_pickle
 from layerflow_core.weights.pickle_file import PickleFile
 
