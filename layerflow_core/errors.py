@@ -49,5 +49,9 @@ class OutOfMemoryError(LayerFlowError):
     """Not even the plan that needs least fits into memory."""
 
 
+class PartlyLoadedError(LayerFlowError):
+    """The host brought only some of a part's weights to the device; counts as out of memory."""
+
+
 class Cancelled(LayerFlowError):
     """The user asked to stop; raised between two sampling steps."""

@@ -94,7 +94,6 @@ def host(tmp_path_factory) -> types.SimpleNamespace:
         progress=[],
         interrupt=False,
         free=64 * 1024**3,
-        unloaded=[],
         models=tmp_path_factory.mktemp("models"),
     )
 
@@ -109,18 +108,7 @@ def host(tmp_path_factory) -> types.SimpleNamespace:
             state.progress.append((value, total, preview))
 
     class ModelPatcher:
-        def __init__(self, model, load_device, offload_device):
-            self.model, self.load_device = model, load_device
-
-    class LoadedModel:
-        def __init__(self, patcher):
-            self.model, self.device = patcher, patcher.load_device
-
-        def model_loaded_memory(self):
-            return 0
-
-        def model_unload(self):
-            state.unloaded.append(type(self.model.model.part).__name__)
+        pass
 
     def stop_if_interrupted():
         if state.interrupt:
@@ -128,13 +116,10 @@ def host(tmp_path_factory) -> types.SimpleNamespace:
 
     management = types.ModuleType("comfy.model_management")
     management.get_torch_device = lambda: torch.device("cpu")
+    management.text_encoder_device = management.vae_device = management.get_torch_device
     management.soft_empty_cache = lambda: None
     management.get_free_memory = lambda device=None: state.free
     management.current_loaded_models = []
-    management.free_memory = lambda size, device: None
-    management.load_models_gpu = lambda models, memory_required=0: (
-        management.current_loaded_models.extend(map(LoadedModel, models))
-    )
     management.throw_exception_if_processing_interrupted = stop_if_interrupted
     utils = types.ModuleType("comfy.utils")
     utils.ProgressBar = ProgressBar

@@ -31,6 +31,7 @@ from .lora import (
     add_adapter,
 )
 from .network import LayerFlowNetwork
+from .residence import original
 
 LORA_KEY = "layerflow_lora"
 _FORMAT = 1
@@ -183,7 +184,7 @@ def add_lora(network: LayerFlowNetwork, lora: LoraFile, source: Path) -> None:
 def share_weights(network: LayerFlowNetwork) -> LayerFlowNetwork:
     """A second network of the same tensors, so that adapters on it do not touch the first."""
     tensors = (*network.parameters(), *network.buffers())
-    return copy.deepcopy(network, {id(t): t for t in tensors})
+    return copy.deepcopy(network, {id(tensor): original(tensor) for tensor in tensors})
 
 
 def with_network(

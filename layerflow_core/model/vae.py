@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ..errors import CheckpointError
 from ..layout import PIXELS_PER_LATENT, Layout
+from .residence import original
 from ..weights.component_config import vae_fields
 
 if TYPE_CHECKING:
@@ -36,11 +37,13 @@ class VaeMode:
         latent_frames: at a time, 0 for the whole stack, which is the official way. Else the causal convolutions hand
             their cache on, but group norm sees only what is in work, so results differ a little.
         tiles: along height and width each, blended where they overlap.
+        on_cpu: it computes in RAM, whatever the device is; slow, and always possible.
     """
 
     name: str
     latent_frames: int = 0
     tiles: int = 1
+    on_cpu: bool = False
     by_block: ClassVar[bool] = False  # its weights are small, only its activations are not
 
 
@@ -49,7 +52,8 @@ WHOLE = VaeMode("whole stack")
 STREAMED = VaeMode("streamed", 2)
 TILED = VaeMode("streamed in tiles", 2, 2)
 FINELY_TILED = VaeMode("streamed in small tiles", 2, 3)
-VAE_MODES = (WHOLE, STREAMED, TILED, FINELY_TILED)
+ON_CPU = VaeMode("in small tiles on the CPU, which takes minutes", 2, 3, on_cpu=True)
+VAE_MODES = (WHOLE, STREAMED, TILED, FINELY_TILED, ON_CPU)
 
 
 def build_vae(config: Mapping[str, Any]) -> AutoencoderKLCogVideoX:
@@ -96,7 +100,7 @@ def in_channels_last(vae: AutoencoderKLCogVideoX) -> AutoencoderKLCogVideoX:
     as it is; so are the convolutions' where they are laid out so already.
     """
     tensors = (*vae.parameters(), *vae.buffers())
-    other = copy.deepcopy(vae, {id(tensor): tensor for tensor in tensors})
+    other = copy.deepcopy(vae, {id(tensor): original(tensor) for tensor in tensors})
     for module in other.modules():
         if isinstance(module, nn.Conv3d):
             module.weight = _channels_last(module.weight)

@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import ClassVar, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ..errors import OutOfMemoryError
+from .out_of_memory import CANDIDATES, empty_caches, is_out_of_memory
 
 GIB = 1024**3
 # Kernels' own workspace, by which measured peaks exceed counted ones (benchmarks/memory.py).
@@ -27,9 +28,16 @@ _log = logging.getLogger(__name__)
 
 
 class Plan(Protocol):
-    """A way to run a part, as a row of data."""
+    """A way to run a part, as a row of data.
+
+    Args:
+        by_block: only the blocks at work stand on the device.
+        on_cpu: the part computes in RAM, whatever the device is.
+    """
 
     name: str
+    by_block: bool
+    on_cpu: bool
 
 
 P, T = TypeVar("P", bound=Plan), TypeVar("T")
@@ -47,6 +55,7 @@ class PartPlan:
     name: str
     by_block: bool = False
     branches_together: bool = True
+    on_cpu: ClassVar[bool] = False
 
 
 # Each from the fastest to the one that needs least.
@@ -75,22 +84,28 @@ class FallbackPlans(Generic[P]):
         peak: Callable[[P], int] = lambda plan: 0,
         free: int | None = None,
     ) -> None:
-        self._part, self._plans, self._free = part, list(plans), free
-        if free is None:
-            return
-        needs = {}
-        while True:
-            needs[self.plan.name] = peak(self.plan)
-            if needs[self.plan.name] <= free or len(self._plans) == 1:
-                break
+        self._part = part
+        self._plans = list(plans)
+        if free is not None:
+            self._choose(peak, free)
+
+    def _choose(self, peak: Callable[[P], int], free: int) -> None:
+        """Drop the plans that need more than there is; the last one stays, and is not counted."""
+        while len(self._plans) > 1:
+            need = peak(self.plan)
+            if need <= free:
+                message = "%s: %s, %.1f of %.1f GiB that are free"
+                _log.info(message, self._part, self.plan.name, need / GIB, free / GIB)
+                return
             self._plans.pop(0)
-        _log.info(
-            "%s: %s, %.1f of %.1f GiB that are free",
-            part,
-            self.plan.name,
-            needs[self.plan.name] / GIB,
-            free / GIB,
-        )
+        level = logging.WARNING if self.plan.on_cpu else logging.INFO
+        message = "%s: %s, the plan that needs least; %.1f GiB are free"
+        _log.log(level, message, self._part, self.plan.name, free / GIB)
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the plan in use is the one that needs least."""
+        return len(self._plans) == 1
 
     @property
     def plan(self) -> P:
@@ -105,10 +120,10 @@ class FallbackPlans(Generic[P]):
         while True:
             try:
                 return work(self.plan)
-            except RuntimeError as error:
+            except CANDIDATES as error:
                 if not is_out_of_memory(error):
                     raise
-                if len(self._plans) == 1:
+                if self.is_last:
                     raise OutOfMemoryError(
                         f"out of memory: {self._part} {self.plan.name} is the plan that needs "
                         "least; close what else uses memory, "
@@ -119,13 +134,7 @@ class FallbackPlans(Generic[P]):
             _log.warning(
                 "out of memory: %s %s; continuing %s", self._part, spent.name, self.plan.name
             )
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """On a GPU a type of its own; on a CPU torch has only words for it."""
-    return isinstance(error, torch.cuda.OutOfMemoryError) or "can't allocate memory" in str(error)
+            empty_caches()
 
 
 def size_of(module: nn.Module) -> int:

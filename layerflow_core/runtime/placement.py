@@ -14,13 +14,23 @@ from ..layout import Layout
 from ..model.attention import plain_kernel
 from ..model.fp8 import widened
 from ..model.loading import LayerFlowModel
+from ..model.residence import bring, drop
 from ..model.text import TextEncoder
 from ..model.vae import VAE_MODES, Decoder, VaeMode, set_mode
-from .devices import Devices
-from .memory import NETWORK_PLANS, TEXT_PLANS, FallbackPlans, PartPlan, count_peak, size_at_work
+from .block_fetching import fetched_by_block
+from .devices import Devices, multiplies_halves
+from .memory import (
+    NETWORK_PLANS,
+    TEXT_PLANS,
+    FallbackPlans,
+    PartPlan,
+    count_peak,
+    size_at_work,
+    size_of,
+)
 
 T = TypeVar("T")
-_HOOKS = "_diffusers_hook"  # diffusers' name for a module's registry of hooks
+_CPU = torch.device("cpu")
 _SPARE = 1.1  # memory is never in one piece
 TEXT_PEAK = 256 * 1024**2  # a few hundred tokens: small beside T5's weights
 
@@ -45,11 +55,13 @@ def for_network(devices: Devices, model: LayerFlowModel, kept: int = 0) -> Place
 
 def for_vae(devices: Devices, model: LayerFlowModel, layout: Layout) -> Placement:
     vae = model.require_vae().vae
+    device = devices.device(vae)
+    modes = [mode for mode in VAE_MODES if not (mode.on_cpu and device.type == "cpu")]
 
     def peak(mode: VaeMode) -> int:
-        return vae_peak(model, layout, mode, devices.device(vae))
+        return vae_peak(model, layout, mode, device)
 
-    return Placement("VAE", vae, vae, devices, VAE_MODES, peak)
+    return Placement("VAE", vae, vae, devices, modes, peak)
 
 
 def network_peak(model: LayerFlowModel, batch: int, device: torch.device) -> int:
@@ -104,7 +116,7 @@ class Placement:
     Args:
         name: for messages.
         holder: the module within the part that has the list of blocks, which can be fetched one by
-            one, as a direct child.
+            one, as a direct child; in the order in which they are called.
         peak: bytes that the work of a plan takes beside the weights.
     """
 
@@ -122,11 +134,10 @@ class Placement:
         self._devices = devices
         self._peak = peak
         self._stack = ExitStack()
-        self._placed = None
+        self._place: tuple[bool, bool] | None = None
         self._blocks = _blocks_of(holder)
-        free = devices.free(part)
-        self._fallbacks = FallbackPlans(name, plans, self._need, free)
-        self._beside = (lambda plan: 0) if free is None else peak
+        self._free = devices.free(part)
+        self._fallbacks = FallbackPlans(name, plans, self._need, self._free)
         self.device = devices.device(part)
 
     def run(self, work: Callable[[Any], T]) -> T:
@@ -142,26 +153,39 @@ class Placement:
     def _need(self, plan: PartPlan | VaeMode) -> int:
         return math.ceil((size_at_work(self._part, self._blocks, plan) + self._peak(plan)) * _SPARE)
 
+    def _beside(self, plan: PartPlan | VaeMode) -> int:
+        """Bytes beside the weights; nothing is counted where that decides nothing."""
+        if self._free is None or self._fallbacks.is_last:
+            return 0
+        return self._need(plan) - size_of(self._part)
+
     def _under(self, plan: PartPlan | VaeMode, work: Callable[[Any], T]) -> T:
-        if self._placed != plan.by_block:
+        place = (plan.by_block, plan.on_cpu)
+        if self._place != place:
             self._stack.close()
+            self._place = None
             self._stack.enter_context(self._resident(plan))
             self._stack.enter_context(widened(self._part))
-            self._placed = plan.by_block
+            self._place = place
         return work(plan)
 
     @contextmanager
     def _resident(self, plan: PartPlan | VaeMode) -> Iterator[None]:
-        if plan.by_block:
-            self._devices.make_room(self._part, self._need(plan))
-            with offloaded_by_block(self._part, self._holder, self.device):
+        if plan.on_cpu:
+            self._devices.make_room(self._part, 0)
+            with _on_cpu(self._part):
                 yield
-            return
-        self._devices.use(self._part, self._beside(plan))
-        try:
-            yield
-        finally:
-            self._devices.release(self._part)
+        elif plan.by_block:
+            room = None if self._fallbacks.is_last else self._need(plan)
+            self._devices.make_room(self._part, room)
+            with fetched_by_block(self._part, self._blocks, self.device):
+                yield
+        else:
+            try:
+                self._devices.use(self._part, self._beside(plan))
+                yield
+            finally:
+                self._devices.release(self._part)
 
 
 def _blocks_of(holder: nn.Module) -> list[nn.Module]:
@@ -170,45 +194,12 @@ def _blocks_of(holder: nn.Module) -> list[nn.Module]:
 
 
 @contextmanager
-def offloaded_by_block(part: nn.Module, holder: nn.Module, device: torch.device) -> Iterator[None]:
-    """Inside this context the holder's blocks come to the device one by one as they are called.
-
-    The rest stands there.
-    """
-    from diffusers.hooks import apply_group_offloading
-
-    ram = torch.device("cpu")
-    before = {
-        module: list(registry.hooks)
-        for module in holder.modules()
-        if (registry := module.__dict__.get(_HOOKS))
-    }
-    apply_group_offloading(
-        holder,
-        device,
-        ram,
-        offload_type="block_level",
-        num_blocks_per_group=1,
-        use_stream=device.type == "cuda",
-    )
-    inside = {id(t) for t in (*holder.parameters(), *holder.buffers())}
-    outside = [t for t in (*part.parameters(), *part.buffers()) if id(t) not in inside]
+def _on_cpu(part: nn.Module) -> Iterator[None]:
+    """Inside this context a part computes in RAM: in float32 where the CPU has no fast numbers of 16 bits."""
+    dtypes = {parameter.dtype for parameter in part.parameters()}
+    is_fast = dtypes == {torch.bfloat16} and multiplies_halves(_CPU)
     try:
-        for tensor in outside:
-            tensor.data = tensor.data.to(device)
+        bring(part, _CPU, None if is_fast else torch.float32)
         yield
     finally:
-        for module in holder.modules():
-            _remove_hooks(module, before.get(module, ()))
-        part.to(ram)
-
-
-def _remove_hooks(module: nn.Module, kept: Sequence[str]) -> None:
-    if (registry := module.__dict__.get(_HOOKS)) is None:
-        return
-    for name in reversed(list(registry.hooks)):
-        if name not in kept:
-            registry.remove_hook(name, recurse=False)
-    if not registry.hooks:
-        del module.__dict__[_HOOKS]
-        del module.forward  # what the hooks put before the class's own
+        drop(part)

@@ -1,18 +1,25 @@
+import copy
+
 import pytest
 import torch
 
-from layerflow_core.errors import Cancelled, OutOfMemoryError
-from layerflow_core.model.vae import STREAMED, VAE_MODES, WHOLE
+from layerflow_core.errors import Cancelled, OutOfMemoryError, PartlyLoadedError
+from layerflow_core.model.residence import stands_on
+from layerflow_core.model.vae import FINELY_TILED, ON_CPU, STREAMED, VAE_MODES, WHOLE
 from layerflow_core.pipeline import Run, make_layers
+from layerflow_core.runtime import devices as devices_module
 from layerflow_core.runtime import placement
 from layerflow_core.runtime.devices import InPlaceDevices, OffloadingDevices
 from layerflow_core.runtime.memory import NETWORK_PLANS
-from layerflow_core.runtime.placement import Placement, offloaded_by_block
+from layerflow_core.runtime.placement import Placement
 from layerflow_core.sampling.sampler import SamplerSettings
 from layerflow_core.toy.world import draw_scene, render
 
 SCENE = draw_scene(11, held_out=True)
 RUN = Run(SCENE.prompts, {"blended": render(SCENE).blended}, SamplerSettings(2, "constant", 3.0), 4)
+
+CPU = torch.device("cpu")
+ON_CARD = [mode for mode in VAE_MODES if not mode.on_cpu]
 
 
 class Limited(InPlaceDevices):
@@ -102,7 +109,7 @@ def test_what_is_free_decides(quick_model):
     device = torch.device("cpu")
     peaks = [
         placement.vae_peak(quick_model, quick_model.config.layout, mode, device)
-        for mode in VAE_MODES
+        for mode in ON_CARD
     ]
     assert peaks == sorted(peaks, reverse=True) and peaks[-1] < peaks[0]
     batches = [placement.network_peak(quick_model, batch, device) for batch in (2, 1)]
@@ -115,24 +122,9 @@ def test_what_is_free_decides(quick_model):
         ):
             plans[free] = network.run(lambda plan: plan), vae.run(lambda mode: mode)
     assert plans == {
-        10**10: (NETWORK_PLANS[0], VAE_MODES[0]),
-        10: (NETWORK_PLANS[-1], VAE_MODES[-1]),
+        10**10: (NETWORK_PLANS[0], WHOLE),
+        10: (NETWORK_PLANS[-1], FINELY_TILED),
     }
-
-
-def test_blocks_are_fetched_and_left_as_they_were(quick_model):
-    network, before = (
-        quick_model.network,
-        {name: p.clone() for name, p in quick_model.network.named_parameters()},
-    )
-    forwards = {name for name, module in network.named_modules() if "forward" in module.__dict__}
-    with offloaded_by_block(network, network.backbone, torch.device("cpu")):
-        assert any("forward" in module.__dict__ for module in network.modules())
-    assert {
-        name for name, module in network.named_modules() if "forward" in module.__dict__
-    } == forwards
-    assert not any(hasattr(module, "_diffusers_hook") for module in network.modules())
-    assert all(torch.equal(p, before[name]) for name, p in network.named_parameters())
 
 
 def test_a_cancel_gives_everything_back(quick_model):
@@ -148,8 +140,106 @@ def test_a_cancel_gives_everything_back(quick_model):
     assert released == [part]
 
 
+class OtherDevice(Limited):
+    """A card that is not there, with little memory."""
+
+    def device(self, part):
+        return torch.device("meta")
+
+
+def test_a_vae_that_does_not_fit_decodes_on_the_cpu_and_says_so(quick_model, caplog):
+    layout = quick_model.config.layout
+    latents = torch.randn(1, layout.frames, *quick_model.config.network.latent_shape)
+    expected = quick_model.vae.decode(latents, layout, FINELY_TILED)
+    with placement.for_vae(OtherDevice(10), quick_model, layout) as place:
+        found = place.run(lambda mode: (mode, quick_model.vae.decode(latents, layout, mode)))
+    assert found[0] == ON_CPU
+    assert all(torch.equal(found[1][name], clip) for name, clip in expected.items())
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warnings) == 1 and "on the CPU, which takes minutes" in warnings[0]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_cpu_decodes_in_numbers_that_it_has(quick_model, dtype, monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    vae = copy.deepcopy(quick_model.vae.vae).to(dtype)
+    before = list(vae.parameters())
+    devices = OtherDevice(10)
+    with Placement("VAE", vae, vae, devices, [ON_CPU]) as place:
+        assert place.run(lambda mode: vae.dtype) == torch.float32
+    assert all(ours is theirs for ours, theirs in zip(vae.parameters(), before))
+
+
+class Failing(Limited):
+    """Loads the first parts that are asked for in vain."""
+
+    def __init__(self, error):
+        super().__init__(10**12)
+        self._error = error
+        self.released = []
+
+    def use(self, part, beside):
+        raise self._error
+
+    def release(self, part):
+        self.released.append(part)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        PartlyLoadedError("got only some of it"),
+        torch.cuda.OutOfMemoryError("CUDA out of memory"),
+        MemoryError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_part_that_cannot_be_loaded_whole_works_under_the_next_plan(quick_model, error):
+    devices = Failing(error)
+    part = quick_model.network
+    holder = part.backbone
+    with Placement("transformer", part, holder, devices, NETWORK_PLANS) as place:
+        assert place.run(lambda plan: plan) == NETWORK_PLANS[-1]
+    assert devices.released == [part] * 2
+
+
 def test_plain_devices_know_their_memory(quick_model):
     devices = OffloadingDevices("cpu")
-    assert devices.free(quick_model.network) > 2**30 and devices.device(
-        quick_model.network
-    ) == torch.device("cpu")
+    assert devices.free(quick_model.network) > 2**30
+    assert devices.device(quick_model.network) == CPU
+
+
+class Card:
+    """torch's meta device as a card of so many bytes, for ``OffloadingDevices``."""
+
+    def __init__(self, size, monkeypatch):
+        self.parts = [torch.nn.Linear(100, 100, bias=False) for _ in range(3)]
+        self.device = torch.device("meta")
+        self._size = size
+        monkeypatch.setitem(devices_module._FREE_BYTES, "meta", self._free)
+
+    def _free(self, device):
+        return self._size - 40000 * sum(self.there())
+
+    def there(self):
+        return [stands_on(part, self.device) for part in self.parts]
+
+
+def test_parts_stay_on_a_plain_device_until_others_need_the_room(monkeypatch):
+    card = Card(100_000, monkeypatch)
+    devices = OffloadingDevices("meta")
+    first, second, third = card.parts
+    before = first.weight
+    devices.use(first, 0)
+    devices.release(first)
+    devices.use(second, 10_000)
+    assert card.there() == [True, True, False]
+    assert devices.free(third) == 100_000
+    devices.use(first, 0)
+    devices.use(third, 10_000)
+    assert card.there() == [True, False, True], "who waits longest goes"
+    devices.make_room(first, 30_000)
+    assert card.there() == [False, False, True]
+    assert first.weight is before
+    devices.make_room(second, None)
+    assert card.there() == [False, False, False]
