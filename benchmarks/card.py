@@ -21,8 +21,8 @@ from benchmarks.plans import TRUE_T5, TRUE_VAE
 from benchmarks.synthetic import official_config, random_tensors
 from layerflow_core.inference import ComputeOptions, prepare_for_inference, with_compute
 from layerflow_core.layout import Layout
-from layerflow_core.model.attention import KERNELS
 from layerflow_core.model.fp8 import store_in_fp8
+from layerflow_core.model.kernels import KERNELS
 from layerflow_core.model.loading import LayerFlowModel, build_network, load_model
 from layerflow_core.model.text import TextEncoder
 from layerflow_core.model.vae import VAE_MODES, LayerVAE, build_vae

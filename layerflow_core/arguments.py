@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .inference import AUTO_PRECISION, PRECISIONS
 from .layer_files.saving import FORMATS, OPAQUE, SaveOptions
 from .layer_files.stored_pixels import ALPHA_KINDS
 from .layout import BACKGROUND, BLENDED, FOREGROUND
-from .model.attention import AUTO, KERNELS
+from .model.kernels import AUTO, KERNELS
+from .runtime.precision import AUTO_PRECISION, PRECISIONS
 from .sampling.guidance import GUIDANCES
 from .sampling.solver import SOLVERS
 from .toy.embedded import EMBEDDED
@@ -59,8 +59,8 @@ MODEL = (
         dest="precision",
         default=AUTO_PRECISION,
         choices=PRECISIONS,
-        help="auto: fp32 on a CPU, bf16 on a GPU. fp8: the transformer's matrices in 8 bits, computing "
-        "in bf16; half the memory, some precision",
+        help="auto: bf16 on a GPU that has it, else fp16 where that is fast, else fp32. fp8: the "
+        "transformer's matrices in 8 bits, computing in bf16; half the memory, some precision",
     ),
     argument(
         "--fp8",

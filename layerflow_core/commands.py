@@ -51,6 +51,9 @@ class BarObserver:
         if self._bar is not None:
             self._bar.set_description(name)
 
+    def pause(self) -> None:
+        pass
+
     def step(self, done: int, total: int, preview: Callable[[], Tensor]) -> None:
         from tqdm import tqdm
 

@@ -54,4 +54,4 @@ class PartlyLoadedError(LayerFlowError):
 
 
 class Cancelled(LayerFlowError):
-    """The user asked to stop; raised between two sampling steps."""
+    """The user asked to stop; raised between two steps or stretches of work."""

@@ -116,6 +116,9 @@ class WindowObserver:
     def stage(self, name: str) -> None:
         self.inner.stage(name)
 
+    def pause(self) -> None:
+        self.inner.pause()
+
     def step(self, done: int, total: int, preview: Callable[[], Tensor]) -> None:
         self.inner.step(self.number * total + done, self.windows * total, preview)
 

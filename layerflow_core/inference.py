@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,28 +11,22 @@ import torch
 from torch import nn
 
 from .config import ModelConfig
-from .errors import CheckpointError, SamplingError
-from .model.attention import AUTO, best_kernel, fuse_qkv, use_kernel
+from .errors import SamplingError
+from .model.attention import fuse_qkv, use_kernel
 from .model.fp8 import FP8, store_in_fp8
+from .model.kernels import AUTO, choose_kernel
 from .model.loading import LayerFlowModel, assemble
 from .model.lora import merge
 from .model.lora_file import attach_lora, is_own_lora, read_lora, share_weights, with_network
+from .model.text import prepare_t5
 from .model.third_party_lora import add_third_party_lora
 from .model.vae import LayerVAE, in_channels_last
 from .official.conversion import read_any
+from .runtime.precision import AUTO_PRECISION, choose_dtype
 from .weights.components import Components
 
 _log = logging.getLogger(__name__)
 _LEAST_TORCH = (2, 6)  # knows how to run compiled blocks eagerly, which counting their memory needs
-AUTO_PRECISION = "auto"
-_DTYPES: Mapping[str, torch.dtype] = {
-    "fp32": torch.float32,
-    "bf16": torch.bfloat16,
-    "fp16": torch.float16,
-    "fp8": torch.bfloat16,  # what its matrices compute in
-}
-PRECISIONS = (AUTO_PRECISION, *_DTYPES)
-"""In which a model computes; ``auto`` is fp32 on a CPU and bf16 elsewhere, ``fp8`` stores matrices in 8 bits."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +34,7 @@ class ComputeOptions:
     """How the transformer computes; every row gives the same layers up to rounding, but for ``sage``.
 
     Args:
-        kernel: of attention, key of ``attention.KERNELS`` or ``auto``.
+        kernel: of attention, key of ``kernels.KERNELS`` or ``auto``.
         compiled: blocks go through ``torch.compile``, one graph for the first block and one for all
             others, at all steps.
     """
@@ -54,13 +48,17 @@ class LoadOptions:
     """How a checkpoint becomes a model.
 
     Args:
-        precision: one of ``PRECISIONS``.
+        precision: one of ``precision.PRECISIONS``.
+        text_precision, vae_precision: of these parts, if not the same; empty: as ``precision``, but
+            for fp8, which is the transformer's alone.
         content, motion: strengths of the checkpoint's own LoRA.
         loras: more, a file and its strength each, of this pack or of other trainers.
         compute: see ``ComputeOptions``.
     """
 
     precision: str = AUTO_PRECISION
+    text_precision: str = ""
+    vae_precision: str = ""
     content: float = 1.0
     motion: float = 0.0
     loras: Sequence[tuple[Path, float]] = ()
@@ -82,24 +80,18 @@ def load_for_inference(
         LayerFlowError: a file is missing, damaged or does not fit, or the options cannot be had here.
     """
     dtype = choose_dtype(options.precision, device)
+    text_dtype = choose_dtype(options.text_precision or options.precision, device)
+    vae_dtype = choose_dtype(options.vae_precision or options.precision, device)
     checkpoint = read_any(path)
-    model = assemble(checkpoint, dtype, path, find_parts(checkpoint.config))
+    parts = find_parts(checkpoint.config)
+    model = assemble(checkpoint, dtype, path, parts, text_dtype, vae_dtype)
     model.set_strengths(options.content, options.motion)
     model = prepare_for_inference(model, options.precision == "fp8")
+    if model.text is not None:
+        prepare_t5(model.text.t5, options.text_precision == "fp8")
     if options.loras:
         model = prepare_for_inference(with_loras(model, options.loras))
     return with_compute(model, options.compute, device)
-
-
-def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """What a precision computes in; raises CheckpointError for one that is unknown."""
-    if precision == AUTO_PRECISION:
-        return torch.float32 if device.type == "cpu" else torch.bfloat16
-    if precision not in _DTYPES:
-        raise CheckpointError(
-            f"got unknown precision {precision!r}, expected one of {', '.join(PRECISIONS)}"
-        )
-    return _DTYPES[precision]
 
 
 def with_loras(model: LayerFlowModel, named: Sequence[tuple[Path, float]]) -> LayerFlowModel:
@@ -138,10 +130,10 @@ def with_compute(
         device: where it will compute.
 
     Raises:
-        SamplingError: a kernel that is unknown or not here, or compiling where that cannot be.
+        SamplingError: a kernel that is unknown or does not run there, or compiling where that cannot be.
     """
     network = share_weights(model.network)
-    kernel = best_kernel(device, network.position_table.dtype) if how.kernel == AUTO else how.kernel
+    kernel = choose_kernel(how.kernel, device, network.position_table.dtype)
     use_kernel(network.backbone, kernel)
     if how.compiled:
         compile_blocks(network.backbone)

@@ -18,12 +18,13 @@ from .layout import ALPHA, BACKGROUND, BLENDED, FOREGROUND, Layout
 from .model.loading import LayerFlowModel
 from .model.step_cache import StepCache, cached_bytes
 from .model.text import TextEncoder, check_prompts
-from .model.vae import WHOLE, VaeMode
+from .model.vae import WHOLE, VaeMode, pausing
 from .rgba import check_mattes, from_model, to_model
 from .runtime.devices import Devices, InPlaceDevices
 from .runtime.latent_store import LatentStore, name_run
 from .runtime.parallel import SINGLE_PROCESS, ProcessGroup
 from .runtime.placement import for_network, for_text, for_vae
+from .runtime.precision import name_of_dtype
 from .sampling.noise import POSTERIOR, NoiseSource
 from .sampling.sampler import SamplerSettings, sample
 from .sampling.schedule import Schedule, Step
@@ -45,6 +46,9 @@ class Observer(Protocol):
     def stage(self, name: str) -> None:
         """A new stage begins: "text", "encode", "sample", "decode"."""
 
+    def pause(self) -> None:
+        """Called between two stretches of long work that has no steps, for a cancel."""
+
     def step(self, done: int, total: int, preview: Callable[[], Tensor]) -> None:
         """A sampling step is done.
 
@@ -57,6 +61,9 @@ class SilentObserver:
     """Watches nothing."""
 
     def stage(self, name: str) -> None:
+        pass
+
+    def pause(self) -> None:
         pass
 
     def step(self, done: int, total: int, preview: Callable[[], Tensor]) -> None:
@@ -167,7 +174,8 @@ def _encode_run(
     def encode(mode: VaeMode) -> Tensor:
         return encode_given(model, layout, run.given, noise.generator(POSTERIOR), mode)
 
-    with for_vae(host.devices, model, layout) as placement:
+    vae = model.require_vae().vae
+    with for_vae(host.devices, model, layout) as placement, pausing(vae, host.observer.pause):
         return placement.run(encode).cpu()
 
 
@@ -176,8 +184,10 @@ def _decode(
 ) -> dict[str, Tensor]:
     """Clips in the model's colours, see ``LayerVAE.decode``."""
     vae = model.require_vae()
-    with for_vae(host.devices, model, layout) as placement:
-        return placement.run(lambda mode: vae.decode(latents, layout, mode))
+    with for_vae(host.devices, model, layout) as placement, pausing(vae.vae, host.observer.pause):
+        clips = placement.run(lambda mode: vae.decode(latents, layout, mode))
+    _check_finite(clips.values(), "the VAE's frames", vae.vae.dtype)
+    return clips
 
 
 @contextmanager
@@ -296,6 +306,9 @@ def _sample(
             return placement.run(lambda plan: predict(x, timestep, guided, plan.branches_together))
 
         def watch(step: Step, x: Tensor, x0: Tensor) -> None:
+            name = f"the latents of step {step.index + 1} of {step.count}"
+            _check_finite((x, x0), name, model.network.position_table.dtype)
+
             def preview() -> Tensor:
                 return preview_layers(model, layout, layout.join(x0, clean))
 
@@ -309,6 +322,21 @@ def _sample(
             run.settings,
             watch,
         ).cpu()
+
+
+def _check_finite(tensors: Iterable[Tensor], name: str, dtype: torch.dtype) -> None:
+    """Raises SamplingError: NaN or infinite values would be black frames at the end."""
+    if all(bool(tensor.isfinite().all()) for tensor in tensors):
+        return
+    advice = (
+        "the checkpoint, a LoRA or a given layer is damaged"
+        if dtype == torch.float32
+        else "take a precision of a wider range: bf16 instead of fp16, else fp32"
+    )
+    raise SamplingError(
+        f"got NaN or infinite values in {name}, computed in {name_of_dtype(dtype)}, "
+        f"expected finite ones: {advice}"
+    )
 
 
 def _encode_prompts(text: TextEncoder, layout: Layout, run: Run, host: Host) -> Tensor:

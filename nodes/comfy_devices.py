@@ -9,9 +9,10 @@ import torch
 from ..layerflow_core.errors import PartlyLoadedError
 from ..layerflow_core.model.residence import drop, stands_on
 from ..layerflow_core.runtime.memory import size_of
+from .part_patcher import make_patcher
 
 if TYPE_CHECKING:
-    from .part_patcher import PartPatcher
+    from comfy.model_patcher import ModelPatcher
 
 _PATCHER = "_layerflow_patcher"
 _VAE = "AutoencoderKLCogVideoX"
@@ -80,14 +81,12 @@ class ComfyDevices:
     def release(self, part: torch.nn.Module) -> None:
         """It stays; ComfyUI takes it off when others need the room, as it does with all models."""
 
-    def _patcher_of(self, part: torch.nn.Module, device: torch.device) -> PartPatcher:
-        from .part_patcher import PartPatcher
-
+    def _patcher_of(self, part: torch.nn.Module, device: torch.device) -> ModelPatcher:
         patcher = _held(part)
         if patcher is not None and patcher.load_device == device:
             return patcher
         self._take_off(part)
-        patcher = PartPatcher(part, device)
+        patcher = make_patcher(part, device)
         setattr(part, _PATCHER, _Holder(patcher))
         return patcher
 
@@ -117,13 +116,13 @@ def _may_not_stand_whole(part: torch.nn.Module) -> bool:
 class _Holder:
     """Keeps a part's patcher alive, which ComfyUI remembers weakly; a copy of the part has none."""
 
-    def __init__(self, patcher: PartPatcher) -> None:
+    def __init__(self, patcher: ModelPatcher) -> None:
         self.patcher = patcher
 
     def __deepcopy__(self, memo: dict) -> None:
         return None
 
 
-def _held(part: torch.nn.Module) -> PartPatcher | None:
+def _held(part: torch.nn.Module) -> ModelPatcher | None:
     holder = part.__dict__.get(_PATCHER)
     return holder and holder.patcher

@@ -30,7 +30,7 @@ def comfy_host(node_id: str | None) -> Host:
 
 
 class ComfyObserver:
-    """Progress bar with a live preview of the layers; stops between two steps when the user cancels.
+    """Progress bar with a live preview of the layers; stops where the core lets it when the user cancels.
 
     ComfyUI's interrupt is a plain Exception: nothing in the core may catch those broadly.
     """
@@ -39,6 +39,9 @@ class ComfyObserver:
         self._node_id, self._bar = node_id, None
 
     def stage(self, name: str) -> None:
+        self._stop_if_cancelled()
+
+    def pause(self) -> None:
         self._stop_if_cancelled()
 
     def step(self, done: int, total: int, preview: Callable[[], Tensor]) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ..layerflow_core.inference import ComputeOptions, with_approximations, with_compute
-from ..layerflow_core.model.attention import AUTO, KERNELS
+from ..layerflow_core.model.kernels import AUTO, KERNELS
+from .comfy_flags import choose_kernel
 from .host import CATEGORY
 
 
@@ -73,6 +74,6 @@ class LayerFlowSpeed:
     ) -> tuple:
         from comfy import model_management
 
-        how = ComputeOptions(attention, compile)
+        how = ComputeOptions(choose_kernel(attention), compile)
         faster = with_compute(model, how, model_management.get_torch_device())
         return (with_approximations(faster, step_cache, guidance_margin),)

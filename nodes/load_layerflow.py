@@ -6,14 +6,12 @@ from functools import partial
 from pathlib import Path
 
 from ..layerflow_core.config import ModelConfig
-from ..layerflow_core.inference import (
-    AUTO_PRECISION,
-    PRECISIONS,
-    LoadOptions,
-    load_for_inference,
-)
+from ..layerflow_core.inference import ComputeOptions, LoadOptions, load_for_inference
+from ..layerflow_core.model.kernels import AUTO as AUTO_KERNEL
+from ..layerflow_core.runtime.precision import AUTO_PRECISION, PRECISIONS
 from ..layerflow_core.toy.embedded import EMBEDDED, EMBEDDED_NAME
 from ..layerflow_core.weights.components import Components
+from .comfy_flags import choose_kernel, choose_precisions
 from .host import CATEGORY
 from .model_files import (
     AUTO,
@@ -62,8 +60,9 @@ class LoadLayerFlow:
                     PRECISIONS,
                     {
                         "default": AUTO_PRECISION,
-                        "tooltip": "auto: fp32 on a CPU, bf16 on a GPU. fp8: the transformer's "
-                        "matrices in 8 bits, computing in bf16; half the memory, some precision.",
+                        "tooltip": "auto: what ComfyUI's flags say, else bf16 on a card that has it, "
+                        "else fp16 where that is fast, else fp32. fp8: the transformer's matrices "
+                        "in 8 bits, computing in bf16; half the memory, some precision.",
                     },
                 ),
                 "content_strength": (
@@ -129,7 +128,12 @@ class LoadLayerFlow:
 
         path = find_checkpoint(checkpoint)
         device = model_management.get_torch_device()
-        options = LoadOptions(precision, content_strength, motion_strength)
+        options = LoadOptions(
+            **choose_precisions(precision),
+            content=content_strength,
+            motion=motion_strength,
+            compute=ComputeOptions(choose_kernel(AUTO_KERNEL)),
+        )
         find_parts = partial(_find_parts, text_encoder, vae)
         return (load_for_inference(path, device, options, find_parts),)
 

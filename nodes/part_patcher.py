@@ -2,31 +2,43 @@
 
 from __future__ import annotations
 
+from functools import cache
+from typing import TYPE_CHECKING
+
 import torch
-from comfy.model_patcher import ModelPatcher
 
 from ..layerflow_core.model.residence import bring, drop
+
+if TYPE_CHECKING:
+    from comfy.model_patcher import ModelPatcher
 
 _ALL = 1e32  # bytes, ComfyUI's own figure for a load without a limit
 
 
-class PartPatcher(ModelPatcher):
-    """Brings copies of the weights to the device and drops them again; the originals stay in RAM.
+def make_patcher(part: torch.nn.Module, device: torch.device) -> ModelPatcher:
+    """ComfyUI's handle of a part that works on a device and otherwise stands in RAM."""
+    return _patcher_class()(_ModuleWrapper(part), device, torch.device("cpu"))
 
-    ComfyUI loads as many weights as its own budget allows and widens the others when they are used. Only its own
-    layers know how to do that; those of diffusers and transformers meet tensors of two devices. So the budget is not
-    asked here: a part that does not fit raises what torch raises. This is also why ComfyUI's dynamic VRAM is not used.
+
+@cache
+def _patcher_class() -> type:
+    """Made when it is needed first: importing ComfyUI's classes is no business of an import of this pack."""
+    from comfy.model_patcher import ModelPatcher
+
+    return type("PartPatcher", (WholeOrNothing, ModelPatcher), {})
+
+
+class WholeOrNothing:
+    """What is other than in ``ModelPatcher``, whose methods come after these.
+
+    It brings copies of the weights to the device and drops them again; the originals stay in RAM. ComfyUI loads as
+    many weights as its own budget allows and fetches the others when they are used. Only its own layers know how to do
+    that; those of diffusers and transformers meet tensors of two devices. So the budget is not asked here: a part that
+    does not fit raises what torch raises. This is also why ComfyUI's dynamic VRAM is not used.
     """
 
-    def __init__(self, part: torch.nn.Module, device: torch.device) -> None:
-        super().__init__(_ModuleWrapper(part), device, torch.device("cpu"))
-
-    @property
-    def part(self) -> torch.nn.Module:
-        return self.model.part
-
     def partially_load(self, device_to, extra_memory=0, force_patch_weights=False):
-        bring(self.part, device_to)
+        bring(self.model.part, device_to)
         return super().partially_load(device_to, _ALL, force_patch_weights)
 
     def partially_unload(self, device_to, memory_to_free=0, *_, **__):
@@ -34,7 +46,7 @@ class PartPatcher(ModelPatcher):
 
     def detach(self, unpatch_all=True):
         if unpatch_all:
-            drop(self.part)
+            drop(self.model.part)
         return super().detach(unpatch_all)
 
 

@@ -5,27 +5,27 @@ Legend: B batch, S tokens (text and video), H heads, d head width, D hidden size
 
 from __future__ import annotations
 
+import logging
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from importlib.util import find_spec
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import SamplingError
+from .chunked_attention import attend_in_chunks
+from .kernels import CHUNKED, KERNELS, SDPA, check_kernel, has_fused_kernel, is_refusal
 
-AUTO = "auto"
-# Our names, and diffusers' for the same kernels. SageAttention works in 8 bits and is never taken unasked.
-KERNELS: Mapping[str, str] = {
-    "sdpa": "native",
-    "flash": "_native_flash",
-    "cudnn": "_native_cudnn",
-    "sage": "sage",
-}
-_HOPPER = (9, 0)
-_HALVES = (torch.float16, torch.bfloat16)
+_log = logging.getLogger(__name__)
 _QKV = ("to_q", "to_k", "to_v")
+_WITH_SCORES = "with scores"  # what torch does without a fused kernel, for callers that count it
+_OWN: Mapping[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    SDPA: F.scaled_dot_product_attention,
+    CHUNKED: attend_in_chunks,
+    _WITH_SCORES: partial(attend_in_chunks, limit=sys.maxsize),
+}
 
 
 class SequenceAttention:
@@ -36,7 +36,7 @@ class SequenceAttention:
         parallel: diffusers' ``ParallelConfig`` where the sequence is split over processes.
     """
 
-    def __init__(self, kernel: str = "sdpa", parallel: object | None = None) -> None:
+    def __init__(self, kernel: str = SDPA, parallel: object | None = None) -> None:
         self.kernel, self._parallel = kernel, parallel
 
     def __call__(
@@ -59,14 +59,34 @@ class SequenceAttention:
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """[B, S, H, d] each, and so is the result."""
-        if self._parallel is None and self.kernel == "sdpa":
-            query, key, value = (x.transpose(1, 2) for x in (query, key, value))
-            return F.scaled_dot_product_attention(query, key, value).transpose(1, 2)
+        if self._parallel is None and self.kernel in _OWN:
+            return _attend_alone(_OWN[self.kernel], query, key, value)
+        if self._parallel is not None or torch.compiler.is_compiling():
+            return self._dispatch(query, key, value)
+        try:
+            return self._dispatch(query, key, value)
+        except RuntimeError as error:
+            if not is_refusal(error):
+                raise
+            reason = str(error).splitlines()[0]
+            _log.warning("attention: %s refuses (%s), %s takes over", self.kernel, reason, SDPA)
+        self.kernel = SDPA
+        return _attend_alone(_OWN[SDPA], query, key, value)
+
+    def _dispatch(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         from diffusers.models.attention_dispatch import dispatch_attention_fn
 
         return dispatch_attention_fn(
             query, key, value, backend=KERNELS[self.kernel], parallel_config=self._parallel
         )
+
+
+def _attend_alone(
+    attend: Callable[[Tensor, Tensor, Tensor], Tensor], query: Tensor, key: Tensor, value: Tensor
+) -> Tensor:
+    """[B, S, H, d] each, for a function of [B, H, S, d]."""
+    heads_first = (x.transpose(1, 2) for x in (query, key, value))
+    return attend(*heads_first).transpose(1, 2)
 
 
 def _project(attn: nn.Module, tokens: Tensor) -> list[Tensor]:
@@ -96,9 +116,18 @@ def use_kernel(backbone: nn.Module, kernel: str) -> None:
 
 
 @contextmanager
-def plain_kernel(backbone: nn.Module) -> Iterator[None]:
-    """Inside this context torch's own attention is used: not every kernel runs on tensors without data."""
-    with _processors(backbone, lambda processor: SequenceAttention()):
+def counted_kernel(backbone: nn.Module, device: torch.device, dtype: torch.dtype) -> Iterator[None]:
+    """Inside this context attention allocates what it will allocate on a device, and runs without data.
+
+    Not every kernel does that; torch's own stands for all that are fused.
+    """
+    plain = SDPA if has_fused_kernel(device, dtype) else _WITH_SCORES
+
+    def stand_in(processor: object) -> SequenceAttention:
+        is_chunked = isinstance(processor, SequenceAttention) and processor.kernel == CHUNKED
+        return SequenceAttention(CHUNKED if is_chunked else plain)
+
+    with _processors(backbone, stand_in):
         yield
 
 
@@ -112,7 +141,7 @@ def parallel_attention(backbone: nn.Module, parallel: object) -> Iterator[None]:
 
     def split(processor: object) -> SequenceAttention:
         return SequenceAttention(
-            processor.kernel if isinstance(processor, SequenceAttention) else "sdpa", parallel
+            processor.kernel if isinstance(processor, SequenceAttention) else SDPA, parallel
         )
 
     with _processors(backbone, split):
@@ -131,33 +160,6 @@ def _processors(
     finally:
         for attn, processor in before:
             attn.set_processor(processor)
-
-
-def best_kernel(device: torch.device, dtype: torch.dtype) -> str:
-    """cuDNN's on Hopper cards in half precision, where it is the fastest exact one; else torch's own choice."""
-    hopper = device.type == "cuda" and torch.cuda.get_device_capability(device) == _HOPPER
-    return "cudnn" if hopper and dtype in _HALVES and _has_dispatch() else "sdpa"
-
-
-def check_kernel(kernel: str) -> None:
-    """Raises SamplingError if the kernel is unknown or something it needs is not installed."""
-    if kernel not in KERNELS:
-        raise SamplingError(
-            f"got unknown attention kernel {kernel!r}, expected {AUTO} or one of {', '.join(KERNELS)}"
-        )
-    if kernel != "sdpa" and not _has_dispatch():
-        raise SamplingError(
-            f"got attention kernel {kernel!r}, this diffusers knows only its own: install "
-            "diffusers 0.35 or newer, or take sdpa"
-        )
-    if kernel == "sage" and find_spec("sageattention") is None:
-        raise SamplingError(
-            "got attention kernel 'sage', SageAttention is not installed: pip install sageattention, or take auto"
-        )
-
-
-def _has_dispatch() -> bool:
-    return find_spec("diffusers.models.attention_dispatch") is not None
 
 
 def fuse_qkv(backbone: nn.Module) -> None:

@@ -26,8 +26,13 @@ def to_fp8(weight: Tensor) -> Tensor:
 def store_in_fp8(network: LayerFlowNetwork) -> LayerFlowNetwork:
     """Put the matrices inside the blocks into fp8, in place; ``widened`` must hold whenever the network is called."""
     for module in _linears(network.backbone.transformer_blocks):
-        module.weight = nn.Parameter(to_fp8(module.weight), requires_grad=False)
+        narrow(module)
     return network
+
+
+def narrow(module: nn.Linear) -> None:
+    """Put one matrix into fp8, in place."""
+    module.weight = nn.Parameter(to_fp8(module.weight), requires_grad=False)
 
 
 @contextmanager

@@ -181,8 +181,13 @@ def assemble(
     dtype: torch.dtype = torch.float32,
     source: Path | None = None,
     base: Components = Components(),
+    text_dtype: torch.dtype | None = None,
+    vae_dtype: torch.dtype | None = None,
 ) -> LayerFlowModel:
     """Build every part a checkpoint has, and those that are elsewhere.
+
+    Args:
+        dtype: of the network, and of the other parts where none is named for them.
 
     Raises:
         CheckpointError: where weights and config disagree.
@@ -200,11 +205,12 @@ def assemble(
     return LayerFlowModel(
         config,
         network,
-        _build_text(*text, dtype, config.network.tokens_per_text) if text else None,
-        _build_vae(vae, dtype) if vae else None,
+        _build_text(*text, text_dtype or dtype, config.network.tokens_per_text) if text else None,
+        _build_vae(vae, vae_dtype or dtype) if vae else None,
         source,
         provenance=(
             str(dtype),
+            *(str(other) for other in (text_dtype, vae_dtype) if other not in (None, dtype)),
             *(
                 describe_file(path)
                 for path in (source, base.text_encoder, base.tokenizer, base.vae)

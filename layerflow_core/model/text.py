@@ -12,18 +12,19 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import CheckpointError, PromptError
 from ..layout import Layout
 from ..plain_data import parse_json
 from ..weights.component_config import t5_fields
+from .fp8 import narrow
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from transformers import T5EncoderModel
 
-CACHED_PROMPTS = 64
+CACHED_SETS = 24  # of prompts, each as one run has it
 _TIED = "encoder.embed_tokens.weight"
 
 
@@ -53,8 +54,27 @@ def untie(tensors: dict[str, Tensor], expected: set[str]) -> dict[str, Tensor]:
     }
 
 
+def prepare_t5(t5: T5EncoderModel, fp8: bool = False) -> None:
+    """Make an encoder fit to compute in its numbers, in place.
+
+    The last matrix of a block's feed-forward layer, ``wo``, gives values beyond the range of fp16. In float32 its sums
+    are float32 too, and the next norm brings them back (as transformers loads T5 in fp16).
+
+    Args:
+        fp8: store the other matrices in 8 bits; ``fp8.widened`` must hold whenever the encoder is called.
+    """
+    for name, module in t5.encoder.block.named_modules():
+        if not isinstance(module, nn.Linear):
+            continue
+        if not name.endswith(".wo"):
+            if fp8:
+                narrow(module)
+        elif module.weight.dtype == torch.float16:
+            module.float()
+
+
 class TextEncoder:
-    """T5 and its tokenizer, with encodings kept by prompt.
+    """T5 and its tokenizer, with encodings kept by set of prompts.
 
     Args:
         tokenizer: truncation and padding are set here, to ``tokens`` tokens.
@@ -68,7 +88,7 @@ class TextEncoder:
         self.tokens = tokens
         tokenizer.enable_truncation(tokens)
         tokenizer.enable_padding(length=tokens, pad_id=t5.config.pad_token_id)
-        self._cache: OrderedDict[str, Tensor] = OrderedDict()
+        self._cache: OrderedDict[tuple[str, ...], Tensor] = OrderedDict()
 
     @classmethod
     def from_data(cls, tokenizer_json: bytes, t5: T5EncoderModel, tokens: int) -> TextEncoder:
@@ -105,23 +125,30 @@ class TextEncoder:
                 found[segment.layer] = count
         return found
 
-    @torch.inference_mode()
     def encode(self, text: str) -> Tensor:
         """Last hidden state [tokens, width] of one prompt, from the cache if it was encoded before."""
-        if text in self._cache:
-            self._cache.move_to_end(text)
-            return self._cache[text]
-        ids = self.token_ids(text).to(self.t5.device)
-        encoding = self.t5(input_ids=ids[None]).last_hidden_state[0].cpu()
-        self._cache[text] = encoding
-        if len(self._cache) > CACHED_PROMPTS:
+        return self._encode_set((text,))[0]
+
+    @torch.inference_mode()
+    def _encode_set(self, texts: tuple[str, ...]) -> Tensor:
+        """Last hidden states [texts, tokens, width] on the CPU, in one pass, or from the cache.
+
+        A set is kept as it was encoded: how many prompts share a pass shows in the last bits, and a run must not
+        depend on those before it.
+        """
+        if texts in self._cache:
+            self._cache.move_to_end(texts)
+            return self._cache[texts]
+        ids = torch.stack([self.token_ids(text) for text in texts]).to(self.t5.device)
+        encodings = self.t5(input_ids=ids).last_hidden_state.cpu()
+        self._cache[texts] = encodings
+        if len(self._cache) > CACHED_SETS:
             self._cache.popitem(last=False)
-        return encoding
+        return encodings
 
     def is_cached(self, prompts: Mapping[str, str], layout: Layout) -> bool:
         """Whether all encodings are in the cache, so that the encoder need not go to its device."""
-        texts = [segment.text for segment in layout.segments(prompts)]
-        return all(text in self._cache for text in texts if text)
+        return _texts_of(prompts, layout) in self._cache
 
     def encode_layers(self, prompts: Mapping[str, str], layout: Layout) -> Tensor:
         """One context [1, S * tokens, width] for all segments of a layout.
@@ -132,11 +159,18 @@ class TextEncoder:
             PromptError: no layer has a prompt, or one names a layer without a text segment.
         """
         check_prompts(prompts, layout)
-        encoded = []
-        for segment in layout.segments(prompts):
-            encoded.append(self.encode(segment.text) if segment.text else None)
-        blank = next(e for e in encoded if e is not None).new_zeros(self.tokens, self.width)
-        return torch.cat([blank if e is None else e for e in encoded])[None]
+        texts = _texts_of(prompts, layout)
+        encodings = self._encode_set(texts)
+        by_text = dict(zip(texts, encodings))
+        blank = torch.zeros_like(encodings[0])
+        segments = [by_text.get(segment.text, blank) for segment in layout.segments(prompts)]
+        return torch.cat(segments)[None]
+
+
+def _texts_of(prompts: Mapping[str, str], layout: Layout) -> tuple[str, ...]:
+    """What the segments say, each text once; a segment without a prompt says nothing."""
+    texts = [segment.text for segment in layout.segments(prompts) if segment.text]
+    return tuple(dict.fromkeys(texts))
 
 
 def read_tokenizer_data(data: bytes) -> Tokenizer:

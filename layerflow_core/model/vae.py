@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,8 +18,8 @@ from torch import Tensor, nn
 
 from ..errors import CheckpointError
 from ..layout import PIXELS_PER_LATENT, Layout
-from .residence import original
 from ..weights.component_config import vae_fields
+from .residence import original
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLCogVideoX
@@ -117,6 +118,19 @@ def _channels_last(weight: nn.Parameter) -> nn.Parameter:
 def spatial_factor(vae: AutoencoderKLCogVideoX) -> int:
     """Pixels per latent, in height and width."""
     return 2 ** (len(vae.config.block_out_channels) - 1)
+
+
+@contextmanager
+def pausing(vae: AutoencoderKLCogVideoX, pause: Callable[[], None]) -> Iterator[None]:
+    """Inside this context ``pause`` is called before each block of the VAE works on a stretch or tile.
+
+    Args:
+        pause: may raise, which ends the work.
+    """
+    with ExitStack() as hooks:
+        for block in (*vae.encoder.down_blocks, *vae.decoder.up_blocks):
+            hooks.callback(block.register_forward_pre_hook(lambda *_: pause()).remove)
+        yield
 
 
 class Decoder(nn.Module):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..layout import Layout
-from ..model.attention import plain_kernel
+from ..model.attention import counted_kernel
 from ..model.fp8 import widened
 from ..model.loading import LayerFlowModel
 from ..model.residence import bring, drop
@@ -93,7 +93,7 @@ def _network_peak(model: LayerFlowModel, batch: int, device: torch.device) -> in
             torch.zeros(latents, dtype=dtype), torch.zeros(text, dtype=dtype), torch.zeros(batch)
         )
 
-    with plain_kernel(model.network.backbone):
+    with counted_kernel(model.network.backbone, device, dtype):
         return count_peak(model.network, call, device)
 
 

@@ -20,7 +20,6 @@ import torch
 from comfy import cli_args
 from torch import nn
 
-
 cli_args.args.cpu = True  # what comes next asks for a card when it is imported
 from comfy import model_management  # noqa: E402
 from comfy.model_patcher import ModelPatcher  # noqa: E402
@@ -161,9 +160,7 @@ class Trials:
     def _plans(self, name: str) -> Sequence[object]:
         if name == VAE:
             return self.pack.vae.VAE_MODES[2:]
-        return (
-            self.pack.memory.TEXT_PLANS if name == TEXT else self.pack.memory.NETWORK_PLANS
-        )
+        return self.pack.memory.TEXT_PLANS if name == TEXT else self.pack.memory.NETWORK_PLANS
 
     def run(self, case: Case) -> dict[str, object]:
         self.card.start(case.free, case.reserved, case.state)

@@ -5,18 +5,18 @@ import pytest
 import torch
 
 from layerflow_core.config import NetworkConfig
-from layerflow_core.errors import CheckpointError, SamplingError
+from layerflow_core.errors import SamplingError
 from layerflow_core.inference import (
     ComputeOptions,
     LoadOptions,
-    choose_dtype,
     load_for_inference,
     prepare_for_inference,
     with_approximations,
     with_compute,
 )
-from layerflow_core.model.attention import AUTO
+from layerflow_core.model import kernels
 from layerflow_core.model.fp8 import FP8
+from layerflow_core.model.kernels import AUTO
 from layerflow_core.model.loading import LayerFlowModel
 from layerflow_core.model.lora_file import attach_lora, share_weights, write_lora
 from layerflow_core.runtime.devices import OffloadingDevices
@@ -87,8 +87,9 @@ def state_of(model):
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_computing_otherwise_changes_nothing_of_the_model(quick_model, device):
+def test_computing_otherwise_changes_nothing_of_the_model(quick_model, device, monkeypatch):
     """Nothing computes here, so the GPU need not be there."""
+    monkeypatch.setattr(kernels, "refusal", lambda *asked: None)
     model = prepare_for_inference(
         replace(quick_model, network=share_weights(quick_model.network), provenance=("toy",))
     )
@@ -139,30 +140,24 @@ def test_approximations_go_before_what_the_checkpoint_says(model):
     assert exact.sampler_for()["step_cache"] == 0.0
 
 
-@pytest.mark.parametrize(
-    "precision, device, dtype",
-    [
-        ("auto", "cpu", torch.float32),
-        ("auto", "cuda", torch.bfloat16),
-        ("fp32", "cuda", torch.float32),
-        ("bf16", "cpu", torch.bfloat16),
-        ("fp16", "cpu", torch.float16),
-        ("fp8", "cpu", torch.bfloat16),
-    ],
-)
-def test_precisions(precision, device, dtype):
-    assert choose_dtype(precision, torch.device(device)) == dtype
-
-
-def test_unknown_precisions_are_named():
-    with pytest.raises(CheckpointError, match="got unknown precision 'fp4', expected one of auto"):
-        choose_dtype("fp4", CPU)
+def test_every_part_has_the_precision_that_was_asked_for():
+    options = LoadOptions("fp16", text_precision="fp8", vae_precision="fp32")
+    model = load_for_inference(EMBEDDED, CPU, options)
+    block = model.text.t5.encoder.block[0]
+    assert model.network.position_table.dtype == torch.float16
+    assert model.vae.vae.dtype == torch.float32
+    assert block.layer[0].SelfAttention.q.weight.dtype == FP8
+    assert block.layer[-1].DenseReluDense.wo.weight.dtype == torch.bfloat16
+    assert {"torch.float16", "torch.bfloat16", "torch.float32"} <= set(model.provenance)
+    same = load_for_inference(EMBEDDED, CPU, LoadOptions("fp16"))
+    assert same.text.t5.encoder.block[0].layer[-1].DenseReluDense.wo.weight.dtype == torch.float32
+    assert [made for made in same.provenance if "torch" in made] == ["torch.float16"]
 
 
 def test_a_file_becomes_a_model_that_is_ready():
     """Of the precision that was asked for, its matrices in 8 bits, projections fused, strengths set."""
     asked = []
-    options = LoadOptions("fp8", content=0.5, compute=ComputeOptions("cudnn"))
+    options = LoadOptions("fp8", content=0.5, compute=ComputeOptions("flash"))
 
     def find_parts(config):
         asked.append(config.layout.name)
@@ -173,7 +168,7 @@ def test_a_file_becomes_a_model_that_is_ready():
     assert asked == [model.config.layout.name]
     assert block.attn1.to_qkv.weight.dtype == FP8
     assert model.network.position_table.dtype == torch.bfloat16
-    assert block.attn1.processor.kernel == "cudnn"
+    assert block.attn1.processor.kernel == "flash"
     assert model.strengths == {"content": 0.5, "motion": 0.0}
     assert model.source == EMBEDDED
 

@@ -1,3 +1,4 @@
+import copy
 import hashlib
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 from layerflow_core.errors import Cancelled, FrameError, LayoutError, PromptError, SamplingError
+from layerflow_core.model.vae import LayerVAE
 from layerflow_core.pipeline import Host, Run, SilentObserver, check_run, encode_given, make_layers
 from layerflow_core.runtime.devices import InPlaceDevices
 from layerflow_core.sampling.noise import POSTERIOR, NoiseSource
@@ -122,6 +124,48 @@ def test_cancel_stops_within_the_step(quick_model):
     with pytest.raises(Cancelled):
         make_layers(quick_model, Run(SCENE.prompts, {}, SDE, 0), Host(seen))
     assert seen.steps == [(1, 3)] and "decode" not in seen.stages
+
+
+@pytest.mark.parametrize("given", [(), ("blended",)], ids=["decoding", "encoding"])
+def test_cancel_stops_inside_the_vae(quick_model, quick, given):
+    """Between two blocks of it: a true-size decode takes minutes on a small card."""
+
+    class Impatient(Recorder):
+        pauses = 0
+
+        def pause(self):
+            self.pauses += 1
+            if self.pauses == 2:
+                raise Cancelled("stopped")
+
+    seen = Impatient()
+    run = Run(SCENE.prompts, {name: TRUE.blended for name in given}, quick, 0)
+    with pytest.raises(Cancelled):
+        make_layers(quick_model, run, Host(seen))
+    assert seen.pauses == 2
+    assert seen.stages[-1] == ("encode" if given else "decode")
+    hooks = [module._forward_pre_hooks for module in quick_model.vae.vae.modules()]
+    assert not any(hooks)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_values_that_are_no_numbers_stop_the_run_and_name_the_precision(quick_model, quick, dtype):
+    network = copy.deepcopy(quick_model.network).to(dtype)
+    network.backbone.proj_out.bias.data[0] = float("inf")
+    model = replace(quick_model, network=network)
+    seen = Recorder()
+    words = "bf16 instead of fp16, else fp32" if dtype == torch.float16 else "a LoRA .* damaged"
+    with pytest.raises(SamplingError, match=f"NaN .* the latents of step 1 of 2.*{words}"):
+        make_layers(model, Run(SCENE.prompts, {}, quick, 0), Host(seen))
+    assert seen.steps == []
+
+
+def test_frames_that_are_no_numbers_stop_the_run(quick_model, quick):
+    vae = copy.deepcopy(quick_model.vae.vae)
+    vae.decoder.conv_out.conv.bias.data[:] = float("nan")
+    model = replace(quick_model, vae=LayerVAE(vae))
+    with pytest.raises(SamplingError, match="NaN or infinite values in the VAE's frames"):
+        make_layers(model, Run(SCENE.prompts, {}, quick, 0))
 
 
 def test_every_part_is_released_also_when_cancelled(quick_model):

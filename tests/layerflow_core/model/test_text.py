@@ -1,3 +1,4 @@
+import copy
 import json
 
 import pytest
@@ -5,7 +6,9 @@ import torch
 
 from layerflow_core.errors import CheckpointError, PromptError
 from layerflow_core.layout import find_layout, indexed
-from layerflow_core.model.text import CACHED_PROMPTS, TextEncoder
+from layerflow_core.model.fp8 import widened
+from layerflow_core.model.text import CACHED_SETS, TextEncoder, prepare_t5
+from layerflow_core.runtime.memory import size_of
 
 ROW = find_layout("gen_rgba")
 
@@ -34,11 +37,63 @@ def test_a_missing_prompt_is_zeros(embedded):
 def test_encoding_is_cached_and_equal(embedded):
     text = embedded.text
     first = text.encode("0, a green ring")
-    assert text.encode("0, a green ring") is first
-    for i in range(CACHED_PROMPTS):
+    assert text.encode("0, a green ring").data_ptr() == first.data_ptr()
+    for i in range(CACHED_SETS):
         text.encode(f"0, filler {i} " + "star " * (i % 7))
     again = text.encode("0, a green ring")
-    assert again is not first and torch.equal(again, first)
+    assert again.data_ptr() != first.data_ptr() and torch.equal(again, first)
+
+
+def test_prompts_of_a_run_are_one_pass_and_depend_on_nothing_before(embedded):
+    fresh = [TextEncoder(embedded.text.tokenizer, embedded.text.t5, 16) for _ in range(2)]
+    prompts = {"foreground": "a red star", "background": "a blue sky", "blended": "both"}
+    passes = []
+    handle = embedded.text.t5.register_forward_hook(lambda *_: passes.append(1))
+    expected = fresh[0].encode_layers(prompts, ROW)
+    assert len(passes) == 1
+    assert fresh[0].is_cached(prompts, ROW) and not fresh[1].is_cached(prompts, ROW)
+    fresh[1].encode_layers({"foreground": "a red star"}, ROW)
+    fresh[1].encode("0, a red star")
+    assert torch.equal(fresh[1].encode_layers(prompts, ROW), expected)
+    handle.remove()
+
+
+@pytest.fixture
+def loud_t5(embedded):
+    """An encoder whose feed-forward layers give values beyond the range of fp16, as T5-XXL's do."""
+    t5 = copy.deepcopy(embedded.text.t5)
+    for block in t5.encoder.block:
+        block.layer[-1].DenseReluDense.wo.weight.mul_(1e6)
+    return t5.half()
+
+
+def test_fp16_is_sound_where_the_last_matrix_is_wide(loud_t5, embedded):
+    blocks = loud_t5.encoder.block
+    for block in blocks:
+        block.layer[-1].DenseReluDense.wo.weight.clamp_(-6e4, 6e4)
+    ids = embedded.text.token_ids("0, a red star")[None]
+    wide = copy.deepcopy(loud_t5)
+    prepare_t5(wide)
+    assert wide.encoder.block[0].layer[-1].DenseReluDense.wo.weight.dtype == torch.float32
+    with torch.inference_mode():
+        expected = copy.deepcopy(loud_t5).float()(input_ids=ids).last_hidden_state
+        narrow = loud_t5(input_ids=ids).last_hidden_state
+        found = wide(input_ids=ids).last_hidden_state
+    assert found.dtype == torch.float16 and found.isfinite().all()
+    assert (found - expected).abs().max() < 0.02 * expected.abs().max()
+    assert (narrow - expected).abs().max() > 0.02 * expected.abs().max(), "or this shows nothing"
+
+
+def test_an_encoder_in_8_bits_is_near(embedded):
+    t5 = copy.deepcopy(embedded.text.t5)
+    before = size_of(t5.encoder.block)
+    prepare_t5(t5, fp8=True)
+    assert size_of(t5.encoder.block) < 0.5 * before
+    ids = embedded.text.token_ids("0, a red star")[None]
+    with torch.inference_mode(), widened(t5):
+        found = t5(input_ids=ids).last_hidden_state
+    expected = embedded.text.encode("0, a red star")
+    assert (found - expected).norm() < 0.1 * expected.norm()
 
 
 def test_long_prompts_are_cut_and_counted(embedded):

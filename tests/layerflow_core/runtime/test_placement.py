@@ -108,8 +108,7 @@ def test_when_not_even_the_smallest_plan_fits(quick_model, calls):
 def test_what_is_free_decides(quick_model):
     device = torch.device("cpu")
     peaks = [
-        placement.vae_peak(quick_model, quick_model.config.layout, mode, device)
-        for mode in ON_CARD
+        placement.vae_peak(quick_model, quick_model.config.layout, mode, device) for mode in ON_CARD
     ]
     assert peaks == sorted(peaks, reverse=True) and peaks[-1] < peaks[0]
     batches = [placement.network_peak(quick_model, batch, device) for batch in (2, 1)]
