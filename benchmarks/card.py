@@ -37,7 +37,8 @@ from layerflow_core.runtime.memory import (
     size_at_work,
     size_of,
 )
-from layerflow_core.runtime.placement import TEXT_PEAK, Placement, network_peak, vae_peak
+from layerflow_core.runtime.peaks import TEXT_PEAK, network_peak, vae_peak
+from layerflow_core.runtime.placement import Placement
 from layerflow_core.sampling.sampler import SamplerSettings
 from layerflow_core.toy.embedded import EMBEDDED
 
@@ -166,7 +167,7 @@ def measure_transformer(model: LayerFlowModel) -> None:
     print_head("transformer", "counted, GiB", "measured, GiB", "seconds a step")
     for plan in NETWORK_PLANS:
         _measure_network(model, plan, "bf16")
-    small = replace(model, network=store_in_fp8(_copied(model)), peaks={})
+    small = replace(model, network=store_in_fp8(_copied(model)))
     for plan in NETWORK_PLANS:
         _measure_network(small, plan, "fp8")
 

@@ -17,7 +17,7 @@ from layerflow_core.inference import prepare_for_inference
 from layerflow_core.layout import ALPHA, BACKGROUND, BLENDED, FOREGROUND, Clip, Layout
 from layerflow_core.model.loading import LayerFlowModel, build_network
 from layerflow_core.pipeline import predictor
-from layerflow_core.runtime.placement import network_peak
+from layerflow_core.runtime.peaks import network_peak
 
 ROUNDS = 2
 

@@ -15,7 +15,7 @@ from layerflow_core.model.loading import LayerFlowModel
 from layerflow_core.model.network import LayerFlowNetwork
 from layerflow_core.model.vae import VAE_MODES, LayerVAE, build_vae
 from layerflow_core.runtime.memory import GIB, NETWORK_PLANS, TEXT_PLANS, PartPlan, size_at_work
-from layerflow_core.runtime.placement import TEXT_PEAK, network_peak, vae_peak
+from layerflow_core.runtime.peaks import TEXT_PEAK, network_peak, vae_peak
 
 TRUE_VAE = {
     "block_out_channels": (128, 256, 256, 512),

@@ -37,7 +37,7 @@ def quick_model(embedded):
         torch.manual_seed(0)
         vae = build_vae(small).requires_grad_(False)
     config = replace(embedded.config, vae=small, reconstruction_limit=None)
-    return replace(embedded, config=config, vae=LayerVAE(vae), peaks={})
+    return replace(embedded, config=config, vae=LayerVAE(vae))
 
 
 @pytest.fixture(scope="session")

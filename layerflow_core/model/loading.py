@@ -63,7 +63,6 @@ class LayerFlowModel:
         source: file it came from.
         provenance: all that its weights were made of, as text; empty for a model that was built in memory.
         loras: files that were put on top, in this order.
-        peaks: memory needs that were counted before, see ``placement``.
         sampler_overrides: fields of ``SamplerSettings`` that go before the checkpoint's own.
     """
 
@@ -75,7 +74,6 @@ class LayerFlowModel:
     strengths: Mapping[str, float] = field(default_factory=lambda: dict(DEFAULT_STRENGTHS))
     provenance: tuple[str, ...] = ()
     loras: tuple[AppliedLora, ...] = ()
-    peaks: dict[tuple, int] = field(default_factory=dict)
     sampler_overrides: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property

@@ -200,5 +200,4 @@ def with_network(
         model,
         network=network.eval().requires_grad_(False).fold(),
         provenance=(*model.provenance, *made) if model.provenance else (),
-        peaks={},
     )

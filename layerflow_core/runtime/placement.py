@@ -8,15 +8,14 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..layout import Layout
-from ..model.attention import counted_kernel
 from ..model.fp8 import widened
 from ..model.loading import LayerFlowModel
 from ..model.residence import bring, drop
 from ..model.text import TextEncoder
-from ..model.vae import VAE_MODES, Decoder, VaeMode, set_mode
+from ..model.vae import VAE_MODES, VaeMode
 from .block_fetching import fetched_by_block
 from .devices import Devices, multiplies_halves
 from .memory import (
@@ -24,15 +23,14 @@ from .memory import (
     TEXT_PLANS,
     FallbackPlans,
     PartPlan,
-    count_peak,
     size_at_work,
     size_of,
 )
+from .peaks import TEXT_PEAK, network_peak, vae_peak
 
 T = TypeVar("T")
 _CPU = torch.device("cpu")
 _SPARE = 1.1  # memory is never in one piece
-TEXT_PEAK = 256 * 1024**2  # a few hundred tokens: small beside T5's weights
 
 
 def for_text(devices: Devices, text: TextEncoder) -> Placement:
@@ -62,52 +60,6 @@ def for_vae(devices: Devices, model: LayerFlowModel, layout: Layout) -> Placemen
         return vae_peak(model, layout, mode, device)
 
     return Placement("VAE", vae, vae, devices, modes, peak)
-
-
-def network_peak(model: LayerFlowModel, batch: int, device: torch.device) -> int:
-    """Bytes that one call allocates beside the weights."""
-    key = ("network", batch, device)
-    return _remembered(model, key, lambda: _network_peak(model, batch, device))
-
-
-def vae_peak(model: LayerFlowModel, layout: Layout, mode: VaeMode, device: torch.device) -> int:
-    """Bytes that decoding allocates beside the weights; encoding takes less."""
-    key = ("vae", layout.name, mode, device)
-    return _remembered(model, key, lambda: _vae_peak(model, layout, mode, device))
-
-
-def _remembered(model: LayerFlowModel, key: tuple, count: Callable[[], int]) -> int:
-    if key not in model.peaks:
-        model.peaks[key] = count()
-    return model.peaks[key]
-
-
-def _network_peak(model: LayerFlowModel, batch: int, device: torch.device) -> int:
-    config = model.config
-    dtype = model.network.position_table.dtype
-    latents = (batch, config.layout.frames, *config.network.latent_shape)
-    text = (batch, config.text_length, config.network.text_embed_dim)
-
-    def call(network: nn.Module) -> Tensor:
-        return network(
-            torch.zeros(latents, dtype=dtype), torch.zeros(text, dtype=dtype), torch.zeros(batch)
-        )
-
-    with counted_kernel(model.network.backbone, device, dtype):
-        return count_peak(model.network, call, device)
-
-
-def _vae_peak(model: LayerFlowModel, layout: Layout, mode: VaeMode, device: torch.device) -> int:
-    vae = model.require_vae().vae
-    size = model.config.network
-    frames = max(span.stop - span.start for span in layout.vae_spans)
-    shape = (1, size.latent_channels, frames, size.latent_height, size.latent_width)
-    set_mode(vae, mode, (size.latent_height, size.latent_width))
-
-    def decode(decoder: nn.Module) -> Tensor:
-        return decoder(torch.zeros(shape, dtype=vae.dtype))
-
-    return count_peak(Decoder(vae), decode, device)
 
 
 class Placement:

@@ -20,7 +20,7 @@ from layerflow_core.model.kernels import AUTO
 from layerflow_core.model.loading import LayerFlowModel
 from layerflow_core.model.lora_file import attach_lora, share_weights, write_lora
 from layerflow_core.runtime.devices import OffloadingDevices
-from layerflow_core.runtime.placement import network_peak
+from layerflow_core.runtime.peaks import network_peak
 from layerflow_core.toy.embedded import EMBEDDED
 from layerflow_core.weights.components import Components
 

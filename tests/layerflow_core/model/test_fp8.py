@@ -6,8 +6,8 @@ import torch
 from layerflow_core.model.fp8 import FP8, store_in_fp8, to_fp8, widened
 from layerflow_core.model.loading import LayerFlowModel
 from layerflow_core.model.lora_file import attach_lora, write_lora
+from layerflow_core.runtime.block_fetching import fetched_by_block
 from layerflow_core.runtime.memory import count_peak, size_of
-from layerflow_core.runtime.placement import offloaded_by_block
 
 
 @pytest.fixture
@@ -68,7 +68,8 @@ def test_it_goes_with_fetched_blocks_and_with_lora(network, make_network, inputs
     write_lora(tmp_path / "content.safetensors", make_network("gen_rgba", content=2), "content")
     model = LayerFlowModel(network.config, store_in_fp8(network))
     plain = call(network, inputs)
-    with offloaded_by_block(network, network.backbone, torch.device("cpu")):
+    blocks = network.backbone.transformer_blocks
+    with fetched_by_block(network, blocks, torch.device("cpu")):
         assert torch.equal(call(network, inputs), plain)
     attached = attach_lora(model, [tmp_path / "content.safetensors"])
     assert not torch.allclose(call(attached.network, inputs), plain, atol=1e-2)

@@ -11,6 +11,7 @@ from layerflow_core.runtime import devices as devices_module
 from layerflow_core.runtime import placement
 from layerflow_core.runtime.devices import InPlaceDevices, OffloadingDevices
 from layerflow_core.runtime.memory import NETWORK_PLANS
+from layerflow_core.runtime.peaks import network_peak, vae_peak
 from layerflow_core.runtime.placement import Placement
 from layerflow_core.sampling.sampler import SamplerSettings
 from layerflow_core.toy.world import draw_scene, render
@@ -107,11 +108,9 @@ def test_when_not_even_the_smallest_plan_fits(quick_model, calls):
 
 def test_what_is_free_decides(quick_model):
     device = torch.device("cpu")
-    peaks = [
-        placement.vae_peak(quick_model, quick_model.config.layout, mode, device) for mode in ON_CARD
-    ]
+    peaks = [vae_peak(quick_model, quick_model.config.layout, mode, device) for mode in ON_CARD]
     assert peaks == sorted(peaks, reverse=True) and peaks[-1] < peaks[0]
-    batches = [placement.network_peak(quick_model, batch, device) for batch in (2, 1)]
+    batches = [network_peak(quick_model, batch, device) for batch in (2, 1)]
     assert batches[0] > batches[1]
     plans = {}
     for free in (10**10, 10):
