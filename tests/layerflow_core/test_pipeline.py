@@ -80,9 +80,9 @@ def test_same_seed_same_bits_also_after_a_cancelled_run(quick_model):
 
 
 def test_same_seed_same_bits_in_a_new_process(embedded):
-    code = """
+    code = f"""
 import hashlib, torch
-torch.set_num_threads(2)
+torch.set_num_threads({torch.get_num_threads()})
 from layerflow_core.model.loading import load_model
 from layerflow_core.pipeline import Host, Run, make_layers
 from layerflow_core.sampling.sampler import SamplerSettings
