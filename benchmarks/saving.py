@@ -18,10 +18,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from layerflow_core.layer_files.saving import WITH_ALPHA
-from layerflow_core.video.encodings import PRORES_4444, exact_rate
-from layerflow_core.video.images import PNG_OPTIONS
+from layerflow_core.rates import exact_rate
+from layerflow_core.video.formats import WITH_ALPHA
 from layerflow_core.video.pixels import to_array
+from layerflow_core.video.png import PNG_OPTIONS
+from layerflow_core.video.streams.encodings import PRORES_4444
 
 FORMATS = ("ProRes 4444 (.mov)", "PNG 8 bit", "PNG 16 bit")
 HEIGHT, WIDTH, ROUNDS, TIMED = 480, 720, 3, 96
@@ -54,14 +55,14 @@ def measure_memory(form: str, count: int) -> str:
 
     before = memory("VmRSS")
     with tempfile.TemporaryDirectory() as folder:
-        WITH_ALPHA[form](Path(folder, "saved"), frames(count), exact_rate(24), {})
+        WITH_ALPHA[form].save(Path(folder, "saved"), frames(count), exact_rate(24), {})
     return f"{memory('VmHWM') - before:.0f}"
 
 
 def time_ours(form: str, images: list[Tensor]) -> float:
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
-        WITH_ALPHA[form](Path(folder, "saved"), images, exact_rate(24), {})
+        WITH_ALPHA[form].save(Path(folder, "saved"), images, exact_rate(24), {})
         return time.perf_counter() - started
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
+from .layer_files.saving import FORMATS, OPAQUE, SaveOptions
+from .layer_files.stored_pixels import ALPHA_KINDS
+from .layout import BACKGROUND, BLENDED, FOREGROUND
 from .model.attention import AUTO, KERNELS
+from .model.inference import AUTO_PRECISION, PRECISIONS
 from .sampling.guidance import GUIDANCES
 from .sampling.solver import SOLVERS
 from .toy.embedded import EMBEDDED
@@ -49,9 +54,21 @@ MODEL = (
     ),
     argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ..."),
     argument(
+        "--precision",
+        "--dtype",
+        dest="precision",
+        default=AUTO_PRECISION,
+        choices=PRECISIONS,
+        help="auto: fp32 on a CPU, bf16 on a GPU. fp8: the transformer's matrices in 8 bits, computing "
+        "in bf16; half the memory, some precision",
+    ),
+    argument(
         "--fp8",
-        action="store_true",
-        help="the transformer's matrices in 8 bits, computing in bf16: half the memory, some precision",
+        dest="precision",
+        action="store_const",
+        const="fp8",
+        default=argparse.SUPPRESS,
+        help="the same as --precision fp8",
     ),
     argument("--seed", type=int, default=0, help="same seed, same result"),
     argument("--steps", type=int, help="sampling steps, 1 to 200; default: the checkpoint's own"),
@@ -82,11 +99,12 @@ MODEL = (
         help="0: exact; e.g. 0.1 leaves out the unconditional branch where guidance weighs less than 1.1",
     ),
 )
-PROMPTS = (
-    argument("--foreground", default="", help="what the foreground shows"),
-    argument("--background", default="", help="what the background shows"),
-    argument("--blended", default="", help="the whole scene"),
-)
+_PROMPTS = {
+    FOREGROUND: "what the foreground shows",
+    BACKGROUND: "what the background shows",
+    BLENDED: "the whole scene",
+}
+PROMPTS = tuple(argument(f"--{layer}", default="", help=text) for layer, text in _PROMPTS.items())
 READING = (
     argument("--start", type=int, default=0, help="first frame"),
     argument("--count", type=int, default=0, help="frames at most; 0: all"),
@@ -123,6 +141,27 @@ READING = (
         action="store_true",
         help="of a damaged or truncated file take the frames that can be read",
     ),
+)
+SAVING = (
+    argument(
+        "--format",
+        default=SaveOptions.format,
+        choices=FORMATS,
+        help="of the foregrounds, with alpha; OpenEXR holds every layer of a frame, PSD of one frame",
+    ),
+    argument(
+        "--opaque",
+        default=SaveOptions.opaque,
+        choices=list(OPAQUE),
+        help="of all other layers, unless --format holds them",
+    ),
+    argument(
+        "--alpha-kind",
+        default=SaveOptions.alpha,
+        choices=ALPHA_KINDS,
+        help="colour in the foregrounds' files; premultiplied is what Nuke's Merge expects",
+    ),
+    argument("--frame", type=int, default=SaveOptions.frame, help="of a PSD"),
 )
 FIT = argument(
     "--fit", default="pad", choices=FITS, help="how images of another size reach the model's"

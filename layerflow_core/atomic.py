@@ -103,6 +103,31 @@ def new_folder(
         shutil.rmtree(partial, ignore_errors=True)
 
 
+@contextmanager
+def replacing_folder(
+    path: Path, error_type: type[LayerFlowError] = VideoFileError
+) -> Iterator[Path]:
+    """A partial folder beside ``path`` that replaces it when the block ends well, and is removed when not.
+
+    Raises:
+        error_type: the parent cannot be written to, or the disk is full.
+    """
+    partial = _partial_path(path)
+    old = _partial_path(path)
+    try:
+        _create(partial, Path.mkdir)
+        remove_abandoned(path.parent)
+        yield partial
+        if os.path.lexists(path):
+            path.rename(old)
+        partial.rename(path)
+    except OSError as error:
+        raise error_type(f"{path} cannot be written: {error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
 def _create(partial: Path, make: Callable[[Path], None]) -> None:
     """Make a partial file or folder and what is above it, also while another process removes empty folders there."""
     for number in range(_TRIES):
@@ -179,9 +204,8 @@ def _is_abandoned(partial: Path) -> bool:
 
 
 def _remove(partial: Path) -> None:
-    if os.path.isdir(partial) and not os.path.islink(
-        partial
-    ):  # Path's own raise for names that are too long
+    # Path's own raise for names that are too long.
+    if os.path.isdir(partial) and not os.path.islink(partial):
         shutil.rmtree(partial, ignore_errors=True)
         return
     try:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from .arguments import BASE, FIT, MODEL, PROMPTS, READING, Argument, argument, out_folder
+from .arguments import BASE, FIT, MODEL, PROMPTS, READING, SAVING, Argument, argument, out_folder
 from .commands import (
     collect_coarse,
     composite,
@@ -34,7 +34,8 @@ from .composite import LENGTHS, RESIZES
 from .download import SOURCES
 from .errors import LayerFlowError
 from .footage import TIMINGS
-from .layout import BACKGROUND, FOREGROUND, OFFICIAL_VARIANTS
+from .layout import COLOUR_LAYERS, OFFICIAL_VARIANTS
+from .model.conversion import DTYPES
 from .parallel import leave_process_group
 from .toy.embedded import EMBEDDED
 from .toy.evaluation import SCENES, STEPS
@@ -57,10 +58,12 @@ COMMANDS: Mapping[str, Command] = {
     "demo": Command(
         "generate and decompose on the embedded model",
         demo,
-        (*MODEL, out_folder("layerflow_out/demo")),
+        (*MODEL, *SAVING, out_folder("layerflow_out/demo")),
     ),
     "generate": Command(
-        "layers from prompts", generate, (*PROMPTS, *MODEL, out_folder("layerflow_out/generate"))
+        "layers from prompts",
+        generate,
+        (*PROMPTS, *MODEL, *SAVING, out_folder("layerflow_out/generate")),
     ),
     "decompose": Command(
         "decompose a video into layers",
@@ -77,19 +80,29 @@ COMMANDS: Mapping[str, Command] = {
                 default=4,
                 help="frames shared by neighbouring windows of a long video",
             ),
+            *SAVING,
             out_folder("layerflow_out/decompose"),
         ),
     ),
     "condition": Command(
-        "draw the other layers for a given one",
+        "draw the other layers for given ones",
         condition,
         (
             argument("video", type=Path, help="the given layer: video file or folder of images"),
             argument(
                 "--layer",
                 required=True,
-                choices=(FOREGROUND, BACKGROUND),
+                choices=COLOUR_LAYERS,
                 help="which layer the video is",
+            ),
+            argument(
+                "--given",
+                nargs=2,
+                action="append",
+                default=[],
+                metavar=("LAYER", "VIDEO"),
+                help="another given layer; may be given again. With the blended scene and its "
+                "foreground, a clean background is drawn",
             ),
             argument(
                 "--alpha",
@@ -103,6 +116,7 @@ COMMANDS: Mapping[str, Command] = {
             argument(
                 "--timing", default="first", choices=list(TIMINGS), help="which frames are taken"
             ),
+            *SAVING,
             out_folder("layerflow_out/condition"),
         ),
     ),
@@ -154,9 +168,11 @@ COMMANDS: Mapping[str, Command] = {
                 help="which of the eight it is, where shapes and names do not tell",
             ),
             argument(
+                "--precision",
                 "--dtype",
+                dest="precision",
                 default="bf16",
-                choices=("bf16", "fp16", "fp32", "fp8"),
+                choices=tuple(DTYPES),
                 help="fp8 stores the blocks' matrices so, the rest in bf16",
             ),
             argument(

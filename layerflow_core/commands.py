@@ -9,26 +9,29 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from fractions import Fraction
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from .composite import Placement, composite_over
 from .devices import OffloadingDevices
 from .download import download
 from .errors import DatasetError, SamplingError, VideoFileError
+from .footage import Condition, add_condition, fit_conditions
 from .footage import decompose as take_apart
-from .footage import fit_given, to_condition
 from .latent_store import LatentStore
+from .layer_files.extras import EXTRAS, FRAMES
 from .layer_files.loading import matte_of
+from .layer_files.record import RECORD
+from .layer_files.saving import SaveOptions, replace_layers
 from .layers import LayerVideo
-from .layout import BACKGROUND, BLENDED, FOREGROUND
+from .layout import BLENDED, COLOUR_LAYERS, FOREGROUND
+from .model.inference import ComputeOptions, LoadOptions, load_for_inference
+from .model.loading import LayerFlowModel
 from .names import clean_name
 from .options import check_output_file, check_output_folder, read_device, read_lora_pair
-from .output import run_record, write_layers
 from .parallel import join_process_group
 from .pipeline import Host, Run, SilentObserver, make_layers
 from .sampling.sampler import SamplerSettings
@@ -58,53 +61,28 @@ class BarObserver:
             self._bar.close()
 
 
-def _load(options: argparse.Namespace):
+def _load(options: argparse.Namespace) -> tuple[LayerFlowModel, Host]:
     """The model, and the host of its runs."""
-    from .model.conversion import read_any
-    from .model.inference import ComputeOptions, prepare_for_inference, with_compute
-    from .model.loading import assemble
-
     loras = [read_lora_pair(*pair) for pair in options.lora]
     device = read_device(options.device)
     group = join_process_group(device, options.context)
-    dtype = torch.float32 if device.type == "cpu" and not options.fp8 else torch.bfloat16
-    model = prepare_for_inference(
-        assemble(read_any(options.model), dtype, options.model, _base(options)), options.fp8
-    )
-    model = _with_lora(model, loras)
-    model = with_compute(model, ComputeOptions(options.attention, options.compile), device)
-    alone = LatentStore(options.out / ".latents") if group.is_first else None
-    return model, Host(
-        BarObserver() if group.is_first else SilentObserver(),
-        OffloadingDevices(device),
-        alone,
-        group,
-    )
+    base = _base(options)
+    compute = ComputeOptions(options.attention, options.compile)
+    how = LoadOptions(options.precision, loras=loras, compute=compute)
+    model = load_for_inference(options.model, device, how, lambda config: base)
+    observer = BarObserver() if group.is_first else SilentObserver()
+    latents = LatentStore(options.out / ".latents") if group.is_first else None
+    return model, Host(observer, OffloadingDevices(device), latents, group)
 
 
-def _with_lora(model, named: Sequence[tuple[Path, float]]):
-    from .model.inference import prepare_for_inference
-    from .model.lora_file import attach_lora, is_own_lora, read_lora
-    from .model.third_party_lora import add_third_party_lora
-
-    own = {path: strength for path, strength in named if is_own_lora(path)}
-    for path, strength in named:
-        model = model if path in own else add_third_party_lora(model, path, strength)
-    if own:
-        model = attach_lora(
-            model, own, **{read_lora(path).adapter: strength for path, strength in own.items()}
-        )
-    return prepare_for_inference(model)
-
-
-def _settings(options: argparse.Namespace, model, *given: str) -> SamplerSettings:
+def _settings(options: argparse.Namespace, model: LayerFlowModel, *given: str) -> SamplerSettings:
     chosen = {k: v for k in _SAMPLER if (v := getattr(options, k)) is not None}
-    return replace(SamplerSettings(**model.config.sampler_for(given)), **chosen)
+    return replace(SamplerSettings(**model.sampler_for(given)), **chosen)
 
 
 def _prompts(options: argparse.Namespace) -> dict[str, str]:
-    given = {name: getattr(options, name) for name in (FOREGROUND, BACKGROUND, BLENDED)}
-    return {name: text for name, text in given.items() if text}
+    texts = {name: getattr(options, name) for name in COLOUR_LAYERS}
+    return {name: text for name, text in texts.items() if text}
 
 
 def _say(text: str, end: str = "\n") -> None:
@@ -117,22 +95,54 @@ def _say(text: str, end: str = "\n") -> None:
         raise VideoFileError(f"the output cannot be written: {error}") from error
 
 
+def _saving(options: argparse.Namespace) -> SaveOptions:
+    """How layers are saved: as the node does, with all that helps to look at them beside."""
+    how = SaveOptions(options.format, options.opaque, options.alpha_kind, options.frame)
+    extras = [name for name in EXTRAS if name != FRAMES or how.is_video]
+    return replace(how, extras=tuple(extras))
+
+
 def _finish(
     host: Host,
-    out: Path,
+    options: argparse.Namespace,
     layers: LayerVideo,
-    record: Mapping[str, object],
+    facts: Mapping[str, object],
     fps: Fraction | None = None,
+    below: str = "",
 ) -> None:
-    if host.group.is_first:
-        _say("\n".join(str(path) for path in write_layers(out, layers, record, fps)))
+    """Save what a run made.
+
+    Args:
+        below: a folder within that of the output.
+    """
+    if not host.group.is_first:
+        return
+    written = replace_layers(options.out / below, layers, _saving(options), fps, facts=facts)
+    _say("\n".join(str(path) for path in written if path.name != RECORD))
+
+
+def _describe_run(model: LayerFlowModel, run: Run, task: str) -> dict[str, object]:
+    """What a run was made with, for ``layers.json``."""
+    return {
+        "task": task,
+        "prompts": dict(run.prompts),
+        "given": sorted(run.given),
+        "seed": run.seed,
+        "sampler": asdict(run.settings),
+        "steps": run.settings.steps,
+        "checkpoint": model.source.name if model.source else None,
+        "checkpoint_sha256": model.digest,
+        "layout": model.config.layout.name,
+        "lora_strengths": dict(model.strengths),
+        "loras": [asdict(lora) for lora in model.loras],
+    }
 
 
 def generate(options: argparse.Namespace) -> None:
     check_output_folder(options.out, ())
     model, host = _load(options)
     run = Run(_prompts(options), {}, _settings(options, model), options.seed)
-    _finish(host, options.out, make_layers(model, run, host), run_record(model, run, "generate"))
+    _finish(host, options, make_layers(model, run, host), _describe_run(model, run, "generate"))
 
 
 def _pick(options: argparse.Namespace) -> FrameSelection:
@@ -151,36 +161,50 @@ def decompose(options: argparse.Namespace) -> None:
     layers = take_apart(
         model, footage.colour, run, float(footage.fps), options.fit, options.overlap, host
     )
-    _finish(host, options.out, layers, run_record(model, run, "decompose"), footage.fps)
+    _finish(host, options, layers, _describe_run(model, run, "decompose"), footage.fps)
 
 
 def condition(options: argparse.Namespace) -> None:
+    files = [(options.layer, options.video)]
+    files += [(layer, Path(file)) for layer, file in options.given]
+    read = [path for _, path in files]
+    check_output_folder(options.out, filter(None, [*read, options.alpha]))
+    conditions, fps = _read_conditions(options, files)
+    model, host = _load(options)
+    given = fit_conditions(model, conditions, host)
+    run = Run(_prompts(options), given, _settings(options, model, *given), options.seed)
+    task = f"condition on {' and '.join(layer for layer, _ in files)}"
+    made = make_layers(model, run, host)
+    _finish(host, options, made, _describe_run(model, run, task), fps)
+
+
+def _read_conditions(
+    options: argparse.Namespace, files: Sequence[tuple[str, Path]]
+) -> tuple[tuple[Condition, ...], Fraction]:
+    """Given layers from their files, and the rate of the first."""
     from .video.files import read_with_matte
 
-    check_output_folder(options.out, filter(None, [options.video, options.alpha]))
-    footage = read_with_matte(options.video, options.alpha, _pick(options))
-    model, host = _load(options)
-    layers = to_condition(model.config.layout, options.layer, footage.colour, footage.alpha)
-    given = fit_given(model, layers, options.fit, options.timing, host)
-    run = Run(_prompts(options), given, _settings(options, model, *given), options.seed)
-    _finish(
-        host,
-        options.out,
-        make_layers(model, run, host),
-        run_record(model, run, f"condition on {options.layer}"),
-        footage.fps,
-    )
+    conditions: tuple[Condition, ...] = ()
+    rates = []
+    for layer, path in files:
+        matte = options.alpha if layer == FOREGROUND else None
+        footage = read_with_matte(path, matte, _pick(options))
+        one = Condition(layer, footage.colour, footage.alpha, options.fit, options.timing)
+        conditions = add_condition(conditions, one)
+        rates.append(footage.fps)
+    return conditions, rates[0]
 
 
 def composite(options: argparse.Namespace) -> None:
-    from .video.encodings import check_suffix, write_opaque
     from .video.files import read_video
+    from .video.streams.encodings import check_suffix, write_opaque
 
     check_suffix(options.out)
     check_output_file(
         options.out, filter(None, [options.foreground, options.background, options.alpha])
     )
-    foreground, background = read_video(options.foreground), read_video(options.background)
+    foreground = read_video(options.foreground)
+    background = read_video(options.background)
     alpha = matte_of(read_video(options.alpha)) if options.alpha else foreground.alpha
     if alpha is None:
         raise VideoFileError(
@@ -209,7 +233,7 @@ def convert(options: argparse.Namespace) -> None:
     size = tuple(options.latent_size) if options.latent_size else None
     how = Conversion(
         options.variant,
-        DTYPES[options.dtype],
+        DTYPES[options.precision],
         options.merge,
         options.motion,
         size,
@@ -258,18 +282,12 @@ def demo(options: argparse.Namespace) -> None:
 
     check_output_folder(options.out, ())
     model, host = _load(options)
-    scene, footage = (
-        draw_scene(options.seed, held_out=True),
-        draw_scene(options.seed + 1, held_out=True),
-    )
+    scene = draw_scene(options.seed, held_out=True)
+    footage = draw_scene(options.seed + 1, held_out=True)
     _say(f"generate: {scene.blended_prompt}")
     run = Run(scene.prompts, {}, _settings(options, model), options.seed)
-    _finish(
-        host,
-        options.out / "generate",
-        make_layers(model, run, host),
-        run_record(model, run, "generate"),
-    )
+    made = make_layers(model, run, host)
+    _finish(host, options, made, _describe_run(model, run, "generate"), below="generate")
     _say(f"decompose: {footage.blended_prompt}")
     run = Run(
         {k: v for k, v in footage.prompts.items() if k != BLENDED},
@@ -278,7 +296,7 @@ def demo(options: argparse.Namespace) -> None:
         options.seed,
     )
     layers = take_apart(model, render(footage).blended, run, host=host)
-    _finish(host, options.out / "decompose", layers, run_record(model, run, "decompose"))
+    _finish(host, options, layers, _describe_run(model, run, "decompose"), below="decompose")
 
 
 def evaluate_toy(options: argparse.Namespace) -> None:
@@ -329,7 +347,8 @@ def collect_coarse(options: argparse.Namespace) -> None:
 
     masks = read_masks(options.mask)
     prompts = match_prompts(masks, options.foreground, options.background, options.blended)
-    footage, background = read_video(options.video), read_video(options.inpainted)
+    footage = read_video(options.video)
+    background = read_video(options.inpainted)
     name = clean_name(options.video.stem)
     clips, refused = coarse_clips(name, footage.colour, background.colour, masks, prompts)
     for refusal in refused:

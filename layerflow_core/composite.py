@@ -6,16 +6,18 @@ Legend: N frames, H height, W width; 0..1, alpha 1 = opaque.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from .editing import paste, shift
 from .errors import FrameError
+from .layers import Foreground
 from .matching import describe, hold, match_matte
 from .rgba import over
-from .video.frames import check_frames, hold_last, resize
+from .video.frames import check_frames, hold_last, resize, resize_layer
 
 
 def _loop(frames: Tensor, count: int) -> Tensor:
@@ -55,14 +57,60 @@ class Placement:
     def __post_init__(self) -> None:
         if not 0 <= self.opacity <= 1:
             raise FrameError(f"got opacity {self.opacity}, expected 0 to 1")
-        for value, known, what in (
-            (self.resize, RESIZES, "resize"),
-            (self.length, LENGTHS, "length"),
-        ):
-            if value not in known:
-                raise FrameError(
-                    f"got unknown {what} rule {value!r}, expected one of {', '.join(known)}"
-                )
+        _check_rule(self.resize, RESIZES, "resize")
+        _check_rule(self.length, LENGTHS, "length")
+
+
+def _check_rule(value: str, known: Iterable[str], what: str) -> None:
+    if value not in known:
+        raise FrameError(f"got unknown {what} rule {value!r}, expected one of {', '.join(known)}")
+
+
+@dataclass(frozen=True)
+class Residual:
+    """What a blended scene has beyond its layers, to be added to a composite.
+
+    Args:
+        pixels: [N, 3, H, W], -1..1.
+        scale: of what is added; 1 as it was, 0 nothing.
+        follows: it moves with the foreground by (x, y).
+    """
+
+    pixels: Tensor
+    scale: float = 1.0
+    follows: bool = True
+
+
+def composite_stack(
+    layers: Sequence[Foreground],
+    background: Tensor,
+    placement: Placement = Placement(),
+    residual: Residual | None = None,
+) -> Tensor:
+    """Foregrounds over a background, the first one lowest; and the residual on all of it.
+
+    Args:
+        layers: straight, and placed where they are, but for the first: how that lies is what ``placement`` says. Its
+            rules for sizes and lengths hold for all.
+        background: [M, 3, H, W].
+
+    Returns:
+        [frames, 3, height, width] of the background's size.
+
+    Raises:
+        FrameError: shapes that no rule was chosen for, or bad pixels.
+    """
+    canvas = background
+    how = placement
+    for layer in layers:
+        canvas = composite_over(layer.colour, layer.opacity, canvas, how)
+        how = Placement(resize=placement.resize, length=placement.length)
+    if residual is None:
+        return canvas
+    pixels = residual.pixels
+    if residual.follows:
+        pixels = shift(pixels, placement.x, placement.y)
+    return add_residual(canvas, pixels, residual.scale)
 
 
 def composite_over(
@@ -79,12 +127,9 @@ def composite_over(
     Raises:
         FrameError: shapes that no rule was chosen for, or bad pixels.
     """
-    for pixels, name, channels in (
-        (foreground, "foreground", 3),
-        (alpha, "alpha", 1),
-        (background, "background", 3),
-    ):
-        check_frames(pixels, name, channels, fewest=1)
+    check_frames(foreground, "foreground", 3, fewest=1)
+    check_frames(alpha, "alpha", 1, fewest=1)
+    check_frames(background, "background", 3, fewest=1)
     foreground, alpha = match_matte(foreground, alpha)
     foreground, alpha, background = _match_length(foreground, alpha, background, placement.length)
     foreground, alpha, background = _match_size(foreground, alpha, background, placement)
@@ -139,39 +184,18 @@ def _match_size(
         if placement.resize == "background":
             background = resize(background, *foreground.shape[2:])
         if placement.resize == "foreground":
-            foreground, alpha = _resize_straight(
+            foreground, alpha = _resize_foreground(
                 foreground, alpha, background.shape[2:], placement.premultiplied
             )
     size = background.shape[2:]
-    return _place(foreground, size, placement), _place(alpha, size, placement), background
+    foreground = paste(foreground, size, placement.x, placement.y)
+    alpha = paste(alpha, size, placement.x, placement.y)
+    return foreground, alpha, background
 
 
-def _resize_straight(
-    colour: Tensor, alpha: Tensor, size: torch.Size, premultiplied: bool
+def _resize_foreground(
+    colour: Tensor, alpha: Tensor, size: torch.Size, is_premultiplied: bool
 ) -> tuple[Tensor, Tensor]:
-    """Resize premultiplied, so that no edge takes on the colour beyond it."""
-    small = resize(alpha, *size)
-    if premultiplied:
-        return resize(colour, *size), small
-    multiplied = resize(colour * alpha, *size)
-    return torch.where(small > 0, multiplied / small.clamp(min=1e-6), resize(colour, *size)).clamp(
-        0, 1
-    ), small
-
-
-def _place(pixels: Tensor, size: torch.Size, placement: Placement) -> Tensor:
-    """Move pixels by (x, y) on a canvas of ``size``; what leaves it is cut, what is uncovered is 0 (transparent)."""
-    height, width = size
-    if (placement.x, placement.y) == (0, 0) and pixels.shape[2:] == size:
-        return pixels
-    canvas = pixels.new_zeros(*pixels.shape[:2], height, width)
-    top, left = max(0, placement.y), max(0, placement.x)
-    bottom, right = (
-        min(height, placement.y + pixels.shape[2]),
-        min(width, placement.x + pixels.shape[3]),
-    )
-    if bottom > top and right > left:
-        canvas[:, :, top:bottom, left:right] = pixels[
-            :, :, top - placement.y : bottom - placement.y, left - placement.x : right - placement.x
-        ]
-    return canvas
+    if is_premultiplied:
+        return resize(colour, *size), resize(alpha, *size)
+    return resize_layer(colour, alpha, *size)

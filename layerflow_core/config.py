@@ -58,6 +58,11 @@ class NetworkConfig:
         return self.num_attention_heads * self.attention_head_dim
 
     @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of a latent frame."""
+        return self.latent_channels, self.latent_height, self.latent_width
+
+    @property
     def tokens_per_frame(self) -> int:
         return (self.latent_height // self.patch_size) * (self.latent_width // self.patch_size)
 
@@ -128,11 +133,16 @@ class ModelConfig:
     @property
     def text_length(self) -> int:
         """Text tokens of the whole sequence."""
-        return len(self.layout.texts) * self.network.tokens_per_text
+        return self.layout.text_segments * self.network.tokens_per_text
+
+    @property
+    def video_length(self) -> int:
+        """Video tokens of the whole sequence."""
+        return self.layout.network_frames * self.network.tokens_per_frame
 
     @property
     def sequence_length(self) -> int:
-        return self.text_length + self.layout.network_frames * self.network.tokens_per_frame
+        return self.text_length + self.video_length
 
     def sampler_for(self, given: Iterable[str] = ()) -> dict[str, Any]:
         """Fields of ``SamplerSettings`` for a run with these clips given."""

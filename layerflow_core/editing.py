@@ -8,7 +8,7 @@ Legend: N frames, H height, W width; 0..1, straight colour, alpha 1 = opaque.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -41,10 +41,8 @@ class Transform:
     rotate: float = 0.0
 
     def __post_init__(self) -> None:
-        if (
-            not all(map(math.isfinite, (self.x, self.y, self.scale, self.rotate)))
-            or self.scale <= 0
-        ):
+        numbers = (self.x, self.y, self.scale, self.rotate)
+        if not all(map(math.isfinite, numbers)) or self.scale <= 0:
             raise FrameError(f"got {self}, expected finite numbers and a scale above 0")
 
     @property
@@ -67,28 +65,42 @@ def transform(pixels: Tensor, move: Transform) -> Tensor:
     if move.scale < 1:
         size = (max(1, round(height * move.scale)), max(1, round(width * move.scale)))
         pixels = F.interpolate(pixels, size, mode="bilinear", antialias=True)
-    # Where each pixel of the result comes from, in pixels from the middle.
+    grid = _source_grid(move, (height, width), pixels.shape[2:])
+    return F.grid_sample(
+        pixels,
+        grid.to(pixels).expand(len(pixels), -1, -1, -1),
+        mode="bilinear",
+        padding_mode="zeros",
+        align_corners=False,
+    )
+
+
+def _source_grid(move: Transform, size: Sequence[int], source: Sequence[int]) -> Tensor:
+    """[H, W, 2]: where each pixel comes from, in halves of the source from its middle.
+
+    Args:
+        size: height and width of the result.
+        source: of what is sampled, which was shrunk already where the scale is below 1.
+    """
+    height, width = size
+    shrunk_y = source[0] / height
+    shrunk_x = source[1] / width
+    scale_y = shrunk_y if move.scale < 1 else move.scale
+    scale_x = shrunk_x if move.scale < 1 else move.scale
+
+    # Pixels of the result from its middle, then turned back.
     down, right = torch.meshgrid(
         torch.arange(height) - (height - 1) / 2 - move.y,
         torch.arange(width) - (width - 1) / 2 - move.x,
         indexing="ij",
     )
-    turn, shrunk_y, shrunk_x = (
-        math.radians(move.rotate),
-        pixels.shape[2] / height,
-        pixels.shape[3] / width,
-    )
-    scale_x, scale_y = (shrunk_x, shrunk_y) if move.scale < 1 else (move.scale, move.scale)
-    from_x = (right * math.cos(turn) + down * math.sin(turn)) * shrunk_x / scale_x
-    from_y = (down * math.cos(turn) - right * math.sin(turn)) * shrunk_y / scale_y
-    grid = torch.stack([2 * from_x / pixels.shape[3], 2 * from_y / pixels.shape[2]], -1).to(pixels)
-    return F.grid_sample(
-        pixels,
-        grid.expand(len(pixels), -1, -1, -1),
-        mode="bilinear",
-        padding_mode="zeros",
-        align_corners=False,
-    )
+    turn = math.radians(move.rotate)
+    turned_x = right * math.cos(turn) + down * math.sin(turn)
+    turned_y = down * math.cos(turn) - right * math.sin(turn)
+
+    from_x = turned_x * shrunk_x / scale_x
+    from_y = turned_y * shrunk_y / scale_y
+    return torch.stack([2 * from_x / source[1], 2 * from_y / source[0]], -1)
 
 
 def shift(pixels: Tensor, x: float, y: float) -> Tensor:
@@ -96,23 +108,36 @@ def shift(pixels: Tensor, x: float, y: float) -> Tensor:
     for axis, distance in ((3, x), (2, y)):
         whole = math.floor(distance)
         near = _shift_whole(pixels, whole, axis)
-        pixels = (
-            near
-            if distance == whole
-            else torch.lerp(near, _shift_whole(pixels, whole + 1, axis), distance - whole)
-        )
+        if distance == whole:
+            pixels = near
+        else:
+            far = _shift_whole(pixels, whole + 1, axis)
+            pixels = torch.lerp(near, far, distance - whole)
     return pixels
 
 
 def _shift_whole(pixels: Tensor, distance: int, axis: int) -> Tensor:
-    if distance == 0:
+    x, y = (distance, 0) if axis == 3 else (0, distance)
+    return paste(pixels, pixels.shape[2:], x, y)
+
+
+def paste(pixels: Tensor, size: Sequence[int], x: int, y: int) -> Tensor:
+    """Pixels [N, C, H, W] on a canvas of another height and width, x right of and y below its upper left corner.
+
+    What leaves the canvas is cut, what is uncovered is 0.
+    """
+    height, width = size
+    if (x, y) == (0, 0) and tuple(pixels.shape[2:]) == (height, width):
         return pixels
-    size = pixels.shape[axis]
-    moved, kept = torch.zeros_like(pixels), max(0, size - abs(distance))
-    moved.narrow(axis, min(size, max(0, distance)), kept).copy_(
-        pixels.narrow(axis, min(size, max(0, -distance)), kept)
-    )
-    return moved
+    canvas = pixels.new_zeros(*pixels.shape[:2], height, width)
+    left = max(0, x)
+    top = max(0, y)
+    right = min(width, x + pixels.shape[3])
+    bottom = min(height, y + pixels.shape[2])
+    if bottom > top and right > left:
+        shown = pixels[:, :, top - y : bottom - y, left - x : right - x]
+        canvas[:, :, top:bottom, left:right] = shown
+    return canvas
 
 
 def transform_layer(colour: Tensor, alpha: Tensor, move: Transform) -> tuple[Tensor, Tensor]:
@@ -133,7 +158,8 @@ def _looped(number: int, count: int) -> int:
     return number % count
 
 
-def _bounced(number: int, count: int) -> int:
+def bounce(number: int, count: int) -> int:
+    """Frame to show as the ``number``-th of a clip of ``count`` that plays there and back again."""
     period = max(1, 2 * (count - 1))
     return min(number % period, period - number % period)
 
@@ -142,7 +168,7 @@ def _bounced(number: int, count: int) -> int:
 ENDINGS: Mapping[str, Callable[[int, int], int]] = {
     "hold": _held,
     "loop": _looped,
-    "bounce": _bounced,
+    "bounce": bounce,
 }
 
 
@@ -177,11 +203,11 @@ class Retiming:
 
     def frames(self, count: int) -> list[int]:
         """Frame numbers to show, ``count`` of them."""
-        shown = [
-            ENDINGS[self.ending](round(max(0, number - self.start) * self.speed), count)
-            for number in range(count)
-        ]
-        shown = [count - 1 - number for number in shown] if self.reverse else shown
+        show = ENDINGS[self.ending]
+        steps = [max(0, number - self.start) for number in range(count)]
+        shown = [show(round(step * self.speed), count) for step in steps]
+        if self.reverse:
+            shown = [count - 1 - number for number in shown]
         if self.freeze < 0 or self.freeze >= count:
             return shown
         return shown[: self.freeze] + [shown[self.freeze]] * (count - self.freeze)
@@ -247,16 +273,21 @@ def choke(alpha: Tensor, pixels: float) -> Tensor:
 
     The fraction mixes the two whole neighbours.
     """
+    outwards = -1 if pixels > 0 else 1
     whole, part = divmod(abs(pixels), 1)
-    near = _erode(alpha, int(whole), pixels > 0)
-    return near if not part else torch.lerp(near, _erode(alpha, int(whole) + 1, pixels > 0), part)
+    near = dilate(alpha, outwards * int(whole))
+    if not part:
+        return near
+    return torch.lerp(near, dilate(alpha, outwards * (int(whole) + 1)), part)
 
 
-def _erode(alpha: Tensor, radius: int, inwards: bool) -> Tensor:
-    if radius == 0:
-        return alpha
-    sign = -1 if inwards else 1
-    return sign * F.max_pool2d(sign * alpha, 2 * radius + 1, 1, radius)
+def dilate(mask: Tensor, pixels: int) -> Tensor:
+    """Widen a mask or an alpha [N, 1, H, W] by N whole pixels to all sides, narrow it by as many if negative."""
+    if pixels == 0:
+        return mask
+    radius = abs(pixels)
+    sign = 1 if pixels > 0 else -1
+    return sign * F.max_pool2d(sign * mask, 2 * radius + 1, 1, radius)
 
 
 def blur(pixels: Tensor, sigma: float) -> Tensor:
@@ -266,17 +297,15 @@ def blur(pixels: Tensor, sigma: float) -> Tensor:
     radius = max(1, math.ceil(_SIGMAS * sigma))
     weights = torch.exp(-0.5 * (torch.arange(-radius, radius + 1).to(pixels) / sigma) ** 2)
     weights = weights / weights.sum()
+    pixels = _convolve(pixels, weights.view(1, 1, -1, 1), (0, 0, radius, radius))
+    return _convolve(pixels, weights.view(1, 1, 1, -1), (radius, radius, 0, 0))
+
+
+def _convolve(pixels: Tensor, weights: Tensor, borders: tuple[int, int, int, int]) -> Tensor:
+    """Every channel with the same weights [1, 1, H, W]; edges are continued by the borders."""
     channels = pixels.shape[1]
-    for shape, border in (
-        ((1, 1, -1, 1), (0, 0, radius, radius)),
-        ((1, 1, 1, -1), (radius, radius, 0, 0)),
-    ):
-        pixels = F.conv2d(
-            F.pad(pixels, border, mode="replicate"),
-            weights.view(shape).expand(channels, 1, *shape[2:]).contiguous(),
-            groups=channels,
-        )
-    return pixels
+    kernel = weights.expand(channels, -1, -1, -1).contiguous()
+    return F.conv2d(F.pad(pixels, borders, mode="replicate"), kernel, groups=channels)
 
 
 def estimate_foreground(image: Tensor, alpha: Tensor, radius: float) -> Tensor:
@@ -295,9 +324,8 @@ def estimate_foreground(image: Tensor, alpha: Tensor, radius: float) -> Tensor:
         share = blur(alpha, sigma)
         foreground = blur(foreground * alpha, sigma) / share.clamp(min=1e-5)
         background = blur(background * (1 - alpha), sigma) / (1 - share).clamp(min=1e-5)
-        foreground = (
-            foreground + alpha * (image - alpha * foreground - (1 - alpha) * background)
-        ).clamp(0, 1)
+        unexplained = image - alpha * foreground - (1 - alpha) * background
+        foreground = (foreground + alpha * unexplained).clamp(0, 1)
     return torch.where(alpha < 1, foreground, image)
 
 

@@ -5,19 +5,19 @@ Legend: N frames, H height, W width; 0..1, straight colour, alpha 1 = opaque.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from .errors import FrameError
-from .familiarity import warn_of_footage
+from .familiarity import warn_of_footage, warn_of_prompts
 from .layers import LayerVideo
 from .layout import ALPHA, BLENDED, FOREGROUND, PIXELS_PER_LATENT, Layout
 from .matching import hold_stills, match_matte
 from .model.loading import LayerFlowModel
-from .pipeline import Host, Observer, Run, check_run, layout_for, make_layers
-from .rgba import from_grey, over_grey
+from .pipeline import Host, Observer, Run, check_run, layout_for, make_checked_layers
+from .rgba import from_grey, shown_over_grey
 from .video.frames import Fit, Windows, check_frames, first_frames, pick_frames, spread_frames
 
 # (frames there are, frames wanted) -> frame numbers; "exact" takes them as they are and refuses any other count
@@ -60,28 +60,26 @@ def decompose(
     layout = layout_for(model, {BLENDED: frames})
     size = Fit(tuple(frames.shape[2:]), *model.frame_size, fit)
     windows = Windows(len(frames), layout.clip_pixel_frames, overlap)
-    pieces = [
-        replace(run, given={BLENDED: size.apply(piece)}, window=number)
-        for number, piece in enumerate(windows.cut(frames))
-    ]
-    for piece in pieces:
-        check_run(model, piece)
+
+    def window_run(number: int, window: Tensor) -> Run:
+        return replace(run, given={BLENDED: size.apply(window)}, window=number)
+
+    # All windows are of one size and length, so what holds for the first holds for all.
+    check_run(model, window_run(0, next(windows.cut(frames))), host)
     if host.group.is_first:
+        warn_of_prompts(model, layout, run.prompts)
         warn_of_footage(model, layout, {BLENDED: size.apply(_middle_of(frames))}, host.devices)
-    hosts = (
-        replace(host, observer=WindowObserver(host.observer, number, len(pieces)))
-        for number in range(len(pieces))
-    )
-    made = [make_layers(model, piece, one) for piece, one in zip(pieces, hosts)]
-    merged = _resample(
-        made, windows.merge if len(made) > 1 else lambda parts: parts[0][: len(frames)]
-    )
-    restored = (
-        _resample([merged], lambda parts: size.undo(parts[0]))
-        if size.met != (size.height, size.width)
-        else merged
-    )
-    return replace(restored, blended=frames, fps=fps or model.config.fps)
+
+    made = []
+    for number, window in enumerate(windows.cut(frames)):
+        observer = WindowObserver(host.observer, number, len(windows.starts))
+        watched = replace(host, observer=observer)
+        made.append(make_checked_layers(model, layout, window_run(number, window), watched))
+
+    layers = _resample(made, windows.merge)
+    if size.met != (size.height, size.width):
+        layers = _resample([layers], lambda parts: size.undo(parts[0]))
+    return replace(layers, blended=frames, fps=fps or model.config.fps)
 
 
 def _middle_of(frames: Tensor) -> Tensor:
@@ -96,12 +94,8 @@ def _resample(videos: list[LayerVideo], change: Callable[[list[Tensor]], Tensor]
     foregrounds = []
     for number, layer in enumerate(first.foregrounds):
         alpha = change([v.foregrounds[number].opacity for v in videos])
-        grey = change(
-            [
-                0.5 + 0.5 * over_grey(v.foregrounds[number].colour, v.foregrounds[number].opacity)
-                for v in videos
-            ]
-        )
+        layers = [video.foregrounds[number] for video in videos]
+        grey = change([shown_over_grey(each.colour, each.opacity) for each in layers])
         colour = from_grey(grey * 2 - 1, alpha)
         foregrounds.append(
             replace(layer, colour=colour, alpha=None if layer.alpha is None else alpha)
@@ -147,9 +141,59 @@ def to_condition(
             "matte too, or colour with an alpha channel"
         )
     colour, alpha = match_matte(colour, alpha)
-    return (
-        {name: colour, matte.name: alpha} if matte else {name: 0.5 + 0.5 * over_grey(colour, alpha)}
-    )
+    if matte is None:
+        return {name: shown_over_grey(colour, alpha)}
+    return {name: colour, matte.name: alpha}
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A layer that is given, and how it is brought to the model's size and length.
+
+    Args:
+        name: of its clip.
+        colour: [N, 3, H, W], 0..1 straight, any size; one frame is a still.
+        alpha: [N, 1, H, W] of a foreground.
+        fit: one of ``FITS``.
+        timing: key of ``TIMINGS``, see ``fit_given``.
+    """
+
+    name: str
+    colour: Tensor
+    alpha: Tensor | None = None
+    fit: str = "cover"
+    timing: str = "first"
+
+
+def add_condition(conditions: Sequence[Condition], one: Condition) -> tuple[Condition, ...]:
+    """One layer more that is given; raises FrameError if it is given already."""
+    if any(known.name == one.name for known in conditions):
+        raise FrameError(
+            f"got the layer {one.name!r} twice, expected every given layer once: "
+            "choose another layer for one of the two"
+        )
+    return (*conditions, one)
+
+
+def fit_conditions(
+    model: LayerFlowModel, conditions: Sequence[Condition], host: Host = Host()
+) -> dict[str, Tensor]:
+    """Given layers as the clips of a run, each fitted as it asks; warns as ``fit_given`` does.
+
+    Raises:
+        LayoutError: the checkpoint was not trained for this task, or has no such layer.
+        FrameError: a foreground without the alpha that the layout wants, or frames that do not fit.
+    """
+    clips = [
+        to_condition(model.config.layout, one.name, one.colour, one.alpha) for one in conditions
+    ]
+    layout = layout_for(model, [name for named in clips for name in named])
+    fitted: dict[str, Tensor] = {}
+    for one, named in zip(conditions, clips):
+        fitted |= _fit_together(model, layout, named, one.fit, one.timing)
+    if host.group.is_first:
+        warn_of_footage(model, layout, fitted, host.devices)
+    return fitted
 
 
 def fit_given(
@@ -170,9 +214,19 @@ def fit_given(
     Raises:
         FrameError: layers of different size or length, or a length that ``exact`` does not allow.
     """
+    layout = layout_for(model, layers)
+    fitted = _fit_together(model, layout, layers, fit, timing)
+    if host.group.is_first:
+        warn_of_footage(model, layout, fitted, host.devices)
+    return fitted
+
+
+def _fit_together(
+    model: LayerFlowModel, layout: Layout, layers: Mapping[str, Tensor], fit: str, timing: str
+) -> dict[str, Tensor]:
+    """Layers of one size and length to the model's."""
     if timing not in TIMINGS:
         raise FrameError(f"got unknown timing {timing!r}, expected one of {', '.join(TIMINGS)}")
-    layout = layout_for(model, layers)
     for name, pixels in layers.items():
         check_frames(pixels, name, channels=1 if layout.clip(name).kind == ALPHA else 3, fewest=1)
     layers = hold_stills(layers)
@@ -182,13 +236,10 @@ def fit_given(
             f"got given layers of different frames, height, width: {shapes}; expected all alike"
         )
     wanted = layout.clip_pixel_frames
-    fitted = {
+    return {
         name: _fit_size(_fit_length(pixels, wanted, timing, name), model, fit)
         for name, pixels in layers.items()
     }
-    if host.group.is_first:
-        warn_of_footage(model, layout, fitted, host.devices)
-    return fitted
 
 
 def _fit_length(pixels: Tensor, wanted: int, timing: str, name: str) -> Tensor:

@@ -64,6 +64,31 @@ class Clip:
 
 
 @dataclass(frozen=True)
+class Segment:
+    """One prompt's place among the text tokens.
+
+    Args:
+        layer: name of the clip that it speaks of.
+        index: of the segment, from 0.
+        prompt: as it was written; empty for none.
+    """
+
+    layer: str
+    index: int
+    prompt: str
+
+    @property
+    def text(self) -> str:
+        """What the text encoder reads, see ``indexed``; empty for no prompt."""
+        return indexed(self.index, self.prompt) if self.prompt.strip() else ""
+
+
+def indexed(index: int, prompt: str) -> str:
+    """A prompt as the network was trained to read it: ``"0, a dog"`` (official data), in segment order."""
+    return f"{index}, {prompt}"
+
+
+@dataclass(frozen=True)
 class Layout:
     """A row of the table: the order of the clips and what is known of them.
 
@@ -190,6 +215,11 @@ class Layout:
                 return clip
         return None
 
+    def middle_frame(self, name: str) -> int:
+        """The latent frame in the middle of a clip."""
+        span = self.span(name)
+        return (span.start + span.stop) // 2
+
     def of_kind(self, kind: str) -> tuple[Clip, ...]:
         return tuple(clip for clip in self.clips if clip.kind == kind)
 
@@ -198,6 +228,13 @@ class Layout:
     @property
     def given_names(self) -> tuple[str, ...]:
         return tuple(clip.name for clip in self.clips if clip.given)
+
+    @property
+    def task(self) -> str:
+        """What a run of this row does, for messages: ``background from foreground, alpha``."""
+        generated = [clip.name for clip in self.clips if clip.given < clip.frames]
+        known = ", ".join(self.given_names) or "prompts alone"
+        return f"{', '.join(generated)} from {known}"
 
     @property
     def given_frames(self) -> tuple[int, ...]:
@@ -280,6 +317,52 @@ class Layout:
         if self.layers_per_frame == 1:
             return latents
         return latents.unflatten(2, (self.layers_per_frame, -1)).transpose(1, 2).flatten(1, 2)
+
+    @property
+    def generated_spans(self) -> tuple[slice, ...]:
+        """Frames of the network by generated layer; one span where layers share frames as channels."""
+        if self.layers_per_frame > 1:
+            return (slice(0, self.network_frames),)
+
+        spans = []
+        for clip in self.clips:
+            span = self.span(clip.name)
+            if clip.given < clip.frames:
+                spans.append(slice(span.start, span.stop - clip.given))
+        return tuple(spans)
+
+    # ---- prompts --------------------------------------------------------------------------------
+
+    @property
+    def text_segments(self) -> int:
+        return len(self.texts)
+
+    def segments(self, prompts: Mapping[str, str]) -> tuple[Segment, ...]:
+        """The text segments in their order, with the prompts there are."""
+        return tuple(
+            Segment(name, index, prompts.get(name, "")) for index, name in enumerate(self.texts)
+        )
+
+    # ---- what the VAE sees ----------------------------------------------------------------------
+
+    @property
+    def vae_spans(self) -> tuple[slice, ...]:
+        """Latent frames that the VAE codes in one call each."""
+        if self.vae_batching == JOINT:
+            return (slice(0, self.frames),)
+        return tuple(self.span(name) for name in self.names)
+
+    def to_vae(self, clips: Mapping[str, Tensor]) -> list[Tensor]:
+        """Clips by name, each [N, 3, H, W], to what the VAE codes in one call each, [N', 3, H, W]."""
+        if self.vae_batching == JOINT:
+            return [self.stack(clips)]
+        return [clips[name] for name in self.names]
+
+    def from_vae(self, decoded: Sequence[Tensor]) -> dict[str, Tensor]:
+        """The inverse of ``to_vae``."""
+        if self.vae_batching == JOINT:
+            return self.cut(decoded[0])
+        return dict(zip(self.names, decoded, strict=True))
 
     # ---- the pixel stack ---------------------------------------------------------------------------------------
 
@@ -368,6 +451,10 @@ _TABLE = (
     ),
 )
 LAYOUTS: Mapping[str, Layout] = {row.name: row for row in _TABLE}
+COLOUR_LAYERS = tuple(
+    dict.fromkeys(clip.name for row in _TABLE for clip in row.clips if clip.kind != ALPHA)
+)
+"""Layers of the table that have colour; what a person names. An alpha goes with its foreground."""
 OFFICIAL_VARIANTS = tuple(row.name for row in _TABLE[:8])
 
 

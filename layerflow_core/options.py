@@ -11,7 +11,7 @@ import torch
 
 from .atomic import check_writable
 from .errors import SamplingError, VideoFileError
-from .output import replaces
+from .layer_files.saving import would_replace
 from .parallel import local_device
 
 AUTO_DEVICE = "auto"
@@ -61,7 +61,7 @@ def check_output_file(target: Path, inputs: Iterable[Path]) -> None:
 def check_output_folder(folder: Path, inputs: Iterable[Path]) -> None:
     """Raises VideoFileError if layers cannot be written there, or would replace what is read."""
     for path in inputs:
-        if replaces(folder, path):
+        if would_replace(folder, path):
             raise VideoFileError(
                 f"{path} is read and would be written over; choose another folder for --out"
             )

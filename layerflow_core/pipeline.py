@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -23,7 +23,7 @@ from .model.text import TextEncoder, check_prompts
 from .model.vae import WHOLE, VaeMode
 from .parallel import SINGLE_PROCESS, ProcessGroup
 from .placement import for_network, for_text, for_vae
-from .rgba import from_model, to_model
+from .rgba import check_mattes, from_model, to_model
 from .sampling.noise import POSTERIOR, NoiseSource
 from .sampling.sampler import SamplerSettings, sample
 from .sampling.schedule import Schedule, Step
@@ -97,24 +97,29 @@ class Run:
     window: int = 0
 
 
-def layout_for(model: LayerFlowModel, given: Mapping[str, Tensor]) -> Layout:
-    """The row that a run with these given layers uses.
+def layout_for(model: LayerFlowModel, given: Iterable[str]) -> Layout:
+    """The row that a run with these layers given, by name, uses.
 
     Raises:
         LayoutError: the checkpoint was not trained for it, or a layer is unknown.
     """
+    names = tuple(given)
     layout = model.config.layout
     if model.config.unified:
-        return layout.with_given(*given)
-    for name in given:
+        return layout.with_given(*names)
+    for name in names:
         layout.clip(name)
-    if set(given) != set(layout.given_names):
+    if set(names) != set(layout.given_names):
         raise LayoutError(
-            f"got given layers {sorted(given) or 'none'}, checkpoint layout {layout.name!r} "
-            f"expects {sorted(layout.given_names) or 'none'}: "
+            f"got given layers {_list(names)}, expected {_list(layout.given_names)}: the checkpoint "
+            f"({layout.name}) was trained to generate {layout.task}, and for nothing else; "
             "choose the checkpoint of this task"
         )
     return layout
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
 
 
 def make_layers(model: LayerFlowModel, run: Run, host: Host = Host()) -> LayerVideo:
@@ -123,41 +128,56 @@ def make_layers(model: LayerFlowModel, run: Run, host: Host = Host()) -> LayerVi
     Raises:
         LayerFlowError: something does not fit; before any long work starts.
     """
-    layout = check_run(model, run)
-    if run.settings.step_cache and host.group.size > 1:
-        raise SamplingError(
-            "a step cache met on several processes, which may not agree on what to skip: switch one of the two off"
-        )
-    vae, devices, noise = model.require_vae(), host.devices, NoiseSource(run.seed, run.window)
-    model.require_text()
-    if host.group.is_first and run.window == 0:  # once for all windows of a long video
+    layout = check_run(model, run, host)
+    if host.group.is_first:
         warn_of_prompts(model, layout, run.prompts)
+    return make_checked_layers(model, layout, run, host)
 
+
+def make_checked_layers(
+    model: LayerFlowModel, layout: Layout, run: Run, host: Host = Host()
+) -> LayerVideo:
+    """``make_layers`` of a run that went through ``check_run``, which gave the layout.
+
+    The windows of a long video are checked once, by the first of them.
+    """
+    noise = NoiseSource(run.seed, run.window)
     host.observer.stage("encode")
-    given = None
-    if run.given:
-        with for_vae(devices, model, layout) as placement:
-            given = placement.run(
-                lambda mode: encode_given(
-                    model, layout, run.given, noise.generator(POSTERIOR), mode
-                )
-            ).cpu()
+    given = _encode_run(model, layout, run, noise, host)
 
     with _kept_until_decoded(model, layout, run, host) as (found, keep):
-        found = host.group.broadcast(found)
-        latents = (
-            found if found is not None else keep(_sample(model, layout, run, given, noise, host))
-        )
+        latents = host.group.broadcast(found)
+        if latents is None:
+            latents = keep(_sample(model, layout, run, given, noise, host))
         host.observer.stage("decode")
-        with for_vae(devices, model, layout) as placement:
-            decoded = placement.run(
-                lambda mode: vae.decode(layout.join(latents, given), layout, mode)
-            )
-    clips = from_model(decoded, layout)
+        decoded = _decode(model, layout, layout.join(latents, given), host)
+
     # A given layer comes back as it was given, not as the VAE remembers it.
-    return assemble_layers(
-        clips | {k: v.float() for k, v in run.given.items()}, layout, model.config.fps
-    )
+    as_given = {name: pixels.float() for name, pixels in run.given.items()}
+    return assemble_layers(from_model(decoded, layout) | as_given, layout, model.config.fps)
+
+
+def _encode_run(
+    model: LayerFlowModel, layout: Layout, run: Run, noise: NoiseSource, host: Host
+) -> Tensor | None:
+    """Clean latents of the run's given layers, [1, K, C, h, w] on the CPU."""
+    if not run.given:
+        return None
+
+    def encode(mode: VaeMode) -> Tensor:
+        return encode_given(model, layout, run.given, noise.generator(POSTERIOR), mode)
+
+    with for_vae(host.devices, model, layout) as placement:
+        return placement.run(encode).cpu()
+
+
+def _decode(
+    model: LayerFlowModel, layout: Layout, latents: Tensor, host: Host
+) -> dict[str, Tensor]:
+    """Clips in the model's colours, see ``LayerVAE.decode``."""
+    vae = model.require_vae()
+    with for_vae(host.devices, model, layout) as placement:
+        return placement.run(lambda mode: vae.decode(latents, layout, mode))
 
 
 @contextmanager
@@ -169,11 +189,9 @@ def _kept_until_decoded(
     Leaving without an error forgets them.
     """
     store = host.latents
-    key = (
-        name_run(model, layout, run.prompts, run.given, run.settings, run.seed, run.window)
-        if store
-        else ""
-    )
+    key = ""
+    if store:
+        key = name_run(model, layout, run.prompts, run.given, run.settings, run.seed, run.window)
     if not key:
         yield None, lambda latents: latents
         return
@@ -189,9 +207,15 @@ def _kept_until_decoded(
     store.forget(key)
 
 
-def check_run(model: LayerFlowModel, run: Run) -> Layout:
+def check_run(model: LayerFlowModel, run: Run, host: Host = Host()) -> Layout:
     """Everything that can be wrong with a run's inputs, in one place; the layout it will use."""
+    if run.settings.step_cache and host.group.size > 1:
+        raise SamplingError(
+            "got a step cache on several processes, which may not agree on what to skip: "
+            "switch one of the two off"
+        )
     layout = layout_for(model, run.given)
+    model.require_text()
     check_prompts(run.prompts, layout)
     Schedule(model.config.schedule).timesteps_for(run.settings.steps)
     NoiseSource(run.seed, run.window)
@@ -199,12 +223,13 @@ def check_run(model: LayerFlowModel, run: Run) -> Layout:
     for name, pixels in run.given.items():
         check_frames(pixels, name, channels=1 if layout.clip(name).kind == ALPHA else 3)
         expected = (layout.clip_pixel_frames, height, width)
-        met = (pixels.shape[0], *pixels.shape[2:])
-        if met != expected:
+        shape = (pixels.shape[0], *pixels.shape[2:])
+        if shape != expected:
             raise FrameError(
-                f"given layer {name!r} has frames, height, width {met}, expected {expected}: fit it to the model first"
+                f"given layer {name!r} has frames, height, width {shape}, expected {expected}: "
+                "fit it to the model first"
             )
-    to_model(run.given, layout)
+    check_mattes(run.given, layout)
     return layout
 
 
@@ -220,13 +245,14 @@ def encode_given(
         return None
     known = to_model(given, layout)
     height, width = model.frame_size
-    stack = {
-        clip.name: known.get(
-            clip.name, _stand_in(clip.kind, known, layout, (clip.pixel_frames, 3, height, width))
+    clips = {}
+    for clip in layout.clips:
+        shape = (clip.pixel_frames, 3, height, width)
+        missing = clip.name not in known
+        clips[clip.name] = (
+            _stand_in(clip.kind, known, layout, shape) if missing else known[clip.name]
         )
-        for clip in layout.clips
-    }
-    return layout.given_of(model.require_vae().encode(stack, layout, generator, mode))
+    return layout.given_of(model.require_vae().encode(clips, layout, generator, mode))
 
 
 def _stand_in(
@@ -252,41 +278,33 @@ def _sample(
     context = _encode_prompts(model.require_text(), layout, run, host)
 
     host.observer.stage("sample")
-    network = model.config.network
-    shape = (
-        1,
-        len(layout.generated_frames),
-        network.latent_channels,
-        network.latent_height,
-        network.latent_width,
-    )
+    shape = (1, len(layout.generated_frames), *model.config.network.latent_shape)
     draw = noise.per_step(shape)
-    kept = (
-        cached_bytes(model.config, model.network.position_table.element_size())
-        if run.settings.step_cache
-        else 0
-    )
+    cache = StepCache(model.config, layout, run.settings.step_cache)
+    number_size = model.network.position_table.element_size()
+    kept = cached_bytes(model.config, number_size) if run.settings.step_cache else 0
+
     with (
         for_network(host.devices, model, kept) as placement,
         host.group.sequence_parallel(model.network.backbone),
     ):
-        clean = None if given is None else given.to(placement.device)
-        cache = StepCache(model.config, layout, run.settings.step_cache)
-        predict = predictor(model, layout, context, clean, placement.device, cache, host.group)
+        device = placement.device
+        clean = None if given is None else given.to(device)
+        predict = predictor(model, layout, context, clean, device, cache, host.group)
+
+        def predict_placed(x: Tensor, timestep: int, guided: bool):
+            return placement.run(lambda plan: predict(x, timestep, guided, plan.branches_together))
 
         def watch(step: Step, x: Tensor, x0: Tensor) -> None:
-            host.observer.step(
-                step.index + 1,
-                step.count,
-                lambda: preview_layers(model, layout, layout.join(x0, clean)),
-            )
+            def preview() -> Tensor:
+                return preview_layers(model, layout, layout.join(x0, clean))
+
+            host.observer.step(step.index + 1, step.count, preview)
 
         return sample(
-            lambda x, timestep, guided: placement.run(
-                lambda plan: predict(x, timestep, guided, plan.branches_together)
-            ),
-            noise.initial(shape).to(placement.device),
-            lambda step: draw(step).to(placement.device),
+            predict_placed,
+            noise.initial(shape).to(device),
+            lambda step: draw(step).to(device),
             Schedule(model.config.schedule),
             run.settings,
             watch,
@@ -322,40 +340,36 @@ def predictor(
     """
     cache = cache or StepCache(model.config, layout, 0)
     network = model.network
-    device, dtype = device or network.position_table.device, network.position_table.dtype
+    device = device or network.position_table.device
+    dtype = network.position_table.dtype
     both_texts = torch.cat([torch.zeros_like(context), context]).to(device, dtype)
 
     def call(x: Tensor, timestep: int, branches: Sequence[int]) -> Tensor:
         texts = both_texts[list(branches)]
         full = layout.join(x, given).to(dtype).expand(len(texts), -1, -1, -1, -1)
         timesteps = torch.full((len(texts),), timestep, device=device)
-        return layout.generated_of(
-            cache.run(network.backbone, branches, lambda: network(full, texts, timesteps))
-        )
+        v = cache.run(network.backbone, branches, lambda: network(full, texts, timesteps))
+        return layout.generated_of(v)
 
     @torch.inference_mode()
     def predict(
         x: Tensor, timestep: int, guided: bool = True, together: bool = True
     ) -> tuple[Tensor | None, Tensor]:
         branches = (0, 1) if guided else (1,)
-        *uncond, cond = group.compute(
-            lambda part: call(x, timestep, part), branches, together
-        ).split(1)
-        return (uncond[0] if uncond else None), cond
+        computed = group.compute(lambda part: call(x, timestep, part), branches, together)
+        *unconditional, conditional = computed.split(1)
+        return (unconditional[0] if unconditional else None), conditional
 
     return predict
 
 
 def preview_layers(model: LayerFlowModel, layout: Layout, latents: Tensor) -> Tensor:
     """The middle latent frame of every clip side by side, [3, h, w] in 0..1, without the VAE."""
-    clips = [
-        latents[0, (layout.span(name).start + layout.span(name).stop) // 2] for name in layout.names
-    ]
+    clips = [latents[0, layout.middle_frame(name)] for name in layout.names]
     wide = torch.cat(clips, -1).float().cpu()
     if model.config.preview is None:
         # No linear map is known for this VAE: the first three channels still show where things are.
         return (wide[:3] * 0.25 + 0.5).clamp(0, 1)
-    weights = torch.tensor(model.config.preview)
-    return (torch.einsum("chw,cr->rhw", wide, weights[:-1]) + weights[-1][:, None, None]).clamp(
-        0, 1
-    )
+    *weights, offset = torch.tensor(model.config.preview)
+    colours = torch.einsum("chw,cr->rhw", wide, torch.stack(weights))
+    return (colours + offset[:, None, None]).clamp(0, 1)

@@ -8,10 +8,10 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .devices import Devices
-from .layout import PER_CLIP, Layout
+from .layout import Layout
 from .memory import NETWORK_PLANS, TEXT_PLANS, FallbackPlans, PartPlan, count_peak, size_at_work
 from .model.attention import plain_kernel
 from .model.fp8 import widened
@@ -33,38 +33,35 @@ def for_text(devices: Devices, text: TextEncoder) -> Placement:
 
 def for_network(devices: Devices, model: LayerFlowModel, kept: int = 0) -> Placement:
     """The transformer at work; ``kept`` bytes stay allocated from one call to the next."""
-    device, network = devices.device(model.network), model.network
+    network = model.network
+    device = devices.device(network)
 
     def peak(plan: PartPlan) -> int:
-        return network_peak(model, 1 + plan.branches_together, device) + kept
+        branches = 2 if plan.branches_together else 1
+        return network_peak(model, branches, device) + kept
 
     return Placement("transformer", network, network.backbone, devices, NETWORK_PLANS, peak)
 
 
 def for_vae(devices: Devices, model: LayerFlowModel, layout: Layout) -> Placement:
     vae = model.require_vae().vae
-    return Placement(
-        "VAE",
-        vae,
-        vae,
-        devices,
-        VAE_MODES,
-        lambda mode: vae_peak(model, layout, mode, devices.device(vae)),
-    )
+
+    def peak(mode: VaeMode) -> int:
+        return vae_peak(model, layout, mode, devices.device(vae))
+
+    return Placement("VAE", vae, vae, devices, VAE_MODES, peak)
 
 
 def network_peak(model: LayerFlowModel, batch: int, device: torch.device) -> int:
     """Bytes that one call allocates beside the weights."""
-    return _remembered(
-        model, ("network", batch, device), lambda: _network_peak(model, batch, device)
-    )
+    key = ("network", batch, device)
+    return _remembered(model, key, lambda: _network_peak(model, batch, device))
 
 
 def vae_peak(model: LayerFlowModel, layout: Layout, mode: VaeMode, device: torch.device) -> int:
     """Bytes that decoding allocates beside the weights; encoding takes less."""
-    return _remembered(
-        model, ("vae", layout.name, mode, device), lambda: _vae_peak(model, layout, mode, device)
-    )
+    key = ("vae", layout.name, mode, device)
+    return _remembered(model, key, lambda: _vae_peak(model, layout, mode, device))
 
 
 def _remembered(model: LayerFlowModel, key: tuple, count: Callable[[], int]) -> int:
@@ -74,40 +71,31 @@ def _remembered(model: LayerFlowModel, key: tuple, count: Callable[[], int]) -> 
 
 
 def _network_peak(model: LayerFlowModel, batch: int, device: torch.device) -> int:
-    config, dtype = model.config, model.network.position_table.dtype
-    size = config.network
-    latents = (
-        batch,
-        config.layout.frames,
-        size.latent_channels,
-        size.latent_height,
-        size.latent_width,
-    )
-    text = (batch, config.text_length, size.text_embed_dim)
-    with plain_kernel(model.network.backbone):
-        return count_peak(
-            model.network,
-            lambda network: network(
-                torch.zeros(latents, dtype=dtype),
-                torch.zeros(text, dtype=dtype),
-                torch.zeros(batch),
-            ),
-            device,
+    config = model.config
+    dtype = model.network.position_table.dtype
+    latents = (batch, config.layout.frames, *config.network.latent_shape)
+    text = (batch, config.text_length, config.network.text_embed_dim)
+
+    def call(network: nn.Module) -> Tensor:
+        return network(
+            torch.zeros(latents, dtype=dtype), torch.zeros(text, dtype=dtype), torch.zeros(batch)
         )
+
+    with plain_kernel(model.network.backbone):
+        return count_peak(model.network, call, device)
 
 
 def _vae_peak(model: LayerFlowModel, layout: Layout, mode: VaeMode, device: torch.device) -> int:
-    vae, size = model.require_vae().vae, model.config.network
-    frames = (
-        max(len(range(layout.frames)[layout.span(name)]) for name in layout.names)
-        if layout.vae_batching == PER_CLIP
-        else layout.frames
-    )
+    vae = model.require_vae().vae
+    size = model.config.network
+    frames = max(span.stop - span.start for span in layout.vae_spans)
     shape = (1, size.latent_channels, frames, size.latent_height, size.latent_width)
     set_mode(vae, mode, (size.latent_height, size.latent_width))
-    return count_peak(
-        Decoder(vae), lambda decoder: decoder(torch.zeros(shape, dtype=vae.dtype)), device
-    )
+
+    def decode(decoder: nn.Module) -> Tensor:
+        return decoder(torch.zeros(shape, dtype=vae.dtype))
+
+    return count_peak(Decoder(vae), decode, device)
 
 
 class Placement:
@@ -129,14 +117,13 @@ class Placement:
         plans: Sequence[PartPlan | VaeMode],
         peak: Callable[[Any], int] = lambda plan: 0,
     ) -> None:
-        self._part, self._holder, self._devices = part, holder, devices
-        self._peak, self._stack, self._placed = peak, ExitStack(), None
-        self._blocks = [
-            block
-            for child in holder.children()
-            if isinstance(child, nn.ModuleList)
-            for block in child
-        ]
+        self._part = part
+        self._holder = holder
+        self._devices = devices
+        self._peak = peak
+        self._stack = ExitStack()
+        self._placed = None
+        self._blocks = _blocks_of(holder)
         free = devices.free(part)
         self._fallbacks = FallbackPlans(name, plans, self._need, free)
         self._beside = (lambda plan: 0) if free is None else peak
@@ -175,6 +162,11 @@ class Placement:
             yield
         finally:
             self._devices.release(self._part)
+
+
+def _blocks_of(holder: nn.Module) -> list[nn.Module]:
+    lists = [child for child in holder.children() if isinstance(child, nn.ModuleList)]
+    return [block for blocks in lists for block in blocks]
 
 
 @contextmanager

@@ -8,7 +8,7 @@ Legend: N frames, H height, W width.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import Tensor
@@ -64,25 +64,39 @@ def to_model(clips: Mapping[str, Tensor], layout: Layout) -> dict[str, Tensor]:
     Raises:
         FrameError: a foreground without its alpha.
     """
+    check_mattes(clips, layout)
     model = {}
     for name, pixels in clips.items():
         kind = layout.clip(name).kind
+        alpha = layout.alpha_of(name) if kind == FOREGROUND else None
         if kind == ALPHA:
             model[name] = (pixels * 2 - 1).expand(-1, 3, -1, -1)
-        elif kind == FOREGROUND and (alpha := layout.alpha_of(name)):
-            if alpha.name not in clips:
-                raise FrameError(
-                    f"layer {name!r} is given without {alpha.name!r}, expected both: a foreground is colour and alpha"
-                )
+        elif alpha:
             model[name] = over_grey(pixels, clips[alpha.name])
         else:
             model[name] = pixels * 2 - 1
     return model
 
 
+def check_mattes(names: Collection[str], layout: Layout) -> None:
+    """Raises FrameError for a foreground among the names without its alpha."""
+    for name in names:
+        alpha = layout.alpha_of(name) if layout.clip(name).kind == FOREGROUND else None
+        if alpha and alpha.name not in names:
+            raise FrameError(
+                f"layer {name!r} is given without {alpha.name!r}, expected both: "
+                "a foreground is colour and alpha"
+            )
+
+
 def over_grey(straight: Tensor, alpha: Tensor) -> Tensor:
     """[N, 3, H, W] 0..1 and [N, 1, H, W] to the model's foreground in -1..1: mid grey (0) where transparent."""
     return (straight * 2 - 1) * alpha
+
+
+def shown_over_grey(straight: Tensor, alpha: Tensor) -> Tensor:
+    """A foreground over mid grey, [N, 3, H, W] 0..1: how a layout without alpha clips shows it."""
+    return 0.5 + 0.5 * over_grey(straight, alpha)
 
 
 def from_grey(colour: Tensor, alpha: Tensor) -> Tensor:

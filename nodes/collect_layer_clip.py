@@ -15,6 +15,7 @@ from .output_folder import output_folder, replace_dates
 class CollectLayerClip:
     """Appends one layered clip to a dataset folder for training."""
 
+    DISPLAY_NAME = "LayerFlow Collect Layer Clip"
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "Appends a layered clip to a dataset in ComfyUI's output folder, for `layerflow "

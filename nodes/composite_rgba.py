@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
 
-from ..layerflow_core.composite import LENGTHS, RESIZES, Placement, add_residual, composite_over
-from ..layerflow_core.editing import Transform, transform
+from torch import Tensor
+
+from ..layerflow_core.composite import LENGTHS, RESIZES, Placement, Residual, composite_stack
 from ..layerflow_core.errors import FrameError
+from ..layerflow_core.layers import Foreground
+from ..layerflow_core.layout import BACKGROUND, FOREGROUND
 from .host import CATEGORY
 from .images import ALPHA_MEANINGS, LAYERS, to_frames, to_image, to_layer
 
-COLOURS = ("straight", "premultiplied")
+STRAIGHT = "straight"
+PREMULTIPLIED = "premultiplied"
 
 
 class CompositeRGBA:
     """A foreground over a background."""
 
+    DISPLAY_NAME = "LayerFlow Composite RGBA"
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "Puts a transparent foreground over a background: foreground * alpha + background * "
@@ -42,9 +47,9 @@ class CompositeRGBA:
                     {"tooltip": "What is behind it. One image serves a video of any length."},
                 ),
                 "colour": (
-                    COLOURS,
+                    (STRAIGHT, PREMULTIPLIED),
                     {
-                        "default": COLOURS[0],
+                        "default": STRAIGHT,
                         "tooltip": "straight: LayerFlow's own outputs. premultiplied: alpha is "
                         "already multiplied into the colour.",
                     },
@@ -142,39 +147,33 @@ class CompositeRGBA:
         }
 
     def composite(
-        self,
-        foreground,
-        background,
-        colour,
-        opacity,
-        x,
-        y,
-        resize,
-        length,
-        alpha_is,
-        alpha=None,
-        above=None,
-        residual=None,
-        residual_scale=1.0,
-        residual_follows=True,
+        self, foreground, background, alpha_is, alpha=None, above=None, residual=None, **widgets
     ) -> tuple:
-        pixels, matte = to_layer(foreground, alpha, alpha_is, "foreground")
+        colour, matte = to_layer(foreground, alpha, alpha_is, FOREGROUND)
         if matte is None:
             raise FrameError(
                 "the foreground has no alpha: connect a MASK to 'alpha', or an IMAGE with four channels"
             )
-        placement = Placement(opacity, x, y, colour == COLOURS[1], resize, length)
-        canvas = composite_over(pixels, matte, to_frames(background, "background")[0], placement)
-        for layer in above.foregrounds if above is not None else ():
-            canvas = composite_over(
-                layer.colour,
-                layer.opacity,
-                canvas,
-                replace(placement, opacity=1.0, x=0, y=0, premultiplied=False),
-            )
-        if residual is not None:
-            move = Transform(x, y) if residual_follows else Transform()
-            canvas = add_residual(
-                canvas, transform(to_frames(residual, "residual")[0], move), residual_scale
-            )
-        return (to_image(canvas),)
+        layers = [Foreground(FOREGROUND, colour, matte), *(above.foregrounds if above else ())]
+        behind, _ = to_frames(background, BACKGROUND)
+        added = _read_residual(residual, widgets)
+        return (to_image(composite_stack(layers, behind, _read_placement(widgets), added)),)
+
+
+def _read_placement(widgets: Mapping) -> Placement:
+    return Placement(
+        opacity=widgets["opacity"],
+        x=widgets["x"],
+        y=widgets["y"],
+        premultiplied=widgets["colour"] == PREMULTIPLIED,
+        resize=widgets["resize"],
+        length=widgets["length"],
+    )
+
+
+def _read_residual(image: Tensor | None, widgets: Mapping) -> Residual | None:
+    if image is None:
+        return None
+    pixels, _ = to_frames(image, "residual")
+    scale = widgets.get("residual_scale", 1.0)
+    return Residual(pixels, scale, widgets.get("residual_follows", True))

@@ -2,49 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from torch import Tensor
-
-from ..layerflow_core.footage import TIMINGS, to_condition
-from ..layerflow_core.layout import BACKGROUND, FOREGROUND, Layout
+from ..layerflow_core.footage import TIMINGS, Condition, add_condition
+from ..layerflow_core.layout import COLOUR_LAYERS, FOREGROUND
 from ..layerflow_core.video.frames import FITS, check_frames
 from .host import CATEGORY
 from .images import ALPHA_MEANINGS, to_layer
 
-
-@dataclass(frozen=True)
-class Condition:
-    """A layer to condition on, and how it is brought to the model's size and length.
-
-    Args:
-        name: of its clip.
-        colour: [N, 3, H, W].
-        alpha: [N, 1, H, W] of a foreground.
-    """
-
-    name: str
-    colour: Tensor
-    alpha: Tensor | None = None
-    fit: str = FITS[0]
-    timing: str = "first"
-
-    def layers_for(self, layout: Layout) -> dict[str, Tensor]:
-        """By clip name, with an alpha clip where the layout has one; raises FrameError if it was not given."""
-        return to_condition(layout, self.name, self.colour, self.alpha)
+GIVEN = "LAYERFLOW_GIVEN"
 
 
 class ConditionLayer:
-    """Marks a video as the foreground or the background the model shall keep."""
+    """Marks a video as a layer that the model shall keep; chained, as several."""
 
+    DISPLAY_NAME = "LayerFlow Condition Layer"
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "Gives the sampler a layer that is already there: it generates a background for a "
-        "foreground, or a foreground for a background."
+        "foreground, a foreground for a background, all layers of a blended scene. Chain nodes "
+        "to give several: a blended scene and its foreground for a clean background."
     )
-    RETURN_TYPES = ("LAYERFLOW_GIVEN",)
+    RETURN_TYPES = (GIVEN,)
     RETURN_NAMES = ("given",)
-    OUTPUT_TOOLTIPS = ("For LayerSampler's 'given'.",)
+    OUTPUT_TOOLTIPS = ("For 'given' of LayerSampler, or of another ConditionLayer.",)
     FUNCTION = "give"
 
     @classmethod
@@ -58,7 +37,13 @@ class ConditionLayer:
                         "image is held for all frames."
                     },
                 ),
-                "layer": ((FOREGROUND, BACKGROUND), {"tooltip": "Which layer this is."}),
+                "layer": (
+                    COLOUR_LAYERS,
+                    {
+                        "tooltip": "Which layer this is. A unified checkpoint, such as the embedded "
+                        "one, takes any; an official one takes those of its task."
+                    },
+                ),
                 "alpha_is": (
                     ALPHA_MEANINGS,
                     {
@@ -92,11 +77,16 @@ class ConditionLayer:
                         "tooltip": "Alpha of a foreground; one mask serves all frames. Not "
                         "needed if 'images' has four channels."
                     },
-                )
+                ),
+                "given": (
+                    GIVEN,
+                    {"tooltip": "Another ConditionLayer, to give its layers, too."},
+                ),
             },
         }
 
-    def give(self, images, layer, alpha_is, fit, timing, alpha=None) -> tuple:
-        colour, matte = to_layer(images, alpha if layer == FOREGROUND else None, alpha_is, layer)
+    def give(self, images, layer, alpha_is, fit, timing, alpha=None, given=()) -> tuple:
+        mask = alpha if layer == FOREGROUND else None
+        colour, matte = to_layer(images, mask, alpha_is, layer)
         check_frames(colour, layer, fewest=1)
-        return (Condition(layer, colour, matte, fit, timing),)
+        return (add_condition(given, Condition(layer, colour, matte, fit, timing)),)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ..layerflow_core.footage import decompose
 from ..layerflow_core.layout import BLENDED
-from ..layerflow_core.pipeline import Run
 from ..layerflow_core.video.frames import FITS
 from .host import CATEGORY, comfy_host
 from .images import (
@@ -16,22 +15,21 @@ from .images import (
     to_frames,
     to_outputs,
 )
-from .sampling_inputs import SAMPLING_INPUTS, read_settings
+from .sampling_inputs import SAMPLING_INPUTS, read_run
 
 
 class DecomposeVideo:
     """Decomposes a video of any size and length."""
 
+    DISPLAY_NAME = "LayerFlow Decompose Video"
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "Decomposes a video into a transparent foreground and a clean background. Any size, two "
         "frames or more; what comes out has exactly the frames and size that went in."
     )
-    RETURN_TYPES, RETURN_NAMES, OUTPUT_TOOLTIPS = (
-        (*LAYER_TYPES, LAYERS),
-        (*LAYER_NAMES, "layers"),
-        (*LAYER_TOOLTIPS, LAYERS_TOOLTIP),
-    )
+    RETURN_TYPES = (*LAYER_TYPES, LAYERS)
+    RETURN_NAMES = (*LAYER_NAMES, "layers")
+    OUTPUT_TOOLTIPS = (*LAYER_TOOLTIPS, LAYERS_TOOLTIP)
     FUNCTION = "decompose"
 
     @classmethod
@@ -79,23 +77,9 @@ class DecomposeVideo:
         }
 
     def decompose(
-        self,
-        model,
-        images,
-        prompts,
-        seed,
-        steps,
-        guidance,
-        scale,
-        solver,
-        fit,
-        overlap,
-        fps,
-        node_id=None,
+        self, model, images, prompts, fit, overlap, fps, node_id=None, **widgets
     ) -> tuple:
-        run = Run(
-            prompts, {}, read_settings(model, (BLENDED,), steps, guidance, scale, solver), seed
-        )
+        run = read_run(model, prompts, {}, (BLENDED,), widgets)
         frames, _ = to_frames(images)
         made = decompose(model, frames, run, fps, fit, overlap, comfy_host(node_id))
         return (*to_outputs(made), made)

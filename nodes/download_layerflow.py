@@ -19,6 +19,7 @@ SECONDS = 0.5  # between two looks at a running download
 class DownloadLayerFlow:
     """Fetches a released checkpoint, or the parts of CogVideoX-2B, from Hugging Face."""
 
+    DISPLAY_NAME = "LayerFlow Download"
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "Downloads an official checkpoint, or CogVideoX-2b's text encoder and VAE, into the "
@@ -64,7 +65,8 @@ class DownloadLayerFlow:
     def download(self, what: str, revision: str, node_id=None) -> tuple:
         import folder_paths
 
-        models, source = Path(folder_paths.models_dir), find_source(what)
+        models = Path(folder_paths.models_dir)
+        source = find_source(what)
         command = [
             sys.executable,
             "-m",

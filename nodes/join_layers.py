@@ -6,7 +6,7 @@ import unicodedata
 from dataclasses import replace
 
 from ..layerflow_core.errors import FrameError
-from ..layerflow_core.layer_files.record import RESERVED, check_layers
+from ..layerflow_core.layer_files.record import RESERVED, shape_of
 from ..layerflow_core.layers import Foreground, LayerVideo
 from ..layerflow_core.layout import BACKGROUND, BLENDED, FOREGROUND
 from ..layerflow_core.matching import match_matte
@@ -19,12 +19,15 @@ from .images import ALPHA_MEANINGS, LAYERS, LAYERS_TOOLTIP, to_alpha, to_frames
 class JoinLayers:
     """A foreground with what is behind it; chained, a stack of foregrounds."""
 
+    DISPLAY_NAME = "LayerFlow Join Layers"
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "Makes layers of ComfyUI's images, masks or a VIDEO. With 'below' connected, the "
         "foreground is laid on top of those layers: chain nodes for a stack."
     )
-    RETURN_TYPES, RETURN_NAMES, OUTPUT_TOOLTIPS = (LAYERS,), ("layers",), (LAYERS_TOOLTIP,)
+    RETURN_TYPES = (LAYERS,)
+    RETURN_NAMES = ("layers",)
+    OUTPUT_TOOLTIPS = (LAYERS_TOOLTIP,)
     FUNCTION = "join"
 
     @classmethod
@@ -83,19 +86,8 @@ class JoinLayers:
             },
         }
 
-    def join(
-        self,
-        name,
-        alpha_is,
-        fps,
-        foreground=None,
-        alpha=None,
-        video=None,
-        background=None,
-        blended=None,
-        below=None,
-    ) -> tuple:
-        colour, matte, rate = _read_foreground(foreground, video)
+    def join(self, name, alpha_is, fps, alpha=None, below=None, **images) -> tuple:
+        colour, matte, rate = _read_foreground(images.get(FOREGROUND), images.get("video"))
         if alpha is not None:
             colour, matte = match_matte(colour, to_alpha(alpha, alpha_is), FOREGROUND)
         layer = Foreground(_name_layer(name, below), colour, matte)
@@ -103,11 +95,11 @@ class JoinLayers:
             (), None, None, float(read_rate(rate or fps, "fps", FrameError))
         )
         layers = replace(layers, foregrounds=(*layers.foregrounds, layer), residual=None)
-        for kind, image in ((BACKGROUND, background), (BLENDED, blended)):
-            if image is not None:
-                layers = replace(layers, **{kind: to_frames(image, kind)[0]})
+        for kind in (BACKGROUND, BLENDED):
+            if images.get(kind) is not None:
+                layers = replace(layers, **{kind: to_frames(images[kind], kind)[0]})
         layers = layers.held()
-        check_layers(layers)
+        shape_of(layers)
         return (layers,)
 
 

@@ -9,12 +9,14 @@ from .images import LAYERS, to_image
 class LayerResidual:
     """Shadows, reflections and whatever else foreground over background does not explain."""
 
+    DISPLAY_NAME = "LayerFlow Layer Residual"
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "Blended minus (foregrounds over background), in float: shadows and reflections "
         "survive recomposition. CompositeRGBA adds it back, exactly."
     )
-    RETURN_TYPES, RETURN_NAMES = (LAYERS, "IMAGE"), ("layers", "residual")
+    RETURN_TYPES = (LAYERS, "IMAGE")
+    RETURN_NAMES = ("layers", "residual")
     OUTPUT_TOOLTIPS = (
         "The layers with their residual, for PreviewLayers and SaveLayers.",
         "The residual, -1 to 1, for CompositeRGBA. Save it as OpenEXR; other formats hold it around mid grey.",

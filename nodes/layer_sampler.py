@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from ..layerflow_core.footage import fit_given
-from ..layerflow_core.pipeline import Run, make_layers
+from ..layerflow_core.footage import fit_conditions
+from ..layerflow_core.pipeline import make_layers
+from .condition_layer import GIVEN
 from .host import CATEGORY, comfy_host
 from .images import LAYER_NAMES, LAYER_TOOLTIPS, LAYER_TYPES, LAYERS, LAYERS_TOOLTIP, to_outputs
-from .sampling_inputs import SAMPLING_INPUTS, read_settings
+from .sampling_inputs import SAMPLING_INPUTS, read_run
 
 
 class LayerSampler:
     """Generates every layer that is not given."""
 
+    DISPLAY_NAME = "LayerFlow Sampler"
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "Generates transparent foreground, background and blended scene in one pass. With 'given' "
         "from ConditionLayer it generates only the layers that are missing."
     )
-    RETURN_TYPES, RETURN_NAMES, OUTPUT_TOOLTIPS = (
-        (*LAYER_TYPES, LAYERS),
-        (*LAYER_NAMES, "layers"),
-        (*LAYER_TOOLTIPS, LAYERS_TOOLTIP),
-    )
+    RETURN_TYPES = (*LAYER_TYPES, LAYERS)
+    RETURN_NAMES = (*LAYER_NAMES, "layers")
+    OUTPUT_TOOLTIPS = (*LAYER_TOOLTIPS, LAYERS_TOOLTIP)
     FUNCTION = "sample"
 
     @classmethod
@@ -34,7 +34,7 @@ class LayerSampler:
             },
             "optional": {
                 "given": (
-                    "LAYERFLOW_GIVEN",
+                    GIVEN,
                     {
                         "tooltip": "Layers that are already there, from ConditionLayer. They come back untouched."
                     },
@@ -43,17 +43,9 @@ class LayerSampler:
             "hidden": {"node_id": "UNIQUE_ID"},
         }
 
-    def sample(
-        self, model, prompts, seed, steps, guidance, scale, solver, given=None, node_id=None
-    ) -> tuple:
+    def sample(self, model, prompts, given=(), node_id=None, **widgets) -> tuple:
         host = comfy_host(node_id)
-        layers = {}
-        if given is not None:
-            layers = fit_given(
-                model, given.layers_for(model.config.layout), given.fit, given.timing, host
-            )
-        run = Run(
-            prompts, layers, read_settings(model, layers, steps, guidance, scale, solver), seed
-        )
+        layers = fit_conditions(model, given, host) if given else {}
+        run = read_run(model, prompts, layers, layers, widgets)
         made = make_layers(model, run, host)
         return (*to_outputs(made), made)

@@ -13,11 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from ..layerflow_core.errors import VideoFileError
-from ..layerflow_core.layer_files.documents import DOCUMENT
 from ..layerflow_core.layer_files.record import RECORD
-from ..layerflow_core.video.files import IMAGES, VIDEOS
+from ..layerflow_core.video.formats import ENDINGS, FRAME_ENDINGS
 
-_SUFFIXES = IMAGES | VIDEOS | {DOCUMENT}
 _LAST_NUMBER = re.compile(r"\d+(?=\D*$)")
 _DEEPEST = 32  # folders below each other
 _NAME = re.compile(r"(?P<path>.+) \[(?P<root>input|output)\]", re.DOTALL)
@@ -103,8 +101,8 @@ def _walk(
 
 def _files_in(entries: list[os.DirEntry], prefix: str) -> Iterator[str]:
     suffixes = {entry.name: os.path.splitext(entry.name)[1].lower() for entry in entries}
-    known = [entry for entry in entries if suffixes[entry.name] in _SUFFIXES and _is_file(entry)]
-    images = [entry.name for entry in known if suffixes[entry.name] in IMAGES]
+    known = [entry for entry in entries if suffixes[entry.name] in ENDINGS and _is_file(entry)]
+    images = [entry.name for entry in known if suffixes[entry.name] in FRAME_ENDINGS]
     numbered = (
         _numbered(images) if prefix else set()
     )  # the root itself has no name to stand for them

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..layerflow_core.model.inference import prepare_for_inference
+from ..layerflow_core.model.lora_file import attach_lora
+from ..layerflow_core.model.third_party_lora import add_third_party_lora
 from .host import CATEGORY
 from .model_files import find_file, stamp
 
@@ -14,6 +17,7 @@ NONE = "none"
 class LayerFlowLoRA:
     """Puts LoRA that `layerflow train` or CogVideoX trainers wrote onto a model."""
 
+    DISPLAY_NAME = "LayerFlow LoRA"
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "Puts LoRA onto a model: content and motion LoRA trained with `layerflow train`, and "
@@ -80,18 +84,12 @@ class LayerFlowLoRA:
         cogvideox: str = NONE,
         cogvideox_strength: float = 1.0,
     ) -> tuple:
-        from ..layerflow_core.model.inference import prepare_for_inference
-        from ..layerflow_core.model.lora_file import attach_lora
-        from ..layerflow_core.model.third_party_lora import add_third_party_lora
-
         if cogvideox != NONE and cogvideox_strength:
             model = add_third_party_lora(model, _find(cogvideox), cogvideox_strength)
         chosen = [_find(name) for name in (content, motion) if name != NONE]
-        return (
-            prepare_for_inference(
-                attach_lora(model, chosen, content_strength, motion_strength) if chosen else model
-            ),
-        )
+        if chosen:
+            model = attach_lora(model, chosen, content_strength, motion_strength)
+        return (prepare_for_inference(model),)
 
 
 def _find(name: str) -> Path:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from ..layerflow_core.model.attention import AUTO, KERNELS
+from ..layerflow_core.model.inference import ComputeOptions, with_approximations, with_compute
 from .host import CATEGORY
 
 
 class LayerFlowSpeed:
     """A model that computes in another way, or leaves out what hardly shows."""
 
+    DISPLAY_NAME = "LayerFlow Speed"
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "Optional. What is exact is on by itself; here are a compiled transformer, another "
@@ -73,14 +73,6 @@ class LayerFlowSpeed:
     ) -> tuple:
         from comfy import model_management
 
-        from ..layerflow_core.model.inference import ComputeOptions, with_compute
-
-        faster = with_compute(
-            model, ComputeOptions(attention, compile), model_management.get_torch_device()
-        )
-        sampler = {
-            **model.config.sampler,
-            "step_cache": step_cache,
-            "guidance_margin": guidance_margin,
-        }
-        return (replace(faster, config=replace(faster.config, sampler=sampler)),)
+        how = ComputeOptions(attention, compile)
+        faster = with_compute(model, how, model_management.get_torch_device())
+        return (with_approximations(faster, step_cache, guidance_margin),)

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
+from ..layerflow_core.config import ModelConfig
+from ..layerflow_core.model.components import Components
+from ..layerflow_core.model.inference import (
+    AUTO_PRECISION,
+    PRECISIONS,
+    LoadOptions,
+    load_for_inference,
+)
 from ..layerflow_core.toy.embedded import EMBEDDED, EMBEDDED_NAME
 from .host import CATEGORY
 from .model_files import (
@@ -19,16 +28,11 @@ from .model_files import (
     stamp_part,
 )
 
-PRECISIONS = ("auto", "fp32", "bf16", "fp16", "fp8")
-
-
-def _find_checkpoint(name: str) -> Path:
-    return EMBEDDED if name == EMBEDDED_NAME else find_file(CHECKPOINTS, name)
-
 
 class LoadLayerFlow:
     """Loads a LayerFlow checkpoint; the embedded model needs no download."""
 
+    DISPLAY_NAME = "LayerFlow Load Model"
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "Loads a LayerFlow model. The embedded one knows a small procedural world and needs "
@@ -57,7 +61,7 @@ class LoadLayerFlow:
                 "precision": (
                     PRECISIONS,
                     {
-                        "default": "auto",
+                        "default": AUTO_PRECISION,
                         "tooltip": "auto: fp32 on a CPU, bf16 on a GPU. fp8: the transformer's "
                         "matrices in 8 bits, computing in bf16; half the memory, some precision.",
                     },
@@ -107,7 +111,7 @@ class LoadLayerFlow:
 
     @classmethod
     def IS_CHANGED(cls, checkpoint: str, text_encoder: str = AUTO, vae: str = AUTO, **_) -> str:
-        own = stamp(_find_checkpoint(checkpoint))
+        own = stamp(find_checkpoint(checkpoint))
         if checkpoint == EMBEDDED_NAME and text_encoder == vae == AUTO:
             return own
         return f"{own} {stamp_part(TEXT_ENCODER, text_encoder)} {stamp_part(VAE, vae)}"
@@ -121,43 +125,26 @@ class LoadLayerFlow:
         text_encoder: str = AUTO,
         vae: str = AUTO,
     ) -> tuple:
-        import torch
         from comfy import model_management
 
-        from ..layerflow_core.model.components import Components
-        from ..layerflow_core.model.conversion import read_any
-        from ..layerflow_core.model.inference import (
-            ComputeOptions,
-            prepare_for_inference,
-            with_compute,
-        )
-        from ..layerflow_core.model.loading import assemble
+        path = find_checkpoint(checkpoint)
+        device = model_management.get_torch_device()
+        options = LoadOptions(precision, content_strength, motion_strength)
+        find_parts = partial(_find_parts, text_encoder, vae)
+        return (load_for_inference(path, device, options, find_parts),)
 
-        path = _find_checkpoint(checkpoint)
-        data = read_any(path)
-        t5 = (
-            None
-            if text_encoder == AUTO and data.config.text_encoder
-            else find_part(TEXT_ENCODER, text_encoder, data.config.network)
-        )
-        vae_file = (
-            None if vae == AUTO and data.config.vae else find_part(VAE, vae, data.config.network)
-        )
-        base = Components(t5, t5 and find_tokenizer(t5), vae_file)
-        on_cpu = model_management.get_torch_device().type == "cpu"
-        dtypes = {
-            "auto": torch.float32 if on_cpu else torch.bfloat16,
-            "fp32": torch.float32,
-            "bf16": torch.bfloat16,
-            "fp16": torch.float16,
-            "fp8": torch.bfloat16,
-        }
-        model = assemble(data, dtypes[precision], path, base)
-        model.set_strengths(content_strength, motion_strength)
-        return (
-            with_compute(
-                prepare_for_inference(model, precision == "fp8"),
-                ComputeOptions(),
-                model_management.get_torch_device(),
-            ),
-        )
+
+def find_checkpoint(name: str) -> Path:
+    """A checkpoint of the list; raises CheckpointError for any other name."""
+    return EMBEDDED if name == EMBEDDED_NAME else find_file(CHECKPOINTS, name)
+
+
+def _find_parts(text_encoder: str, vae: str, config: ModelConfig) -> Components:
+    """Parts that are named, or that the checkpoint lacks."""
+    t5 = tokenizer = vae_file = None
+    if text_encoder != AUTO or not config.text_encoder:
+        t5 = find_part(TEXT_ENCODER, text_encoder, config.network)
+        tokenizer = find_tokenizer(t5)
+    if vae != AUTO or not config.vae:
+        vae_file = find_part(VAE, vae, config.network)
+    return Components(t5, tokenizer, vae_file)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..layerflow_core.layer_files.loading import load_layers
-from ..layerflow_core.layer_files.record import ALPHA_KINDS
+from ..layerflow_core.layer_files.stored_pixels import ALPHA_KINDS
 from ..layerflow_core.video.files import AUTO, COLOURS, FrameSelection
 from .host import CATEGORY
 from .images import (
@@ -25,6 +25,7 @@ NONE = "none"
 class LoadLayers:
     """A saved set, or any video, image or folder of images with alpha."""
 
+    DISPLAY_NAME = "LayerFlow Load Layers"
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "Loads what SaveLayers wrote, or any video, image or sequence with alpha, also "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from pathlib import Path
 
-from ..layerflow_core.player_frames import write_player_frames
+from ..layerflow_core.layer_files.player_frames import write_player_frames
 from .host import CATEGORY
 from .images import LAYERS, LAYERS_FROM, LAYERS_TOOLTIP
 from .preview_folders import FOLDER, PreviewFolders
@@ -16,12 +16,15 @@ _FOLDERS = PreviewFolders()
 class PreviewLayers:
     """Plays layers on the node: solo, mute, opacity, order, matte, wipe."""
 
+    DISPLAY_NAME = "LayerFlow Preview Layers"
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "A player of layers: scrub, play, solo, mute, opacity and order of each, matte view, "
         "wipe between the layers and the blended scene, pixel values under the pointer."
     )
-    RETURN_TYPES, RETURN_NAMES, OUTPUT_TOOLTIPS = (LAYERS,), ("layers",), (LAYERS_TOOLTIP,)
+    RETURN_TYPES = (LAYERS,)
+    RETURN_NAMES = ("layers",)
+    OUTPUT_TOOLTIPS = (LAYERS_TOOLTIP,)
     FUNCTION = "preview"
     OUTPUT_NODE = True
 

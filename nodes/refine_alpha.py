@@ -13,12 +13,14 @@ from .images import ALPHA_MEANINGS, number, to_image, to_layer
 class RefineAlpha:
     """Threshold, choke, feather, fringe and spill of a layer's edge."""
 
+    DISPLAY_NAME = "LayerFlow Refine Alpha"
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "Refines a layer's edge, in this order: threshold, choke, feather; then the colour: "
         "fringe and spill."
     )
-    RETURN_TYPES, RETURN_NAMES = ("IMAGE", "MASK", "IMAGE"), ("images", "alpha", "rgba")
+    RETURN_TYPES = ("IMAGE", "MASK", "IMAGE")
+    RETURN_NAMES = ("images", "alpha", "rgba")
     OUTPUT_TOOLTIPS = ("Colour, straight.", "Alpha, 1 = opaque.", "Both as four channels.")
     FUNCTION = "refine"
 
@@ -63,13 +65,11 @@ class RefineAlpha:
             "optional": {"alpha": ("MASK", {"tooltip": "Alpha of the layer."})},
         }
 
-    def refine(
-        self, images, low, high, choke, feather, fringe, spill, alpha_is, alpha=None
-    ) -> tuple:
+    def refine(self, images, alpha_is, alpha=None, **widgets) -> tuple:
         colour, matte = to_layer(images, alpha, alpha_is)
         if matte is None:
             raise FrameError(
                 "the layer has no alpha: connect a MASK to 'alpha', or an IMAGE with four channels"
             )
-        colour, matte = refine(colour, matte, Refinement(low, high, choke, feather, fringe, spill))
+        colour, matte = refine(colour, matte, Refinement(**widgets))
         return to_image(colour), matte[:, 0], to_image(torch.cat([colour, matte], 1))

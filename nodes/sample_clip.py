@@ -12,6 +12,7 @@ from .images import LAYER_NAMES, LAYER_TOOLTIPS, LAYER_TYPES, LAYERS, LAYERS_TOO
 class LayerFlowSampleClip:
     """A clip of the procedural world the embedded model was trained on, with its true layers."""
 
+    DISPLAY_NAME = "LayerFlow Sample Clip"
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "A short clip with known layers, for trying things out. Replace it by a video loader "

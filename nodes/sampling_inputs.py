@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ..layerflow_core.pipeline import Run
 from ..layerflow_core.sampling.guidance import GUIDANCES
 from ..layerflow_core.sampling.noise import LARGEST_SEED
 from ..layerflow_core.sampling.sampler import SamplerSettings
@@ -65,13 +66,19 @@ SAMPLING_INPUTS: Mapping[str, tuple] = {
 }
 
 
-def read_settings(
-    model, given: Iterable[str], steps: int, guidance: str, scale: float, solver: str
-) -> SamplerSettings:
-    """Widgets to settings, the checkpoint's own for a run with these clips given where they say so."""
-    chosen: dict[str, Any] = {**model.config.sampler_for(given), "steps": steps}
-    if guidance != AS_TRAINED:
-        chosen |= {"guidance": guidance, "scale": scale}
-    if solver != AS_TRAINED:
-        chosen["solver"] = solver
-    return SamplerSettings(**chosen)
+def read_run(
+    model, prompts: Mapping[str, str], layers: Mapping, given: Iterable[str], widgets: Mapping
+) -> Run:
+    """Widgets to a run, the checkpoint's own settings where they say so.
+
+    Args:
+        layers: given ones, fitted to the model; empty where a run finds them itself.
+        given: names of all that will be given.
+        widgets: values by the names of ``SAMPLING_INPUTS``.
+    """
+    chosen: dict[str, Any] = {**model.sampler_for(given), "steps": widgets["steps"]}
+    if widgets["guidance"] != AS_TRAINED:
+        chosen |= {"guidance": widgets["guidance"], "scale": widgets["scale"]}
+    if widgets["solver"] != AS_TRAINED:
+        chosen["solver"] = widgets["solver"]
+    return Run(prompts, layers, SamplerSettings(**chosen), widgets["seed"])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..layerflow_core.layer_files.record import ALPHA_KINDS
 from ..layerflow_core.layer_files.saving import FORMATS, OPAQUE, SaveOptions, save_layers
+from ..layerflow_core.layer_files.stored_pixels import ALPHA_KINDS
 from .host import CATEGORY
 from .images import LAYERS, LAYERS_FROM
 from .output_folder import graph_metadata, next_folders, output_folder
@@ -14,6 +14,7 @@ from .output_folder import graph_metadata, next_folders, output_folder
 class SaveLayers:
     """Writes a new folder with all layers and ``layers.json``."""
 
+    DISPLAY_NAME = "LayerFlow Save Layers"
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "Saves layers for Nuke, After Effects, Resolve and Photoshop: a new folder in "

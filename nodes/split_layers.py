@@ -17,6 +17,7 @@ from .images import LAYER_NAMES, LAYER_TOOLTIPS, LAYER_TYPES, LAYERS, to_image, 
 class SplitLayers:
     """One foreground of a stack, and everything else, as images, masks, a VIDEO and a LAYERS document."""
 
+    DISPLAY_NAME = "LayerFlow Split Layers"
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "Takes layers apart into ComfyUI's own types: IMAGE, MASK, VIDEO, and the LAYERS "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 
 from ..layerflow_core.editing import ENDINGS, Retiming, Transform, transform, transform_layer
@@ -12,13 +14,15 @@ from .images import ALPHA_MEANINGS, number, to_image, to_layer
 class TransformLayer:
     """Offset, scale, rotation, speed, hold and reverse of one layer."""
 
+    DISPLAY_NAME = "LayerFlow Transform Layer"
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "Moves, scales, turns and retimes a layer. Colour is resampled premultiplied, so "
         "edges stay clean. Without alpha it moves any images, a residual too; what is "
         "uncovered is black."
     )
-    RETURN_TYPES, RETURN_NAMES = ("IMAGE", "MASK", "IMAGE"), ("images", "alpha", "rgba")
+    RETURN_TYPES = ("IMAGE", "MASK", "IMAGE")
+    RETURN_NAMES = ("images", "alpha", "rgba")
     OUTPUT_TOOLTIPS = (
         "Colour, straight.",
         "Alpha, 1 = opaque; all opaque where none came in.",
@@ -83,16 +87,27 @@ class TransformLayer:
             "optional": {"alpha": ("MASK", {"tooltip": "Alpha of the layer."})},
         }
 
-    def transform(
-        self, images, x, y, scale, rotate, speed, reverse, start, hold, ending, alpha_is, alpha=None
-    ) -> tuple:
+    def transform(self, images, alpha_is, alpha=None, **widgets) -> tuple:
         colour, matte = to_layer(images, alpha, alpha_is)
-        move, shown = (
-            Transform(x, y, scale, rotate),
-            Retiming(speed, reverse, start, hold, ending).frames(len(colour)),
-        )
+        move = _read_transform(widgets)
+        shown = _read_retiming(widgets).frames(len(colour))
         if matte is None:
-            colour, matte = transform(colour[shown], move), torch.ones_like(colour[:, :1])
+            colour = transform(colour[shown], move)
+            matte = torch.ones_like(colour[:, :1])
         else:
             colour, matte = transform_layer(colour[shown], matte[shown], move)
         return to_image(colour), matte[:, 0], to_image(torch.cat([colour, matte], 1))
+
+
+def _read_transform(widgets: Mapping) -> Transform:
+    return Transform(widgets["x"], widgets["y"], widgets["scale"], widgets["rotate"])
+
+
+def _read_retiming(widgets: Mapping) -> Retiming:
+    return Retiming(
+        speed=widgets["speed"],
+        reverse=widgets["reverse"],
+        start=widgets["start"],
+        freeze=widgets["hold"],
+        ending=widgets["ending"],
+    )

@@ -52,7 +52,7 @@ def test_the_other_examples_are_understood(words):
 def test_what_the_embedded_model_cannot_know_is_said_in_one_line_each(tmp_path):
     import torch
 
-    from layerflow_core.video.encodings import write_h264
+    from layerflow_core.video.streams.encodings import write_h264
 
     noise = torch.rand(16, 3, 64, 96, generator=torch.Generator().manual_seed(0))
     write_h264(tmp_path / "dog.mp4", noise, 8)

@@ -1,4 +1,4 @@
-"""Layers from files: a saved set, or any video, image or folder of images.
+"""Layers from files: a set, or any video, image or folder of images.
 
 Legend: N frames, C channels, H height, W width; 0..1, straight colour unless said, alpha 1 = opaque.
 """
@@ -6,12 +6,11 @@ Legend: N frames, C channels, H height, W width; 0..1, straight colour unless sa
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from ..errors import VideoFileError
@@ -21,37 +20,27 @@ from ..names import FileNames
 from ..rgba import unpremultiply
 from ..video.files import (
     ALL,
+    IMAGE_RATE,
     FrameSelection,
     list_images,
     matte_of,
-    read_exr,
     read_video,
     read_with_matte,
 )
+from ..video.formats import FileFormat, LayeredFormat, find_format
 from ..video.frame_buffer import FrameBuffer
-from .documents import DOCUMENT, read_document
-from .record import (
-    BIAS,
-    PREMULTIPLIED,
-    RECORD,
-    RESERVED,
-    RESIDUAL,
-    STRAIGHT,
-    SetRecord,
-    check_layers,
-    read_set,
-)
+from .record import RECORD, RESERVED, RESIDUAL, SetRecord, read_set, shape_of
+from .stored_pixels import PREMULTIPLIED, STRAIGHT, bias, unbias
 
-__all__ = ["load_layers", "matte_of"]
+__all__ = ["find_record", "load_layers", "load_set", "matte_of"]
 
-_EXR = ".exr"
-_IMAGE_RATE = Fraction(8)
+_DOCUMENT_RATE = Fraction(1)
 
 
 def load_layers(
     path: Path, selection: FrameSelection = ALL, matte: Path | None = None, alpha: str = STRAIGHT
 ) -> LayerVideo:
-    """Read a saved set, or any video, image or folder of images as a foreground.
+    """Read a set, or any video, image or folder of images as a foreground.
 
     Args:
         path: a folder with ``layers.json``, the record itself, or a file.
@@ -62,132 +51,191 @@ def load_layers(
         FrameError: layers that do not fit each other.
         VideoFileError: nothing there, damaged, or more than fits into memory.
     """
+    file = find_record(path)
+    if file is None:
+        return _checked(_load_clip(path, selection, matte, alpha))
+    record = read_set(file)
+    if not record.foregrounds:
+        raise VideoFileError(f"{file} names no foregrounds, expected at least one")
+    return load_set(record, selection)
+
+
+def find_record(path: Path) -> Path | None:
+    """The record of a set's folder, or the path itself where it is a record; None if it is no set."""
     record = path / RECORD if os.path.isdir(path) else path
-    if record.name == RECORD and os.path.isfile(record):
-        layers = _load_set(read_set(record), selection)
-    else:
-        layers = _load_clip(path, selection, matte, alpha)
+    return record if record.name == RECORD and os.path.isfile(record) else None
+
+
+def load_set(
+    record: SetRecord, selection: FrameSelection = ALL, only: Collection[str] | None = None
+) -> LayerVideo:
+    """The layers of a set; raises as ``load_layers``.
+
+    Args:
+        only: names of the layers that are wanted, None for all; others may come along.
+    """
+    names = [*record.foregrounds, *(name for name in RESERVED if name in record.files)]
+    wanted = [name for name in names if only is None or name in only]
+    form = _find_layered(record, names)
+    if form is not None:
+        first = next(iter(record.foregrounds), FOREGROUND)
+        files = _LayeredFiles(form, selection, record.alpha, first)
+        return _checked(files.read(_files_of(record.files[first]), record.fps))
+    return _checked(_load_apart(record, wanted, selection))
+
+
+def _find_layered(record: SetRecord, names: list[str]) -> LayeredFormat | None:
+    """How all layers of a set are in the same files; None if each has its own."""
+    files = {record.files[name] for name in names}
+    return _format_of(files.pop()).layered if len(files) == 1 else None
+
+
+def _checked(layers: LayerVideo) -> LayerVideo:
+    """The same layers, every still held; raises FrameError if they do not fit each other."""
     layers = layers.held()
-    check_layers(layers)
+    shape_of(layers)
     return layers
 
 
 def _load_clip(path: Path, selection: FrameSelection, matte: Path | None, alpha: str) -> LayerVideo:
-    if _is_document(path):
-        return read_document(path, selection)
-    if _is_exr(path) and matte is None:
-        images = list_images(path) if os.path.isdir(path) else [path]
-        return _read_exrs(images, None, selection, alpha)
+    row = _format_of(path)
+    holds_layers_alone = row.read_clip is None and row.read_still is None
+    if row.layered is not None and (matte is None or holds_layers_alone):
+        return _LayeredFiles(row.layered, selection, alpha, FOREGROUND).read(_files_of(path))
     selection = replace(selection, premultiplied=selection.premultiplied or alpha == PREMULTIPLIED)
     footage = read_with_matte(path, matte, selection)
     foreground = Foreground(FOREGROUND, footage.colour, footage.alpha)
     return LayerVideo((foreground,), None, None, float(footage.fps))
 
 
-def _is_document(path: Path) -> bool:
-    return path.suffix.lower() == DOCUMENT and not os.path.isdir(path)
+def _format_of(path: Path) -> FileFormat:
+    """Of a file; of a folder, that of its images where they are all alike."""
+    rows = [find_format(file) for file in _files_of(path)]
+    is_one = all(row is rows[0] for row in rows)
+    return rows[0] if is_one else replace(rows[0], layered=None)
 
 
-def _is_exr(path: Path) -> bool:
-    """An OpenEXR file, or a folder of nothing else."""
-    if not os.path.isdir(path):
-        return path.suffix.lower() == _EXR
-    return all(image.suffix.lower() == _EXR for image in list_images(path))
+def _files_of(path: Path) -> list[Path]:
+    return list_images(path) if os.path.isdir(path) else [path]
 
 
-def _load_set(record: SetRecord, selection: FrameSelection) -> LayerVideo:
-    first = record.files[record.foregrounds[0]]
-    if _is_document(first):
-        return replace(read_document(first, selection), fps=float(record.fps))
-    if os.path.isdir(first) and _is_exr(first):
-        return _read_exrs(
-            list_images(first), record.fps, selection, record.alpha, record.foregrounds[0]
-        )
-    return _load_apart(record, selection)
-
-
-def _load_apart(record: SetRecord, selection: FrameSelection) -> LayerVideo:
+def _load_apart(record: SetRecord, wanted: Iterable[str], selection: FrameSelection) -> LayerVideo:
     """A file, or a folder of images, for each layer."""
     of_foregrounds = replace(selection, premultiplied=record.alpha == PREMULTIPLIED)
+    of_others = replace(selection, premultiplied=False)
     foregrounds = []
-    for name in record.foregrounds:
-        footage = read_video(record.files[name], record.fps, of_foregrounds)
-        foregrounds.append(Foreground(name, footage.colour, footage.alpha))
-    plain = replace(selection, premultiplied=False)
-    opaque = {
-        name: read_video(record.files[name], record.fps, plain).colour
-        for name in RESERVED
-        if name in record.files
-    }
+    opaque = {}
+    for name in wanted:
+        path = record.files[name]
+        if name in record.foregrounds:
+            footage = read_video(path, record.fps, of_foregrounds)
+            foregrounds.append(Foreground(name, footage.colour, footage.alpha))
+        else:
+            opaque[name] = read_video(path, record.fps, of_others).colour
     if RESIDUAL in opaque:
-        opaque[RESIDUAL] = (opaque[RESIDUAL] - BIAS) / BIAS
+        opaque[RESIDUAL] = unbias(opaque[RESIDUAL])
     return _assemble(foregrounds, opaque, selection.rate(record.fps))
 
 
 def _assemble(
     foregrounds: list[Foreground], opaque: Mapping[str, Tensor], fps: Fraction
 ) -> LayerVideo:
-    background, blended, residual = (opaque.get(name) for name in (BACKGROUND, BLENDED, RESIDUAL))
-    return LayerVideo(tuple(foregrounds), background, blended, float(fps), residual)
+    return LayerVideo(
+        tuple(foregrounds),
+        opaque.get(BACKGROUND),
+        opaque.get(BLENDED),
+        float(fps),
+        opaque.get(RESIDUAL),
+    )
 
 
-def _read_exrs(
-    paths: list[Path],
-    fps: Fraction | None,
-    selection: FrameSelection,
-    alpha: str,
-    first: str = FOREGROUND,
-) -> LayerVideo:
-    """Frames that hold every layer.
+@dataclass
+class _LayeredFiles:
+    """Files that hold every layer.
 
     Args:
-        fps: None where nobody knows.
-        first: name of the layer whose channels have none.
+        alpha: what colour is in files that do not say it.
+        first: name of the layer that has none.
     """
-    if selection.premultiplied:
-        alpha = PREMULTIPLIED
-        selection = replace(selection, premultiplied=False)
-    rate = fps or Fraction(selection.fps or _IMAGE_RATE)
-    chosen = list(selection.of(paths, rate))
-    buffers: dict[str, FrameBuffer] = {}
-    for number, path in enumerate(chosen):
-        images = read_exr(path)
-        if number == 0:
-            buffers = {
-                name: FrameBuffer(f"{path.parent}, {name or first}", len(chosen)) for name in images
-            }
-        if images.keys() != buffers.keys():
+
+    form: LayeredFormat
+    selection: FrameSelection
+    alpha: str
+    first: str
+
+    def __post_init__(self) -> None:
+        if self.selection.premultiplied:
+            self.alpha = PREMULTIPLIED
+        if self.form.is_straight:
+            self.alpha = STRAIGHT
+        self.selection = replace(self.selection, premultiplied=False)
+        if self.form.is_single:
+            self.selection = replace(self.selection, start=0, count=0, every=1, fps=0)
+
+    def read(self, paths: list[Path], fps: Fraction | None = None) -> LayerVideo:
+        """Files, one a frame.
+
+        Args:
+            fps: None where nobody knows.
+        """
+        unknown = _DOCUMENT_RATE if self.form.is_single else IMAGE_RATE
+        rate = fps or Fraction(self.selection.fps or unknown)
+        chosen = list(self.selection.of(paths, rate))
+        names: list[str] = []
+        buffers: list[FrameBuffer] = []
+        for number, path in enumerate(chosen):
+            images = self.form.read(path)
+            if number == 0:
+                names = [name for name, _ in images]
+                buffers = [self._buffer(path, name, len(chosen)) for name in names]
+            for buffer, (name, image) in zip(buffers, _in_order(images, names, path)):
+                buffer.add(self._sized(name, image))
+        if not buffers:
+            raise VideoFileError(f"{paths[0]} has no layer of R, G and B, or no frame is picked")
+        return self._assemble(names, buffers, self.selection.rate(rate), paths[0])
+
+    def _buffer(self, path: Path, name: str, count: int) -> FrameBuffer:
+        return FrameBuffer(f"{path.parent}, {name or self.first}", count)
+
+    def _sized(self, name: str, image: Tensor) -> Tensor:
+        """A residual around mid grey for the while, because resizing clips to 0..1."""
+        is_resized = self.selection.width or self.selection.height
+        if name == RESIDUAL and self.form.keeps_residual and is_resized:
+            return unbias(self.selection.sized(bias(image)))
+        return self.selection.sized(image)
+
+    def _assemble(
+        self, names: list[str], buffers: list[FrameBuffer], fps: Fraction, path: Path
+    ) -> LayerVideo:
+        kept = RESERVED if self.form.keeps_residual else (BACKGROUND, BLENDED)
+        claimed = FileNames(RESERVED)
+        foregrounds = []
+        opaque: dict[str, Tensor] = {}
+        for name, buffer in zip(names, buffers):
+            colour, alpha = buffer.finish()
+            if name in kept and name not in opaque:
+                opaque[name] = colour
+                continue
+            if alpha is not None and self.alpha == PREMULTIPLIED:
+                colour = unpremultiply(colour, alpha)
+            foregrounds.append(Foreground(claimed.claim(name or self.first), colour, alpha))
+        if not foregrounds:
             raise VideoFileError(
-                f"{path} has the layers {sorted(images)}, expected {sorted(buffers)} as in the first frame"
+                f"{path} has the layers {sorted(names)}, expected a foreground too"
             )
-        for name, image in images.items():
-            buffers[name].add(_sized(name, image, selection))
-    if not buffers:
-        raise VideoFileError(f"{paths[0]} has no layer of R, G and B, or no frame is picked")
-    return _exr_layers(buffers, alpha, first, selection.rate(rate), paths[0])
+        return _assemble(foregrounds, opaque, fps)
 
 
-def _exr_layers(
-    buffers: Mapping[str, FrameBuffer], kind: str, first: str, fps: Fraction, path: Path
-) -> LayerVideo:
-    names = FileNames(RESERVED)
-    foregrounds = []
-    opaque = {}
-    for name, buffer in buffers.items():
-        colour, alpha = buffer.finish()
-        if name in RESERVED:
-            opaque[name] = colour
-            continue
-        if alpha is not None and kind == PREMULTIPLIED:
-            colour = unpremultiply(colour, alpha)
-        foregrounds.append(Foreground(names.claim(name or first), colour, alpha))
-    if not foregrounds:
-        raise VideoFileError(f"{path} has the layers {sorted(buffers)}, expected a foreground too")
-    return _assemble(foregrounds, opaque, fps)
-
-
-def _sized(name: str, image: Tensor, selection: FrameSelection) -> Tensor:
-    """A residual around mid grey for the while, because resizing clips to 0..1."""
-    if name == RESIDUAL and (selection.width or selection.height):
-        return (selection.sized(BIAS + BIAS * image) - BIAS) / BIAS
-    return selection.sized(torch.as_tensor(image))
+def _in_order(
+    images: Sequence[tuple[str, Tensor]], names: list[str], path: Path
+) -> Sequence[tuple[str, Tensor]]:
+    """The same images in the order of the first frame's; raises VideoFileError if they are others."""
+    found = [name for name, _ in images]
+    if found == names:
+        return images
+    if sorted(found) != sorted(names):
+        raise VideoFileError(
+            f"{path} has the layers {sorted(found)}, expected {sorted(names)} as in the first frame"
+        )
+    by_name = dict(images)
+    return [(name, by_name[name]) for name in names]

@@ -1,4 +1,4 @@
-"""``layers.json``: what the files of a saved set are."""
+"""``layers.json``: what the files of a set of layers are, whoever wrote it: a node, a command, a training clip."""
 
 from __future__ import annotations
 
@@ -16,15 +16,12 @@ from ..layout import BACKGROUND, BLENDED
 from ..names import FileNames
 from ..plain_data import Name, read_record
 from ..rates import read_rate
+from .stored_pixels import ALPHA_KINDS, BIASED
 
 RECORD = "layers.json"
 RESIDUAL = "residual"
 RESERVED = (BACKGROUND, BLENDED, RESIDUAL)
 """Names that no foreground has."""
-STRAIGHT, PREMULTIPLIED = ALPHA_KINDS = ("straight", "premultiplied")
-BIAS = 0.5
-"""A residual of 0 in files that hold 0..1."""
-
 _FORMAT = 1
 
 
@@ -34,31 +31,35 @@ def describe(
     alpha: str,
     files: Mapping[str, str],
     frames: int | None = None,
-    exact: bool = False,
+    residual: str = BIASED,
 ) -> dict[str, Any]:
     """A record of layers, as ``load_layers`` reads it.
 
     Args:
         files: by layer, names beside the record.
         frames: of the files, None for all.
-        exact: the residual is stored as it is, not around mid grey.
+        residual: how its values are stored.
     """
-    residual = "as it is" if exact else f"{BIAS} + {BIAS} * value"
+    count, height, width = shape_of(layers)
     return {
         "format": _FORMAT,
         "alpha": alpha,
         "fps": f"{fps.numerator}/{fps.denominator}",
-        "frames": len(layers.foreground) if frames is None else frames,
-        "width": layers.foreground.shape[3],
-        "height": layers.foreground.shape[2],
+        "frames": count if frames is None else frames,
+        "width": width,
+        "height": height,
         "foregrounds": [layer.name for layer in layers.foregrounds],
         "residual": None if layers.residual is None else residual,
         "files": dict(files),
     }
 
 
-def check_layers(layers: LayerVideo) -> None:
-    """Raises FrameError unless all layers are of one length and size."""
+def shape_of(layers: LayerVideo) -> tuple[int, int, int]:
+    """Frames, height and width.
+
+    Raises:
+        FrameError: the layers are not of one length and size, or there is none.
+    """
     shapes = {name: (len(clip), *clip.shape[2:]) for name, clip in layers.clips().items()}
     if layers.residual is not None:
         shapes[RESIDUAL] = (len(layers.residual), *layers.residual.shape[2:])
@@ -66,6 +67,9 @@ def check_layers(layers: LayerVideo) -> None:
         raise FrameError(
             f"got layers of different frames, height, width: {shapes}; expected all alike"
         )
+    if not shapes:
+        raise FrameError("got no layers, expected one or more")
+    return next(iter(shapes.values()))
 
 
 @dataclass(frozen=True)
@@ -73,10 +77,11 @@ class _Written:
     """``layers.json`` as it stands; what else it says is for people."""
 
     files: Annotated[dict[Name, Name], Len(1, 256)]
-    foregrounds: Annotated[list[Name], Len(1, 64)]
-    alpha: Literal["straight", "premultiplied"]
+    foregrounds: Annotated[list[Name], Len(0, 64)]
+    alpha: Literal[ALPHA_KINDS]
     fps: Any
     format: Literal[1] = _FORMAT
+    prompts: Any = None
 
 
 @dataclass(frozen=True)
@@ -87,12 +92,14 @@ class SetRecord:
         foregrounds: names, the lowest first, each of which a file can have.
         files: by layer, all beside the record.
         alpha: of the foregrounds' colour, key of ``ALPHA_KINDS``.
+        prompts: what the record says under that name, unchecked; None if it says nothing.
     """
 
     foregrounds: tuple[str, ...]
     files: Mapping[str, Path]
     alpha: str
     fps: Fraction
+    prompts: Any = None
 
 
 def read_set(path: Path) -> SetRecord:
@@ -119,7 +126,7 @@ def read_set(path: Path) -> SetRecord:
         if name in written.files:
             files[name] = _beside(path, written.files[name])
     fps = read_rate(written.fps, f"{path}: fps", VideoFileError)
-    return SetRecord(tuple(foregrounds), files, written.alpha, fps)
+    return SetRecord(tuple(foregrounds), files, written.alpha, fps, written.prompts)
 
 
 def _beside(record: Path, file: str) -> Path:

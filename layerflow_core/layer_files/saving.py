@@ -1,4 +1,4 @@
-"""Layers to files: what each format holds is a row.
+"""Sets of layers out: one record, whatever the format of its files.
 
 Legend: N frames, C channels, H height, W width; 0..1, straight colour unless said, alpha 1 = opaque.
 """
@@ -7,104 +7,43 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from ..atomic import new_folder
+from ..atomic import new_folder, replacing
 from ..errors import FrameError, VideoFileError
-from ..layers import Foreground, LayerVideo
-from ..layout import BACKGROUND, BLENDED
+from ..layers import LayerVideo
+from ..layout import BACKGROUND, BLENDED, FOREGROUND
 from ..names import FileNames
 from ..rates import exact_rate, read_rate
-from ..rgba import premultiply
-from ..video.encodings import (
-    H264,
-    H265,
-    PRORES_422,
-    PRORES_4444,
-    VP9_ALPHA,
-    Encoding,
-    with_alpha,
-    write_stream,
-)
-from ..video.images import IMAGE_NUMBER, write_apng, write_exr, write_png_frames, write_psd
-from ..video.webp import write_webp
-from .record import (
-    ALPHA_KINDS,
-    BIAS,
-    PREMULTIPLIED,
-    RECORD,
-    RESERVED,
-    RESIDUAL,
-    STRAIGHT,
-    check_layers,
-    describe,
-)
+from ..video import formats
+from ..video.formats import LAYERED, WITH_ALPHA, WRITTEN_ENDINGS, ClipWriter, LayeredFormat
+from ..video.listing import frame_name
+from .extras import EXTRAS
+from .record import RECORD, RESERVED, RESIDUAL, describe, shape_of
+from .stored_pixels import ALPHA_KINDS, AS_IT_IS, BIASED, STRAIGHT, bias, foreground_frames
 
-# (path without suffix, frames [C, H, W], exact rate, metadata) -> the file or folder that was written
-WriteClip = Callable[[Path, Iterable[Tensor], Fraction, Mapping[str, Any]], Path]
+NONE = "none"
+OPAQUE: Mapping[str, ClipWriter | None] = {**formats.OPAQUE, NONE: None}
+"""By name, how layers without alpha are saved."""
+FORMATS = (*WITH_ALPHA, *LAYERED)
+"""By name, how layers with alpha are saved, or all layers together."""
 
-
-def _stream(form: Encoding) -> WriteClip:
-    def write(
-        path: Path, frames: Iterable[Tensor], fps: Fraction, metadata: Mapping[str, Any]
-    ) -> Path:
-        target = path.with_name(path.name + form.suffix)
-        write_stream(target, frames, fps, form, metadata)
-        return target
-
-    return write
-
-
-def _sequence(top: int) -> WriteClip:
-    def write(
-        path: Path, frames: Iterable[Tensor], fps: Fraction, metadata: Mapping[str, Any]
-    ) -> Path:
-        write_png_frames(
-            lambda number: path / f"{IMAGE_NUMBER.format(number)}.png", frames, top, metadata
-        )
-        return path
-
-    return write
-
-
-def _moving(write_moving: Callable[..., None], suffix: str) -> WriteClip:
-    def write(
-        path: Path, frames: Iterable[Tensor], fps: Fraction, metadata: Mapping[str, Any]
-    ) -> Path:
-        target = path.with_name(path.name + suffix)
-        write_moving(target, frames, fps, metadata)
-        return target
-
-    return write
-
-
-# Formats of one clip. The first table's keep alpha.
-WITH_ALPHA: Mapping[str, WriteClip] = {
-    "ProRes 4444 (.mov)": _stream(PRORES_4444),
-    "VP9 (.webm)": _stream(VP9_ALPHA),
-    "PNG 8 bit": _sequence(255),
-    "PNG 16 bit": _sequence(65535),
-    "animated WebP": _moving(write_webp, ".webp"),
-    "animated PNG": _moving(write_apng, ".png"),
+_FRAMES = "frames"  # folder of a format that holds every layer
+_DOCUMENT = "layers"  # name of a single file that does
+_ENDINGS = WRITTEN_ENDINGS | {Path(RECORD).suffix}
+_WRITTEN_STEMS = {
+    FOREGROUND,
+    *RESERVED,
+    _FRAMES,
+    _DOCUMENT,
+    *(stem for extra in EXTRAS.values() for stem in extra.stems),
 }
-OPAQUE: Mapping[str, WriteClip | None] = {
-    "H.264 (.mp4)": _stream(H264),
-    "H.265 (.mp4)": _stream(H265),
-    "ProRes 422 HQ (.mov)": _stream(PRORES_422),
-    "PNG 8 bit": _sequence(255),
-    "PNG 16 bit": _sequence(65535),
-    "none": None,
-}
-EXR, PSD = TOGETHER = ("OpenEXR (all layers)", "PSD (one frame, all layers)")
-FORMATS = (*WITH_ALPHA, *TOGETHER)
-_ENDINGS = {".mov", ".webm", ".webp", ".png", ".mp4", ".mkv", ".exr", ".psd", ".json"}
 
 
 @dataclass(frozen=True)
@@ -112,10 +51,11 @@ class SaveOptions:
     """How a set is saved.
 
     Args:
-        format: of the foregrounds, key of ``WITH_ALPHA``; or one of ``TOGETHER``, which hold every layer.
+        format: of the foregrounds, of ``FORMATS``; some hold every layer.
         opaque: of all other layers, key of ``OPAQUE``.
-        alpha: whether colour is ``straight`` or ``premultiplied`` in the foregrounds' files. A PSD is always straight.
-        frame: of a PSD.
+        alpha: whether colour is ``straight`` or ``premultiplied`` in the foregrounds' files, where the format has both.
+        frame: of a format that holds one.
+        extras: keys of ``EXTRAS``, files beside the layers.
 
     Raises:
         VideoFileError: a value is unknown.
@@ -125,17 +65,34 @@ class SaveOptions:
     opaque: str = "H.264 (.mp4)"
     alpha: str = STRAIGHT
     frame: int = 0
+    extras: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for value, known, what in (
-            (self.format, FORMATS, "format"),
-            (self.opaque, OPAQUE, "opaque format"),
-            (self.alpha, ALPHA_KINDS, "kind of alpha"),
-        ):
-            if value not in known:
-                raise VideoFileError(
-                    f"got unknown {what} {value!r}, expected one of {', '.join(known)}"
-                )
+        _check_known(self.format, FORMATS, "format")
+        _check_known(self.opaque, OPAQUE, "opaque format")
+        _check_known(self.alpha, ALPHA_KINDS, "kind of alpha")
+        for extra in self.extras:
+            _check_known(extra, EXTRAS, "extra")
+
+    @property
+    def layered(self) -> LayeredFormat | None:
+        """The format, where it holds every layer."""
+        return LAYERED.get(self.format)
+
+    @property
+    def is_video(self) -> bool:
+        """Whether each foreground is one file, which not every program reads."""
+        return not self.layered and bool(WITH_ALPHA[self.format].ending)
+
+    @property
+    def stored_alpha(self) -> str:
+        """What colour is in the foregrounds' files."""
+        return STRAIGHT if self.layered and self.layered.is_straight else self.alpha
+
+
+def _check_known(value: str, known: Iterable[str], what: str) -> None:
+    if value not in known:
+        raise VideoFileError(f"got unknown {what} {value!r}, expected one of {', '.join(known)}")
 
 
 def save_layers(
@@ -145,6 +102,7 @@ def save_layers(
     fps: float | Fraction | None = None,
     metadata: Mapping[str, Any] | None = None,
     others: Iterable[Path] = (),
+    facts: Mapping[str, Any] | None = None,
 ) -> list[Path]:
     """Write a new folder with the layers and ``layers.json``, whole or not at all.
 
@@ -154,6 +112,7 @@ def save_layers(
         fps: exact rate where one is known; else the layers' own.
         metadata: written into every file that can hold them, and into the record.
         others: folders beside it to take when it is there already, also when another process was faster.
+        facts: written into the record alone.
 
     Returns:
         The folder's files and folders, the record last.
@@ -162,16 +121,35 @@ def save_layers(
         FrameError: layers of different length or size, or a frame that is not there.
         VideoFileError: all folders are there already, or none can be written.
     """
-    check_layers(layers)
-    layers = named_like_files(layers)
-    rate = exact_rate(read_rate(layers.fps if fps is None else fps, "fps", VideoFileError))
-    metadata = dict(metadata or {})
+    saving = _Saving(layers, how, fps, metadata, facts)
     with new_folder(folder, others) as new:
-        files = _write_files(new.partial, layers, how, rate, metadata)
-        record = _describe_set(layers, rate, how, files) | metadata
-        (new.partial / RECORD).write_text(json.dumps(record, indent=2) + "\n")
-    names = dict.fromkeys(files.values())
-    return [*(new.path / name for name in names), new.path / RECORD]
+        names = saving.write(new.partial)
+    return [new.path / name for name in names]
+
+
+def replace_layers(
+    folder: Path,
+    layers: LayerVideo,
+    how: SaveOptions,
+    fps: float | Fraction | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    facts: Mapping[str, Any] | None = None,
+) -> list[Path]:
+    """As ``save_layers``, into a folder that may be there: files of the same names are replaced, each at once.
+
+    The record comes last.
+    """
+    return [folder / name for name in _Saving(layers, how, fps, metadata, facts).write(folder)]
+
+
+def would_replace(folder: Path, path: Path) -> bool:
+    """Whether ``replace_layers`` might write over a file or folder that is there."""
+    place = Path(os.path.realpath(path))
+    root = Path(os.path.realpath(folder))
+    if root not in place.parents:
+        return False
+    inside = place.relative_to(root).parts[0]
+    return Path(inside).stem.casefold() in _WRITTEN_STEMS
 
 
 def named_like_files(layers: LayerVideo, reserved: Iterable[str] = ()) -> LayerVideo:
@@ -194,98 +172,125 @@ def _without_ending(name: str) -> str:
     return f"{stem}_{ending[1:]}" if ending.lower() in _ENDINGS else name
 
 
-def _write_files(
-    folder: Path,
-    layers: LayerVideo,
-    how: SaveOptions,
-    rate: Fraction,
-    metadata: Mapping[str, Any],
-) -> dict[str, str]:
-    """By layer, the name of its file or folder."""
-    if how.format == EXR:
-        return _write_exrs(folder, layers, how, rate, metadata)
-    if how.format == PSD:
-        return _write_document(folder, layers, how)
-    return dict(_write_apart(folder, layers, how, rate, metadata))
+class _Saving:
+    """Layers on their way into a folder."""
 
+    def __init__(
+        self,
+        layers: LayerVideo,
+        how: SaveOptions,
+        fps: float | Fraction | None,
+        metadata: Mapping[str, Any] | None,
+        facts: Mapping[str, Any] | None,
+    ) -> None:
+        self._count, _, _ = shape_of(layers)
+        reserved = [stem for name in how.extras for stem in EXTRAS[name].stems]
+        self._layers = named_like_files(layers, reserved)
+        self._how = how
+        rate = layers.fps if fps is None else fps
+        self._rate = exact_rate(read_rate(rate, "fps", VideoFileError))
+        self._metadata = dict(metadata or {})
+        self._facts = {**(facts or {}), **self._metadata}
 
-def _describe_set(
-    layers: LayerVideo, rate: Fraction, how: SaveOptions, files: Mapping[str, str]
-) -> dict[str, Any]:
-    if how.format == PSD:
-        return describe(layers, rate, STRAIGHT, files, frames=1)
-    return describe(layers, rate, how.alpha, files, exact=how.format == EXR)
+    def write(self, folder: Path) -> list[str]:
+        """All files into a folder; returns their names, each once, the record last."""
+        form = self._how.layered
+        if form is None:
+            files = dict(self._write_apart(folder))
+        else:
+            files = self._write_together(folder, form)
+        more: dict[str, str] = {}
+        for name in self._how.extras:
+            more |= EXTRAS[name].write(folder, self._layers, self._rate, self._how.stored_alpha)
+        for name in {*files.values(), *(Path(file).parts[0] for file in more.values())}:
+            _remove_stale(folder / name, self._count)
+        record = self._describe(files, more)
+        with replacing(folder / RECORD) as partial:
+            partial.write_text(json.dumps(record, indent=2) + "\n")
+        single = [name for name in more.values() if "%" not in name]
+        return [*dict.fromkeys(files.values()), *single, RECORD]
 
-
-def _foreground_frames(layer: Foreground, alpha_kind: str) -> Iterator[Tensor]:
-    for frame in with_alpha(layer.colour, layer.opacity):
-        yield (
-            torch.cat([premultiply(frame[:3], frame[3:]), frame[3:]])
-            if alpha_kind == PREMULTIPLIED
-            else frame
+    def _describe(self, files: Mapping[str, str], more: Mapping[str, str]) -> dict[str, Any]:
+        form = self._how.layered
+        is_exact = form is not None and form.keeps_residual
+        frames = 1 if form is not None and form.is_single else None
+        record = describe(
+            self._layers,
+            self._rate,
+            self._how.stored_alpha,
+            files,
+            frames,
+            AS_IT_IS if is_exact else BIASED,
         )
+        if more:
+            record["more_files"] = dict(more)
+        return record | {key: value for key, value in self._facts.items() if key not in record}
+
+    def _write_apart(self, folder: Path) -> Iterator[tuple[str, str]]:
+        """By layer, the name of its file or folder."""
+        alpha = self._how.alpha
+        with_alpha = WITH_ALPHA[self._how.format]
+        for layer in self._layers.foregrounds:
+            frames = foreground_frames(layer, alpha)
+            metadata = {**self._metadata, "alpha": alpha}
+            path = with_alpha.save(folder / layer.name, frames, self._rate, metadata)
+            yield layer.name, path.name
+        opaque = OPAQUE[self._how.opaque]
+        if opaque is None:
+            return
+        for name, clip in _opaque_layers(self._layers).items():
+            frames = map(bias, clip) if name == RESIDUAL else clip
+            path = opaque.save(folder / name, frames, self._rate, self._metadata)
+            yield name, path.name
+
+    def _write_together(self, folder: Path, form: LayeredFormat) -> dict[str, str]:
+        """By layer, the name of the file or folder that holds all."""
+        if form.is_single:
+            layers = _frame_of(self._layers, self._how.frame)
+            name = _DOCUMENT + form.ending
+            paths = [folder / name]
+        else:
+            layers = self._layers
+            name = _FRAMES
+            numbers = range(self._count)
+            paths = [folder / name / frame_name(number, form.ending) for number in numbers]
+        alpha = self._how.stored_alpha
+        foregrounds = {layer.name: foreground_frames(layer, alpha) for layer in layers.foregrounds}
+        opaque = _opaque_layers(layers)
+        if not form.keeps_residual:
+            opaque.pop(RESIDUAL, None)
+        clips = {**foregrounds, **opaque}
+        for path, images in zip(paths, zip(*clips.values())):
+            frame = dict(zip(clips, images))
+            above = {key: frame[key] for key in foregrounds}
+            others = {key: frame[key] for key in opaque}
+            form.write(path, above, others, self._rate, {**self._metadata, "alpha": alpha})
+        return dict.fromkeys(clips, name)
 
 
 def _opaque_layers(layers: LayerVideo) -> dict[str, Tensor]:
-    return {
-        k: v
-        for k, v in (
-            (BACKGROUND, layers.background),
-            (BLENDED, layers.blended),
-            (RESIDUAL, layers.residual),
-        )
-        if v is not None
-    }
+    clips = {BACKGROUND: layers.background, BLENDED: layers.blended, RESIDUAL: layers.residual}
+    return {name: clip for name, clip in clips.items() if clip is not None}
 
 
-def _write_apart(
-    folder: Path, layers: LayerVideo, how: SaveOptions, rate: Fraction, metadata: Mapping[str, Any]
-) -> Iterator[tuple[str, str]]:
-    for layer in layers.foregrounds:
-        written = WITH_ALPHA[how.format](
-            folder / layer.name,
-            _foreground_frames(layer, how.alpha),
-            rate,
-            {**metadata, "alpha": how.alpha},
-        )
-        yield layer.name, written.name
-    write = OPAQUE[how.opaque]
-    for name, clip in _opaque_layers(layers).items() if write else ():
-        frames = clip if name != RESIDUAL else (BIAS + BIAS * frame for frame in clip)
-        yield name, write(folder / name, frames, rate, metadata).name
-
-
-def _write_exrs(
-    folder: Path, layers: LayerVideo, how: SaveOptions, rate: Fraction, metadata: Mapping[str, Any]
-) -> dict[str, str]:
-    foregrounds = {layer.name: _foreground_frames(layer, how.alpha) for layer in layers.foregrounds}
-    clips = {**foregrounds, **{name: iter(clip) for name, clip in _opaque_layers(layers).items()}}
-    for number, images in enumerate(zip(*clips.values())):
-        path = folder / "frames" / f"{IMAGE_NUMBER.format(number)}.exr"
-        write_exr(
-            path,
-            dict(zip(clips, images)),
-            rate,
-            {**metadata, "alpha": how.alpha, "transfer": "display-referred, BT.709 primaries"},
-        )
-    return dict.fromkeys(clips, "frames")
-
-
-def _write_document(folder: Path, layers: LayerVideo, how: SaveOptions) -> dict[str, str]:
-    if not 0 <= how.frame < len(layers.foreground):
+def _frame_of(layers: LayerVideo, number: int) -> LayerVideo:
+    """One frame of all layers; raises FrameError if it is not there."""
+    count, _, _ = shape_of(layers)
+    if not 0 <= number < count:
         raise FrameError(
-            f"got frame {how.frame}, these layers have {len(layers.foreground)}: expected 0 to "
-            f"{len(layers.foreground) - 1}"
+            f"got frame {number}, these layers have {count}: expected 0 to {count - 1}"
         )
-    below = {BACKGROUND: layers.background[how.frame]} if layers.background is not None else {}
-    images = {
-        **below,
-        **{
-            layer.name: torch.cat([layer.colour[how.frame], layer.opacity[how.frame]])
-            for layer in layers.foregrounds
-        },
-    }
-    if layers.blended is not None:
-        images[BLENDED] = layers.blended[how.frame]
-    write_psd(folder / "layers.psd", images, hidden=(BLENDED,))
-    return dict.fromkeys(images, "layers.psd")
+    chosen = slice(number, number + 1)
+    foregrounds = tuple(
+        replace(layer, colour=layer.colour[chosen], alpha=layer.opacity[chosen])
+        for layer in layers.foregrounds
+    )
+    opaque = {name: clip[chosen] for name, clip in _opaque_layers(layers).items()}
+    return replace(layers, foregrounds=foregrounds, **opaque)
+
+
+def _remove_stale(folder: Path, count: int) -> None:
+    """Frames of a longer set that was there before."""
+    for path in folder.glob("[0-9][0-9][0-9][0-9][0-9].*"):
+        if int(path.stem) >= count:
+            path.unlink()

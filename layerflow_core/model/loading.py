@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -64,6 +64,7 @@ class LayerFlowModel:
         provenance: all that its weights were made of, as text; empty for a model that was built in memory.
         loras: files that were put on top, in this order.
         peaks: memory needs that were counted before, see ``placement``.
+        sampler_overrides: fields of ``SamplerSettings`` that go before the checkpoint's own.
     """
 
     config: ModelConfig
@@ -75,11 +76,18 @@ class LayerFlowModel:
     provenance: tuple[str, ...] = ()
     loras: tuple[AppliedLora, ...] = ()
     peaks: dict[tuple, int] = field(default_factory=dict)
+    sampler_overrides: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def digest(self) -> str:
         """sha256 of the file, '' for a model that was built in memory."""
         return digest(self.source) if self.source else ""
+
+    def sampler_for(self, given: Iterable[str] = ()) -> dict[str, Any]:
+        """Fields of ``SamplerSettings`` for a run with these clips given: the checkpoint's own, and
+        what was chosen for this model instead.
+        """
+        return {**self.config.sampler_for(given), **self.sampler_overrides}
 
     @property
     def frame_size(self) -> tuple[int, int]:

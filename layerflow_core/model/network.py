@@ -58,15 +58,10 @@ class LayerFlowNetwork(nn.Module):
         if self.layer_embedder is None:
             return self.position_table
         config = self.config
-        per_segment = self.layer_embedder(len(config.layout.texts))
-        text = per_segment.repeat_interleave(config.network.tokens_per_text, 0)
-        return torch.cat(
-            [
-                self.position_table[:, : config.text_length] + text,
-                self.position_table[:, config.text_length :],
-            ],
-            1,
-        )
+        per_segment = self.layer_embedder(config.layout.text_segments)
+        embedded = per_segment.repeat_interleave(config.network.tokens_per_text, 0)
+        text, video = self.position_table.split([config.text_length, config.video_length], 1)
+        return torch.cat([text + embedded, video], 1)
 
     def fold(self) -> LayerFlowNetwork:
         """Fix the positions for inference; call again after loading weights or moving to another dtype."""

@@ -45,7 +45,7 @@ class StepCache:
 
     def __init__(self, config: ModelConfig, layout: Layout, threshold: float) -> None:
         self._threshold, self._tokens = threshold, config.network.tokens_per_frame
-        self._spans = layer_spans(layout)
+        self._spans = layout.generated_spans
         self._known: dict[int, _Known] = {}
         self.computed = self.skipped = 0
 
@@ -90,18 +90,6 @@ class StepCache:
     def keep(self, added: Tensor, sums: Tensor, branches: Sequence[int]) -> None:
         for index, branch in enumerate(branches):
             self._known[branch] = _Known(added[index], sums[index])
-
-
-def layer_spans(layout: Layout) -> list[slice]:
-    """Frames of the network, by generated layer; one span where layers share frames as channels."""
-    if layout.layers_per_frame > 1:
-        return [slice(0, layout.network_frames)]
-    spans = [layout.span(clip.name) for clip in layout.clips]
-    return [
-        slice(span.start, span.stop - clip.given)
-        for clip, span in zip(layout.clips, spans)
-        if clip.given < clip.frames
-    ]
 
 
 def cached_bytes(config: ModelConfig, width: int) -> int:

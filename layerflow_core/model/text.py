@@ -63,7 +63,9 @@ class TextEncoder:
     """
 
     def __init__(self, tokenizer: Tokenizer, t5: T5EncoderModel, tokens: int) -> None:
-        self.tokenizer, self.t5, self.tokens = tokenizer, t5, tokens
+        self.tokenizer = tokenizer
+        self.t5 = t5
+        self.tokens = tokens
         tokenizer.enable_truncation(tokens)
         tokenizer.enable_padding(length=tokens, pad_id=t5.config.pad_token_id)
         self._cache: OrderedDict[str, Tensor] = OrderedDict()
@@ -96,12 +98,12 @@ class TextEncoder:
 
     def truncated(self, prompts: Mapping[str, str], layout: Layout) -> dict[str, int]:
         """By layer, how many tokens a prompt has that will be cut."""
-        counts = {
-            name: self.count_tokens(indexed(index, prompts[name]))
-            for index, name in enumerate(layout.texts)
-            if prompts.get(name, "").strip()
-        }
-        return {name: count for name, count in counts.items() if count > self.tokens}
+        found = {}
+        for segment in layout.segments(prompts):
+            count = self.count_tokens(segment.text) if segment.text else 0
+            if count > self.tokens:
+                found[segment.layer] = count
+        return found
 
     @torch.inference_mode()
     def encode(self, text: str) -> Tensor:
@@ -118,12 +120,8 @@ class TextEncoder:
 
     def is_cached(self, prompts: Mapping[str, str], layout: Layout) -> bool:
         """Whether all encodings are in the cache, so that the encoder need not go to its device."""
-        texts = (
-            indexed(index, prompts.get(name, ""))
-            for index, name in enumerate(layout.texts)
-            if prompts.get(name, "").strip()
-        )
-        return all(text in self._cache for text in texts)
+        texts = [segment.text for segment in layout.segments(prompts)]
+        return all(text in self._cache for text in texts if text)
 
     def encode_layers(self, prompts: Mapping[str, str], layout: Layout) -> Tensor:
         """One context [1, S * tokens, width] for all segments of a layout.
@@ -134,12 +132,11 @@ class TextEncoder:
             PromptError: no layer has a prompt, or one names a layer without a text segment.
         """
         check_prompts(prompts, layout)
-        segments = []
-        for index, name in enumerate(layout.texts):
-            prompt = prompts.get(name, "")
-            segments.append(self.encode(indexed(index, prompt)) if prompt.strip() else None)
-        blank = next(s for s in segments if s is not None).new_zeros(self.tokens, self.width)
-        return torch.cat([blank if s is None else s for s in segments])[None]
+        encoded = []
+        for segment in layout.segments(prompts):
+            encoded.append(self.encode(segment.text) if segment.text else None)
+        blank = next(e for e in encoded if e is not None).new_zeros(self.tokens, self.width)
+        return torch.cat([blank if e is None else e for e in encoded])[None]
 
 
 def read_tokenizer_data(data: bytes) -> Tokenizer:
@@ -172,11 +169,6 @@ def count_tokens(tokenizer: Tokenizer, text: str) -> int:
     with _tokenizer_errors():
         encoding = tokenizer.encode(text)
     return 1 + sum(sum(part.attention_mask) - 1 for part in (encoding, *encoding.overflowing))
-
-
-def indexed(index: int, prompt: str) -> str:
-    """The prompt as the network knows it: ``"0, a dog"`` (0-based, in segment order)."""
-    return f"{index}, {prompt}"
 
 
 def check_prompts(prompts: Mapping[str, str], layout: Layout) -> None:

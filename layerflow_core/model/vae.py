@@ -5,8 +5,9 @@ Legend: N pixel frames, T latent frames, C latent channels; pixels -1..1 in the 
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,7 +16,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ..errors import CheckpointError
-from ..layout import PER_CLIP, PIXELS_PER_LATENT, Layout
+from ..layout import PIXELS_PER_LATENT, Layout
 from .component_config import vae_fields
 
 if TYPE_CHECKING:
@@ -89,14 +90,24 @@ def set_mode(
 
 
 def in_channels_last(vae: AutoencoderKLCogVideoX) -> AutoencoderKLCogVideoX:
-    """The same module, its convolutions' weights laid out as tensor cores read them.
+    """A second module whose convolutions' weights are laid out as tensor cores read them.
 
-    Exact to rounding, faster on GPUs only.
+    Exact to rounding, faster on GPUs only. All other tensors are shared with the module that was given, which stays
+    as it is; so are the convolutions' where they are laid out so already.
     """
-    for module in vae.modules():
+    tensors = (*vae.parameters(), *vae.buffers())
+    other = copy.deepcopy(vae, {id(tensor): tensor for tensor in tensors})
+    for module in other.modules():
         if isinstance(module, nn.Conv3d):
-            module.to(memory_format=torch.channels_last_3d)
-    return vae
+            module.weight = _channels_last(module.weight)
+    return other
+
+
+def _channels_last(weight: nn.Parameter) -> nn.Parameter:
+    if weight.is_contiguous(memory_format=torch.channels_last_3d):
+        return weight
+    moved = weight.detach().contiguous(memory_format=torch.channels_last_3d)
+    return nn.Parameter(moved, weight.requires_grad)
 
 
 def spatial_factor(vae: AutoencoderKLCogVideoX) -> int:
@@ -125,11 +136,12 @@ class LayerVAE:
 
     def __init__(self, vae: AutoencoderKLCogVideoX) -> None:
         self.vae = vae
-        config, channels = vae.config, vae.config.latent_channels
-        self.mean = torch.tensor(config.latents_mean or [0.0] * channels).view(1, channels, 1, 1)
-        self.std = torch.tensor(config.latents_std or [1 / config.scaling_factor] * channels).view(
-            1, channels, 1, 1
-        )
+        config = vae.config
+        channels = config.latent_channels
+        mean = config.latents_mean or [0.0] * channels
+        std = config.latents_std or [1 / config.scaling_factor] * channels
+        self.mean = torch.tensor(mean).view(1, channels, 1, 1)
+        self.std = torch.tensor(std).view(1, channels, 1, 1)
 
     @property
     def spatial_factor(self) -> int:
@@ -153,25 +165,16 @@ class LayerVAE:
         Returns:
             [1, T, C, H/f, W/f] float32.
         """
-        parts = [self._encode_part(part, generator, mode) for part in self._parts(clips, layout)]
+        parts = [self._encode_part(part, generator, mode) for part in layout.to_vae(clips)]
         return torch.cat(parts)[None]
 
     @torch.inference_mode()
     def posterior(self, clips: Mapping[str, Tensor], layout: Layout) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation that ``encode`` draws from, [T, C, H/f, W/f] each, float32 on the CPU."""
-        means, stds = zip(*(self._moments(part, WHOLE) for part in self._parts(clips, layout)))
-        mean, std = (
-            rearrange(torch.cat(p, 2), "1 c t h w -> t c h w").cpu() for p in (means, stds)
-        )
+        moments = [self._moments(part, WHOLE) for part in layout.to_vae(clips)]
+        mean = _join_frames(mean for mean, _ in moments)
+        std = _join_frames(std for _, std in moments)
         return (mean - self.mean) / self.std, std / self.std
-
-    def _parts(self, clips: Mapping[str, Tensor], layout: Layout) -> list[Tensor]:
-        stack = layout.stack(clips)
-        return (
-            [stack[layout.pixel_span(name)] for name in layout.names]
-            if layout.vae_batching == PER_CLIP
-            else [stack]
-        )
 
     def _moments(self, pixels: Tensor, mode: VaeMode) -> tuple[Tensor, Tensor]:
         set_mode(self.vae, mode, tuple(size // self.spatial_factor for size in pixels.shape[-2:]))
@@ -189,11 +192,14 @@ class LayerVAE:
     def decode(self, latents: Tensor, layout: Layout, mode: VaeMode = WHOLE) -> dict[str, Tensor]:
         """[1, T, C, h, w] to clips by name, each [N, 3, H, W] float32 in about -1..1, on the CPU."""
         set_mode(self.vae, mode, tuple(latents.shape[-2:]))
-        if layout.vae_batching == PER_CLIP:
-            return {name: self._decode_part(latents[0, layout.span(name)]) for name in layout.names}
-        return layout.cut(self._decode_part(latents[0]))
+        return layout.from_vae([self._decode_part(latents[0, span]) for span in layout.vae_spans])
 
     def _decode_part(self, latents: Tensor) -> Tensor:
         scaled = latents.float() * self.std.to(latents.device) + self.mean.to(latents.device)
         video = rearrange(scaled.to(self.vae.device, self.vae.dtype), "t c h w -> 1 c t h w")
         return rearrange(self.vae.decode(video).sample, "1 c n h w -> n c h w").float().cpu()
+
+
+def _join_frames(parts: Iterable[Tensor]) -> Tensor:
+    """[1, C, T, h, w] each to [T, C, h, w] on the CPU."""
+    return rearrange(torch.cat(list(parts), 2), "1 c t h w -> t c h w").cpu()

@@ -84,7 +84,7 @@ def _tokens_per_frame(layout: Layout, rows: int, tokens_per_text: int) -> int:
     """Rows of a position table that each latent frame has; 0 where the layout does not fit."""
     # RGB tables are built for one latent frame more than is used.
     frames = layout.frames + (0 if layout.of_kind(ALPHA) else 1)
-    tokens, rest = divmod(rows - len(layout.texts) * tokens_per_text, frames)
+    tokens, rest = divmod(rows - layout.text_segments * tokens_per_text, frames)
     return tokens if tokens > 0 and not rest else 0
 
 

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..editing import dilate
 from ..errors import DatasetError
 from ..training.data.clip_folder import LayerClip
 from .world import FPS, TrueLayers, draw_scene, render
@@ -69,8 +70,8 @@ def keep_truth(true: TrueLayers, rng: random.Random) -> TrueLayers:
 def make_coarse(true: TrueLayers, rng: random.Random) -> TrueLayers:
     """What segmentation and inpainting make of footage: a hard mask of the wrong size, a smeared background, blur."""
     footage = F.avg_pool2d(F.pad(true.blended, (1, 1, 1, 1), mode="replicate"), 3, 1)
-    mask = resize_mask((true.alpha > 0.5 * true.alpha.amax()).float(), rng.choice(_WRONG_BY))
-    hole = resize_mask((true.alpha > 0.01).float(), 2)
+    mask = dilate((true.alpha > 0.5 * true.alpha.amax()).float(), rng.choice(_WRONG_BY))
+    hole = dilate((true.alpha > 0.01).float(), 2)
     return TrueLayers(footage, mask, smear(footage, hole), footage)
 
 
@@ -78,14 +79,6 @@ QUALITIES: Mapping[str, Callable[[TrueLayers, random.Random], TrueLayers]] = {
     EXACT: keep_truth,
     COARSE: make_coarse,
 }
-
-
-def resize_mask(mask: Tensor, pixels: int) -> Tensor:
-    """Dilate a [T, 1, H, W] mask by N pixels, or erode it by as many if negative."""
-    size = 2 * abs(pixels) + 1
-    if pixels < 0:
-        return 1 - F.max_pool2d(1 - mask, size, 1, -pixels)
-    return F.max_pool2d(mask, size, 1, pixels)
 
 
 def smear(footage: Tensor, hole: Tensor) -> Tensor:

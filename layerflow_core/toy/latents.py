@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..atomic import replacing
 from ..devices import fast_autocast
 from ..errors import DatasetError
 from ..plain_data import Text, parse_record
@@ -73,11 +74,9 @@ class LatentSet:
     def save(self, path: Path) -> None:
         from safetensors.torch import save_file
 
-        save_file(
-            {"latents": self.latents, "mean": self.mean, "std": self.std},
-            str(path),
-            {"prompts": json.dumps(self.prompts)},
-        )
+        tensors = {"latents": self.latents, "mean": self.mean, "std": self.std}
+        with replacing(path) as partial:
+            save_file(tensors, str(partial), {"prompts": json.dumps(self.prompts)})
 
     @classmethod
     def load(cls, path: Path) -> LatentSet:

@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..model.text import TextEncoder, indexed
+from ..layout import indexed
+from ..model.text import TextEncoder
 from ..training.trainer import Trainer
 from .captions import TOKENS_PER_TEXT, tokenizer_json
 from .curriculum import CURRICULA

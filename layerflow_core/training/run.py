@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..devices import multiplies_halves
 from ..errors import TrainingError
+from ..layer_files.contact_sheet import draw_sheet
 from ..layout import THREE_TEXTS
 from ..model.checkpoint import Checkpoint, digest, read_checkpoint, write_checkpoint
 from ..model.loading import LayerFlowModel, load_model, network_tensors
@@ -20,8 +21,7 @@ from ..model.lora_file import add_lora, read_lora, write_lora
 from ..pipeline import Run, make_layers
 from ..sampling.sampler import SamplerSettings
 from ..sampling.schedule import Schedule
-from ..video.contact_sheet import draw_sheet
-from ..video.images import write_image
+from ..video.png import write_png
 from .config import TrainingConfig
 from .data.cache import LatentCache, build_cache
 from .memory import plan_memory
@@ -206,7 +206,7 @@ def _sampler(model: LayerFlowModel, sources: Mapping, stage: Stage, config: Trai
         layers = make_layers(model, run)
         set_strengths(backbone, dict.fromkeys(present, 1.0))
         sheet = draw_sheet(layers)
-        write_image(config.output / "samples" / f"step_{step:08d}.png", sheet)
+        write_png(config.output / "samples" / f"step_{step:08d}.png", sheet)
         return sheet
 
     return draw

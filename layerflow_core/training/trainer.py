@@ -20,6 +20,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from ..atomic import replacing_folder
 from ..errors import TrainingError
 from ..plain_data import as_record, read_json
 from .optimisers import build_optimisers
@@ -121,7 +122,7 @@ class Trainer:
             first = (part * accelerator.num_processes + accelerator.process_index) * plan.batch
             drawn = self.maker.draw(self.progress.step, range(first, first + plan.batch))
             batch = {name: value.to(accelerator.device) for name, value in vars(drawn).items()}
-            with accelerator.accumulate(self.prepared), self.module.step_context(batch):
+            with accelerator.accumulate(self.prepared), self.training_module.step_context(batch):
                 per_sample = self.prepared(batch)
                 accelerator.backward(per_sample.mean())
                 if accelerator.sync_gradients:
@@ -130,7 +131,7 @@ class Trainer:
                     optimiser.step()
                     optimiser.zero_grad()
             losses.append(accelerator.gather(per_sample.detach()))
-            for name, value in self.module.metrics().items():
+            for name, value in self.training_module.metrics().items():
                 self.metrics.setdefault(name, []).append(value)
         self.progress.step += 1
         if self.progress.average is not None:
@@ -159,9 +160,9 @@ class Trainer:
         if self.on_sample and plan.sample_every and step % plan.sample_every == 0:
             if self.accelerator.is_main_process:
                 with self.kept_weights():
-                    self.module.eval()
+                    self.training_module.eval()
                     image = self.on_sample(step)
-                self.module.train()
+                self.training_module.train()
                 if image is not None:
                     self.accelerator.get_tracker("tensorboard").writer.add_image(
                         "layers", image, step
@@ -178,24 +179,27 @@ class Trainer:
         )
 
     def _save(self) -> None:
-        root, accelerator = self.folder / _CHECKPOINTS, self.accelerator
-        final = root / f"step_{self.progress.step:08d}"
-        partial = final.with_suffix(".part")
-        if accelerator.is_main_process:
-            for abandoned in root.glob(
-                "step_*.part"
-            ):  # of a training that was killed while it saved
-                shutil.rmtree(abandoned, ignore_errors=True)
-        accelerator.wait_for_everyone()
-        accelerator.save_state(str(partial))
-        accelerator.wait_for_everyone()
-        if accelerator.is_main_process:
-            (partial / _RECORD).write_text(json.dumps(self.resume_key))
-            shutil.rmtree(final, ignore_errors=True)
-            partial.rename(final)
+        """A checkpoint of all processes, whole or not at all."""
+        root = self.folder / _CHECKPOINTS
+        if self.accelerator.is_main_process:
+            with replacing_folder(
+                root / f"step_{self.progress.step:08d}", TrainingError
+            ) as partial:
+                self._write_state(partial)
+                (partial / _RECORD).write_text(json.dumps(self.resume_key))
             for old in _checkpoints(root)[: -self.plan.keep_last]:
                 shutil.rmtree(old)
-        accelerator.wait_for_everyone()
+        else:
+            self._write_state(None)
+        self.accelerator.wait_for_everyone()
+
+    def _write_state(self, partial: Path | None) -> None:
+        """Every process writes into the folder of the main one, which alone knows it."""
+        from accelerate.utils import broadcast_object_list
+
+        (folder,) = broadcast_object_list([str(partial)])
+        self.accelerator.save_state(folder)
+        self.accelerator.wait_for_everyone()
 
     def _resume(self) -> None:
         found = _checkpoints(self.folder / _CHECKPOINTS)

@@ -21,19 +21,32 @@ from .footage import Footage
 from .frame_buffer import FrameBuffer
 from .frame_selection import ALL, FrameSelection
 from .image_files import open_image, pillow_errors
+from .listing import open_binary
 from .pixels import from_array
-from .stills import read_facts
+from .png import is_deep_png
+from .still import read_facts
+from .stills import HEAD
+from .streams.reading import read_stream
 from .timeline import Timed, Timeline
+from .webp import whole_chunks
 
 _log = logging.getLogger(__name__)
-_SUFFIXES = (".png", ".webp", ".apng")
 _MS = 1000
+
+
+def read_if_moving(path: Path, default_rate: Fraction, selection: FrameSelection) -> Footage | None:
+    """An image file that may be an animation, None where it is one image; as ``read_animation``."""
+    if not moves(path):
+        return None
+    with open_binary(path) as file:
+        head = file.read(HEAD)
+    if is_deep_png(head):
+        return read_stream(path, default_rate, selection, "apng")
+    return read_animation(path, default_rate, selection)
 
 
 def moves(path: Path) -> bool:
     """Whether an image file holds more than one frame; False for what Pillow does not read, which others refuse."""
-    if path.suffix.lower() not in _SUFFIXES:
-        return False
     try:
         with _open(path, ALL, find_cut(path) is not None) as image:
             return getattr(image, "n_frames", 1) > 1
@@ -66,27 +79,14 @@ def _open(path: Path, selection: FrameSelection, is_cut: bool):
     return open_image(path, selection, whole_chunks(data) if data[:4] == b"RIFF" else None)
 
 
-def whole_chunks(data: bytes) -> bytes:
-    """Of a RIFF file the chunks that are complete, as a file."""
-    position = 12
-    while position + 8 <= len(data):
-        length = int.from_bytes(data[position + 4 : position + 8], "little")
-        beyond = position + 8 + length + length % 2
-        if beyond > len(data):
-            break
-        position = beyond
-    return data[:4] + (position - 8).to_bytes(4, "little") + data[8:position]
-
-
 class _Animation:
     def __init__(self, path: Path, image, selection: FrameSelection, damage: Damage) -> None:
         self._path = path
         self._image = image
         self._selection = selection
         self._damage = damage
-        self._first = (
-            1 if getattr(image, "default_image", False) else 0
-        )  # a PNG's stand-in is no frame
+        # A PNG's stand-in is no frame.
+        self._first = 1 if getattr(image, "default_image", False) else 0
         self._count = image.n_frames - self._first
         self._durations: list[float] = []
 

@@ -1,4 +1,4 @@
-"""OpenEXR files in: every layer at its place in the display window.
+"""OpenEXR: one frame of several layers; in, each at its place in the display window, and out, in half floats.
 
 Legend: C channels, H height, W width; float32 as stored.
 """
@@ -6,23 +6,31 @@ Legend: C channels, H height, W width; float32 as stored.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..atomic import replacing
 from ..errors import VideoFileError
 from .allocation import check_room
+from .frame_selection import FrameSelection
 from .listing import check_regular
+from .metadata import as_texts
 from .orientation import pixel_aspect
+from .packages import import_package
+from .still import Still
 
 _log = logging.getLogger(__name__)
+ENDING = ".exr"
 _LARGEST_SIDE = 65536
+_TRANSFER = "display-referred, BT.709 primaries"
 
 
 @dataclass(frozen=True)
@@ -84,21 +92,27 @@ def read_exr_pixels(path: Path) -> tuple[dict[str, Tensor], Fraction]:
     return layers, aspect
 
 
-def first_layer(layers: dict[str, Tensor], path: Path) -> Tensor:
-    """What every program shows of an OpenEXR file; raises VideoFileError if that is no colour."""
+def read_exr_still(path: Path, selection: FrameSelection) -> Still:
+    """What every program shows of an OpenEXR file.
+
+    Raises:
+        VideoFileError: as ``read_exr``, or that is no colour.
+    """
+    layers, aspect = read_exr_pixels(path)
     if not layers:
         raise VideoFileError(f"{path} has no layer of R, G and B, or of Y, expected colour")
-    return layers.get("", next(iter(layers.values())))
+    shown = layers.get("", next(iter(layers.values())))
+    return Still(shown, aspect)
+
+
+def read_exr_layers(path: Path) -> list[tuple[str, Tensor]]:
+    """Names and images, as ``read_exr``."""
+    return list(read_exr(path).items())
 
 
 @contextmanager
 def _open(path: Path, header_only: bool = False) -> Iterator:
-    try:
-        import OpenEXR
-    except ImportError as error:
-        raise VideoFileError(
-            f"{path} cannot be read: the package OpenEXR is not installed here; pip install OpenEXR"
-        ) from error
+    exr = import_package("OpenEXR", "OpenEXR", path, "read")
     known = (
         RuntimeError,
         ValueError,
@@ -109,7 +123,7 @@ def _open(path: Path, header_only: bool = False) -> Iterator:
         OSError,
     )
     try:
-        with OpenEXR.File(str(path), separate_channels=True, header_only=header_only) as file:
+        with exr.File(str(path), separate_channels=True, header_only=header_only) as file:
             yield file
     except known as error:  # RuntimeError for all that the C++ library throws
         raise VideoFileError(
@@ -209,3 +223,41 @@ def _placed(planes: list[np.ndarray], data: Window, display: Window) -> Tensor:
         for number, plane in enumerate(planes):
             target[number] = plane[rows, columns]
     return torch.from_numpy(image)
+
+
+def write_exr(
+    path: Path,
+    foregrounds: Mapping[str, Tensor],
+    opaque: Mapping[str, Tensor],
+    fps: Fraction,
+    metadata: Mapping[str, Any] | None = None,
+) -> None:
+    """One frame of several layers in half floats.
+
+    Args:
+        foregrounds, opaque: by name, each [C, H, W], values as they are, also below 0 and above 1; the first one's
+            channels are R, G, B, A themselves, which every program shows; the others' are ``name.R`` and so on.
+
+    Raises:
+        VideoFileError: OpenEXR is not installed, or the file cannot be written.
+    """
+    exr = import_package("OpenEXR", "OpenEXR", path, "written")
+    channels: dict[str, np.ndarray] = {}
+    for name, image in [*foregrounds.items(), *opaque.items()]:
+        prefix = f"{name}." if channels else ""
+        planes = image.detach().cpu().numpy().astype(np.float16)
+        for letter, plane in zip("RGBA", planes):
+            channels[prefix + letter] = np.ascontiguousarray(plane)
+    header = {
+        "compression": exr.ZIP_COMPRESSION,
+        "type": exr.scanlineimage,
+        "framesPerSecond": fps,
+        "transfer": _TRANSFER,
+        **as_texts(metadata or {}),
+    }
+    with replacing(path) as partial:
+        try:
+            with exr.File(header, channels) as file:
+                file.write(str(partial))
+        except RuntimeError as error:
+            raise VideoFileError(f"{path} cannot be written: {error}") from error

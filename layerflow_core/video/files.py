@@ -20,28 +20,21 @@ from torch import Tensor
 
 from ..errors import VideoFileError
 from ..rgba import unpremultiply
-from .animations import moves, read_animation
-from .exr import first_layer, read_exr
 from .footage import Footage
+from .formats import FRAME_ENDINGS, find_format
 from .frame_buffer import FrameBuffer
 from .frame_selection import ALL, AUTO, COLOURS, FrameSelection
-from .listing import IMAGES, VIDEOS, check_regular, list_images, natural_key
-from .stills import Still, is_deep_png, open_binary, read_still
-from .streams import read_stream
+from .listing import check_regular, list_frames
+from .stills import read_still
 
 __all__ = [
     "ALL",
     "AUTO",
     "COLOURS",
-    "IMAGES",
-    "VIDEOS",
     "Footage",
     "FrameSelection",
-    "first_layer",
     "list_images",
     "matte_of",
-    "natural_key",
-    "read_exr",
     "read_images",
     "read_video",
     "read_with_matte",
@@ -67,15 +60,17 @@ def read_video(
     if os.path.isdir(path):
         return read_images(list_images(path), default_fps, selection)
     check_regular(path)
-    if path.suffix.lower() not in IMAGES | {".apng"}:
-        return read_stream(path, default_fps or IMAGE_RATE, selection)
-    if not moves(path):
-        return read_images([path], default_fps, selection)
-    with open_binary(path) as file:
-        head = file.read(26)
-    if is_deep_png(head):
-        return read_stream(path, default_fps or IMAGE_RATE, selection, "apng")
-    return read_animation(path, default_fps or IMAGE_RATE, selection)
+    row = find_format(path)
+    if row.read_clip is not None:
+        footage = row.read_clip(path, default_fps or IMAGE_RATE, selection)
+        if footage is not None:
+            return footage
+    return read_images([path], default_fps, selection)
+
+
+def list_images(folder: Path) -> list[Path]:
+    """Images of a folder in the order of their numbers; raises VideoFileError if there is none."""
+    return list_frames(folder, FRAME_ENDINGS)
 
 
 def read_images(
@@ -120,7 +115,7 @@ class _ImageReader:
 
     def _read(self, path: Path) -> Tensor | None:
         try:
-            still = read_still(path, self._selection)
+            still = (find_format(path).read_still or read_still)(path, self._selection)
         except VideoFileError as error:
             if not self._selection.keep_what_is_there:
                 raise
@@ -128,9 +123,6 @@ class _ImageReader:
             return None
         for remark in still.remarks:
             self._remarks.setdefault(remark, path)
-        return self._sized(still)
-
-    def _sized(self, still: Still) -> Tensor:
         return self._selection.sized(still.frame, still.aspect)
 
     def warn(self, source: str, kept: int) -> None:

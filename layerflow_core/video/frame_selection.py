@@ -18,7 +18,7 @@ from ..errors import FrameError
 from ..rates import read_rate
 from ..rgba import unpremultiply
 from .allocation import check_room
-from .frames import resize
+from .frames import resize, resize_layer
 
 T = TypeVar("T")
 
@@ -140,17 +140,11 @@ class FrameSelection:
         if size == tuple(frame.shape[-2:]):
             return frame
         check_room(1, 2 * len(frame), *size, "a frame to be resized")
-        colour = frame[:3]
-        alpha = frame[3:]
-        if not len(alpha):
-            return resize(frame[None], *size)[0]
-        small = resize(alpha[None], *size)[0]
-        multiplied = resize((colour * alpha)[None], *size)[
-            0
-        ]  # so that no edge takes on the colour beyond it
-        straight = (multiplied / small.clamp(min=1e-6)).clamp(0, 1)
-        unseen = resize(colour[None], *size)[0]
-        return torch.cat([torch.where(small > 0, straight, unseen), small])
+        colour = frame[None, :3]
+        alpha = frame[None, 3:]
+        if len(frame) == 3:
+            return resize(colour, *size)[0]
+        return torch.cat(resize_layer(colour, alpha, *size), 1)[0]
 
 
 ALL = FrameSelection()

@@ -13,7 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import FrameError
+from ..rgba import premultiply
 
+_LEAST_ALPHA = 1e-6  # that colour is divided by
 FEWEST_FRAMES = 2
 FITS = ("pad", "stretch", "cover")
 
@@ -64,6 +66,22 @@ def resize(frames: Tensor, height: int, width: int) -> Tensor:
     if frames.shape[2:] == (height, width):
         return frames
     return F.interpolate(frames, (height, width), mode="bicubic", antialias=True).clamp(0, 1)
+
+
+def resize_layer(colour: Tensor, alpha: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """A straight layer to another size, premultiplied on the way, so that no edge takes on the colour beyond it.
+
+    Args:
+        colour: [N, 3, H, W]; where nothing is seen of it, it is resized as it is.
+        alpha: [N, 1, H, W].
+    """
+    if colour.shape[2:] == (height, width):
+        return colour, alpha
+    small = resize(alpha, height, width)
+    multiplied = resize(premultiply(colour, alpha), height, width)
+    straight = (multiplied / small.clamp(min=_LEAST_ALPHA)).clamp(0, 1)
+    unseen = resize(colour, height, width)
+    return torch.where(small > 0, straight, unseen), small
 
 
 def cover(frames: Tensor, height: int, width: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Which files of a folder are images, and in which order.
+"""Which files of a folder are read, and in which order.
 
 Only regular files are ever opened: a pipe would be waited for, a device may never end.
 """
@@ -9,14 +9,12 @@ import logging
 import os
 import re
 import stat
+from collections.abc import Collection
 from pathlib import Path
 
 from ..errors import VideoFileError
 
 _log = logging.getLogger(__name__)
-
-IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".exr"}
-VIDEOS = {".mp4", ".mov", ".webm", ".mkv", ".avi", ".m4v", ".gif", ".apng"}
 
 # A minus is a sign where nothing, a blank or a separator stands before it: "frame.-10", not "shot-10".
 _NUMBER = re.compile(r"(?:(?<=[ ._])-|^-)?[0-9]+")
@@ -57,16 +55,33 @@ def check_regular(path: Path) -> None:
         raise VideoFileError(f"{path} {kind}, expected a video or image file")
 
 
-def list_images(folder: Path) -> list[Path]:
-    """Images of a folder in the order of their numbers; what is no regular file is left out with a warning.
+def open_binary(path: Path):
+    """A regular file; raises VideoFileError if it is none."""
+    check_regular(path)
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise VideoFileError(f"{path} cannot be read: {error}") from error
+
+
+def frame_name(number: int, ending: str) -> str:
+    """Of a frame that is a file of its own: ``00000.png`` and so on."""
+    return f"{number:05d}{ending}"
+
+
+def list_frames(folder: Path, endings: Collection[str]) -> list[Path]:
+    """Files of a folder with these endings, in the order of their numbers.
+
+    What is no regular file is left out with a warning.
 
     Raises:
         VideoFileError: there is none, or the folder cannot be read.
     """
     try:
-        named = [path for path in folder.iterdir() if _is_called_image(path)]
+        entries = list(folder.iterdir())
     except OSError as error:
         raise VideoFileError(f"{folder} cannot be read as a folder: {error}") from error
+    named = [path for path in entries if _is_called(path, endings)]
     paths = [path for path in named if is_regular(path)]
     others = set(named) - set(paths)
     if others:
@@ -79,10 +94,10 @@ def list_images(folder: Path) -> list[Path]:
         )
     if not paths:
         raise VideoFileError(
-            f"{folder} holds no images, expected frames as {', '.join(sorted(IMAGES))}"
+            f"{folder} holds no images, expected frames as {', '.join(sorted(endings))}"
         )
     return sort_images(paths)
 
 
-def _is_called_image(path: Path) -> bool:
-    return path.suffix.lower() in IMAGES and not path.name.startswith(".")
+def _is_called(path: Path, endings: Collection[str]) -> bool:
+    return path.suffix.lower() in endings and not path.name.startswith(".")

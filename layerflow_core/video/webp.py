@@ -1,4 +1,6 @@
-"""Animated lossless WebP, written frame after frame.
+"""Animated lossless WebP out, frame after frame; in, what is whole of a file that was cut.
+
+WebP is read through Pillow, see ``stills`` and ``animations``.
 
 The encoders at hand lose something: Pillow's makes one of frames that are held, ffmpeg's container lays each frame over
 the one before. So each frame is encoded as a still and put into the container here (WebP Container Specification,
@@ -22,11 +24,15 @@ from ..atomic import replacing
 from ..errors import FrameError, VideoFileError
 from .pixels import to_arrays
 
-_NOTES = {
-    "prompt": 0x0110,
-    "workflow": 0x010F,
-}  # EXIF fields where ComfyUI's frontend looks for them
-_HAS_ALPHA, _HAS_EXIF, _MOVES = 0x10, 0x08, 0x02
+ENDING = ".webp"
+
+_EXIF_FIELDS = {"prompt": 0x0110, "workflow": 0x010F}  # where ComfyUI's frontend looks for them
+
+# Flags of the file.
+_HAS_ALPHA = 0x10
+_HAS_EXIF = 0x08
+_MOVES = 0x02
+
 _REPLACES = 0x02  # a frame takes the place of the one before instead of lying over it
 _STILL_START = 12  # behind a still's own RIFF head
 _MOST = 16383  # a side, pixels
@@ -60,11 +66,23 @@ def write_webp(
         _close(file, path)
 
 
+def whole_chunks(data: bytes) -> bytes:
+    """Of a RIFF file the chunks that are complete, as a file."""
+    position = 12
+    while position + 8 <= len(data):
+        length = int.from_bytes(data[position + 4 : position + 8], "little")
+        beyond = position + 8 + length + length % 2
+        if beyond > len(data):
+            break
+        position = beyond
+    return data[:4] + (position - 8).to_bytes(4, "little") + data[8:position]
+
+
 def _exif(metadata: Mapping[str, Any]) -> bytes:
     from PIL import Image
 
     exif = Image.Exif()
-    for key, field in _NOTES.items():
+    for key, field in _EXIF_FIELDS.items():
         if key in metadata:
             exif[field] = f"{key}:{json.dumps(metadata[key])}"
     return exif.tobytes().removeprefix(b"Exif\0\0") if len(exif) else b""
@@ -80,19 +98,20 @@ def _head(shape: tuple[int, ...], has_exif: bool, path: Path) -> bytes:
         raise FrameError(
             f"{path.name}: got frames of {shape[1]} x {shape[0]}, expected sides of {_MOST} at most in a WebP"
         )
-    flags = _MOVES | (_HAS_ALPHA if shape[2] == 4 else 0) | (_HAS_EXIF if has_exif else 0)
-    return (
-        b"RIFF"
-        + bytes(4)
-        + b"WEBP"
-        + _chunk(b"VP8X", struct.pack("<I", flags) + _size(shape))
-        + _chunk(b"ANIM", bytes(6))
-    )
+    flags = _MOVES
+    if shape[2] == 4:
+        flags |= _HAS_ALPHA
+    if has_exif:
+        flags |= _HAS_EXIF
+    canvas = _chunk(b"VP8X", struct.pack("<I", flags) + _size(shape))
+    loop = _chunk(b"ANIM", bytes(6))
+    return b"RIFF" + bytes(4) + b"WEBP" + canvas + loop
 
 
 def _placement(shape: tuple[int, ...], number: int, fps: float | Fraction) -> bytes:
     """At the upper left corner, from this frame's start to the next one's."""
-    begins, ends = (round(1000 * n / fps) for n in (number, number + 1))
+    begins = round(1000 * number / fps)
+    ends = round(1000 * (number + 1) / fps)
     return bytes(6) + _size(shape) + _three(ends - begins) + bytes([_REPLACES])
 
 

@@ -19,6 +19,8 @@ from layerflow_core.model.components import Components
 from layerflow_core.model.conversion import Conversion, convert_official, open_official, read_any
 from layerflow_core.model.loading import LayerFlowModel, load_model
 from layerflow_core.model.lora_file import attach_lora, is_own_lora
+from layerflow_core.model.prompt_limit import read_prompt_limit
+from layerflow_core.model.text import count_tokens, read_tokenizer_data
 from layerflow_core.model.third_party_lora import add_third_party_lora
 from layerflow_core.names import FileNames
 from layerflow_core.training.config import read_config
@@ -100,6 +102,13 @@ def _read_official(path: Path) -> None:
 
 def _load_text_encoder(path: Path) -> None:
     _load_with(text_encoder=path, tokenizer=_sound("tokenizer")).require_text().encode("a dog")
+
+
+def _read_limit(path: Path) -> None:
+    """As the route that counts tokens does it."""
+    limit = read_prompt_limit(path)
+    if limit.tokenizer is not None:
+        count_tokens(read_tokenizer_data(limit.tokenizer), "a dog")
 
 
 def _load_tokenizer(path: Path) -> None:
@@ -203,6 +212,7 @@ READERS = (
     Reader("clip folders", "clips", _read_clips),
     Reader("trainings", "trainings", read_config),
     Reader("checkpoints", "checkpoint", _run_parts),
+    Reader("limits of prompts", "checkpoint", _read_limit),
     Reader("official safetensors", "official safetensors", read_any),
     Reader("official pickles", "official pickle", read_any),
     Reader("conversions", "official pickle", _convert, nasty=False),

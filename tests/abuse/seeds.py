@@ -11,11 +11,14 @@ from pathlib import Path
 
 import torch
 
-from layerflow_core.layer_files.saving import EXR, PSD, SaveOptions, save_layers
+from layerflow_core.layer_files.saving import FORMATS, SaveOptions, save_layers
 from layerflow_core.layers import Foreground, LayerVideo
+from layerflow_core.names import clean_name
 from layerflow_core.training.data.clip_folder import LayerClip, write_clip
-from layerflow_core.video.encodings import H264, PRORES_4444, VP9_ALPHA, write_stream
-from layerflow_core.video.images import write_apng, write_exr, write_png, write_psd
+from layerflow_core.video.exr import write_exr
+from layerflow_core.video.png import write_apng, write_png
+from layerflow_core.video.psd import write_psd
+from layerflow_core.video.streams.encodings import H264, PRORES_4444, VP9_ALPHA, write_stream
 from layerflow_core.video.webp import write_webp
 
 from .weights import WEIGHTS
@@ -80,17 +83,10 @@ def _layers() -> LayerVideo:
 
 
 def _sets(folder: Path) -> Iterable[Seed]:
-    savings = {
-        "prores": SaveOptions(),
-        "vp9": SaveOptions("VP9 (.webm)", "none"),
-        "png": SaveOptions("PNG 8 bit", "PNG 16 bit"),
-        "webp": SaveOptions("animated WebP", "none"),
-        "apng": SaveOptions("animated PNG", "none"),
-        "exr": SaveOptions(EXR),
-        "psd": SaveOptions(PSD),
-    }
-    for name, saving in savings.items():
-        save_layers(folder / name, _layers(), saving)
+    for form in FORMATS:
+        name = clean_name(form)
+        opaque = {"ProRes 4444 (.mov)": "H.264 (.mp4)", "PNG 8 bit": "PNG 16 bit"}
+        save_layers(folder / name, _layers(), SaveOptions(form, opaque.get(form, "none")))
         seed = read_seed(folder / name)
         record = "layers.json"
         yield Seed(name, seed.files, "", (record,) * len(seed.targets) + seed.targets)
@@ -117,8 +113,8 @@ def _images(folder: Path) -> Iterable[Seed]:
     frame = torch.rand(4, HEIGHT, WIDTH)
     write_png(folder / "eight.png", frame)
     write_png(folder / "sixteen.png", frame, 65535)
-    write_exr(folder / "a.exr", {"dog": frame}, Fraction(8))
-    write_psd(folder / "a.psd", {"dog": frame, "background": frame[:3]})
+    write_exr(folder / "a.exr", {"dog": frame}, {}, Fraction(8))
+    write_psd(folder / "a.psd", {"dog": frame}, {"background": frame[:3]})
     image = _to_pil(frame[:3])
     for name in ("a.jpg", "a.tif", "a.webp", "a.bmp"):
         image.save(folder / name)
@@ -144,7 +140,7 @@ def _sequences(folder: Path) -> Iterable[Seed]:
     frames = _layers().foreground
     for number, frame in enumerate(frames):
         write_png(folder / "png" / f"frame_{number}.png", frame)
-        write_exr(folder / "exr" / f"{number}.exr", {"": frame}, Fraction(8))
+        write_exr(folder / "exr" / f"{number}.exr", {"": frame}, {}, Fraction(8))
     for name in ("png", "exr"):
         yield read_seed(folder / name)
 
@@ -157,7 +153,7 @@ def _clips(folder: Path) -> Iterable[Seed]:
         "background": layers.background,
     }
     write_clip(folder, LayerClip("dog", clips, PROMPTS, Fraction(24000, 1001)))
-    yield Seed("record", read_seed(folder).files, "", ("dog_00001/clip.json",))
+    yield Seed("record", read_seed(folder).files, "", ("dog_00001/layers.json",))
     yield read_seed(folder)
 
 

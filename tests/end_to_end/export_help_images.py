@@ -1,11 +1,12 @@
 """Takes the image of each node for its help page, ``web/docs/<NodeId>.webp``, in a real frontend.
 
-Run as ``python -m tests.end_to_end.export_help_images``.
+Run as ``python -m tests.end_to_end.export_help_images [NodeId ...]``; without ids, for all nodes.
 """
 
 from __future__ import annotations
 
 import io
+import sys
 import tempfile
 from pathlib import Path
 
@@ -15,13 +16,19 @@ from .comfy_server import PACK, checkouts, start
 MARGIN, BADGE, QUALITY = 14, 12, 85  # pixels around a node, and those of the pack's badge above it
 
 
+def help_pages(names: list[str]) -> list[Path]:
+    """Of these nodes, or of all."""
+    pages = PACK / "web" / "docs"
+    return [pages / f"{name}.md" for name in names] if names else sorted(pages.glob("*.md"))
+
+
 def main() -> None:
     from PIL import Image
 
     server = start(checkouts()[0], Path(tempfile.mkdtemp()))
     try:
         with open_page(server, 1300, 1000) as page:
-            for help_page in sorted((PACK / "web" / "docs").glob("*.md")):
+            for help_page in help_pages(sys.argv[1:]):
                 x, y, width, height = show_node(page, help_page.stem)
                 clip = {
                     "x": x - MARGIN,

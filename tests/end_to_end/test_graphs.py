@@ -107,8 +107,8 @@ def test_speed_runs_in_a_graph(server):
 
 def test_a_real_video_file_comes_back_with_its_frames_size_and_rate(server):
     from layerflow_core.toy.world import draw_scene, render
-    from layerflow_core.video.encodings import write_h264
     from layerflow_core.video.files import read_video
+    from layerflow_core.video.streams.encodings import write_h264
 
     frames = (
         read_video(FOOTAGE).colour
@@ -218,8 +218,8 @@ def test_unknown_choices_are_refused_before_running(server):
 def _real_layers(folder: Path) -> None:
     """The DAVIS dog as three video files; a scene of the procedural world where the footage is not there."""
     from layerflow_core.toy.world import draw_scene, render
-    from layerflow_core.video.encodings import write_h264
     from layerflow_core.video.files import read_video
+    from layerflow_core.video.streams.encodings import write_h264
 
     if DOG.is_dir():
         layers = {name: read_video(DOG / name).colour for name in ("bl", "bg", "mask")}

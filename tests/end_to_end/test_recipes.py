@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from layerflow_core.toy.world import draw_scene, render
-from layerflow_core.video.encodings import write_h264, write_prores
+from layerflow_core.video.streams.encodings import write_h264, write_prores
 
 from .comfy_server import Server, error_of
 
@@ -150,6 +150,42 @@ def test_edit_one_layer_keep_the_other(footage):
     kept = as_frames(render(draw_scene(3, held_out=True)).background)
     assert abs(read_frames(folder / "background") - kept).max() <= 1 / 255
     assert read_frames(folder / "foreground").shape == (FRAMES, 64, 96, 4)
+
+
+def condition(layer: str, images: list, **more) -> dict:
+    options = {"alpha_is": OPAQUE, "fit": "cover", "timing": "exact", **more}
+    return node("ConditionLayer", images=images, layer=layer, **options)
+
+
+def test_a_clean_plate(footage):
+    """What the object hides is drawn: an eighth of the difference that it makes, or less."""
+    graph = {
+        "clip": node("LayerFlowSampleClip", seed=8),
+        "model": node(
+            "LoadLayerFlow",
+            checkpoint="embedded (procedural world)",
+            precision="auto",
+            content_strength=1.0,
+            motion_strength=0.0,
+        ),
+        "scene": condition("blended", ["clip", 3]),
+        "object": condition("foreground", ["clip", 0], alpha=["clip", 1], given=["scene", 0]),
+        "draw": node(
+            "LayerSampler",
+            model=["model", 0],
+            prompts=["clip", 7],
+            given=["object", 0],
+            **{**SAMPLING, "steps": 4},
+        ),
+        "save": save(["draw", 7], "recipes/clean_plate"),
+    }
+    folder = run(footage, graph)["save"]
+    true = render(draw_scene(8, held_out=True))
+    hidden = (true.alpha > 0.5)[:, 0].numpy()
+    drawn = read_frames(folder / "background")[..., :3]
+    error = abs(drawn - as_frames(true.background))[hidden].mean()
+    left_there = abs(as_frames(true.blended - true.background))[hidden].mean()
+    assert error < left_there / 8
 
 
 def test_move_an_object_and_its_shadow(footage):

@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from layerflow_core.atomic import check_writable, new_folder, numbered, remove_abandoned, replacing
+from layerflow_core.atomic import (
+    check_writable,
+    new_folder,
+    numbered,
+    remove_abandoned,
+    replacing,
+    replacing_folder,
+)
 from layerflow_core.errors import CheckpointError, VideoFileError
 
 PACK = Path(__file__).parents[2]
@@ -39,6 +46,27 @@ def test_a_failed_block_leaves_what_was_there(tmp_path):
         raise ZeroDivisionError
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["x.mov"]
+
+
+def test_a_folder_is_replaced_when_the_block_ends_well(tmp_path):
+    path = tmp_path / "deep" / "step"
+    for text in ("old", "new"):
+        with replacing_folder(path) as partial:
+            (partial / text).write_text(text)
+            assert [file.name for file in path.glob("*")] == (["old"] if text == "new" else [])
+        assert os.listdir(path) == [text]
+        assert os.listdir(path.parent) == ["step"]
+
+
+def test_a_failed_block_leaves_the_folder_that_was_there(tmp_path):
+    path = tmp_path / "step"
+    path.mkdir()
+    (path / "old").write_text("old")
+    with pytest.raises(ZeroDivisionError), replacing_folder(path) as partial:
+        (partial / "half").write_text("half")
+        raise ZeroDivisionError
+    assert os.listdir(path) == ["old"]
+    assert os.listdir(tmp_path) == ["step"]
 
 
 def test_partial_weights_do_not_end_like_weights(tmp_path):

@@ -14,12 +14,12 @@ import torch
 from PIL import Image
 
 from layerflow_core import commands
-from layerflow_core.cli import main
+from layerflow_core.cli import build_parser, main
 from layerflow_core.errors import Cancelled
 from layerflow_core.layer_files.loading import load_layers
 from layerflow_core.toy.world import draw_scene, render
-from layerflow_core.video.encodings import write_h264, write_prores
 from layerflow_core.video.files import read_video
+from layerflow_core.video.streams.encodings import write_h264, write_prores
 
 PACK = Path(__file__).parents[2]
 FAST = ["--steps", "2", "--device", "cpu"]
@@ -159,6 +159,55 @@ def test_condition(tmp_path, layer):
     )
 
 
+def test_any_layers_are_given(tmp_path, monkeypatch):
+    """Two files, the first layer's rate, the matte with its foreground; nothing is sampled."""
+    write_h264(tmp_path / "scene.mp4", TRUE.blended, 12)
+    write_h264(tmp_path / "object.mp4", TRUE.foreground, 8)
+    Image.fromarray(np.full((64, 96), 255, np.uint8)).save(tmp_path / "matte.png")
+    seen = {}
+
+    def stop(model, run, host):
+        seen.update(run.given)
+        raise Cancelled("seen")
+
+    monkeypatch.setattr(commands, "make_layers", stop)
+    command = ["condition", str(tmp_path / "scene.mp4"), "--layer", "blended", *WORDS, *FAST]
+    command += ["--given", "foreground", str(tmp_path / "object.mp4")]
+    command += ["--alpha", str(tmp_path / "matte.png"), "--out", str(tmp_path / "out")]
+    assert main(command) == 1
+    assert set(seen) == {"blended", "foreground", "alpha"}
+    assert seen["alpha"].min() == 1
+    assert (seen["blended"] - TRUE.blended).abs().mean() < 0.03
+
+
+@pytest.mark.parametrize(
+    "layer, text",
+    [("background", "got the layer 'background' twice"), ("dog", "got layer 'dog'")],
+)
+def test_layers_that_cannot_be_given_are_named(tmp_path, capsys, layer, text):
+    write_h264(tmp_path / "in.mp4", TRUE.background, 8)
+    file = str(tmp_path / "in.mp4")
+    command = ["condition", file, "--layer", "background", "--given", layer, file, *WORDS, *FAST]
+    assert main([*command, "--out", str(tmp_path / "out")]) == 1
+    assert text in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "options, precision",
+    [
+        ([], "auto"),
+        (["--precision", "fp16"], "fp16"),
+        (["--dtype", "bf16"], "bf16"),
+        (["--fp8"], "fp8"),
+        (["--fp8", "--steps", "3"], "fp8"),
+    ],
+    ids=" ".join,
+)
+def test_precisions_and_their_old_flags(options, precision):
+    assert build_parser().parse_args(["generate", *options]).precision == precision
+    assert build_parser().parse_args(["convert", "a", "b", "--dtype", "fp16"]).precision == "fp16"
+
+
 def test_composite_of_files(tmp_path):
     write_prores(tmp_path / "fg.mov", TRUE.foreground, TRUE.alpha, 8)
     write_h264(tmp_path / "bg.mp4", TRUE.background, 8)
@@ -282,7 +331,9 @@ def test_options_of_reading(tmp_path, monkeypatch, command, name):
         raise Cancelled("seen")
 
     monkeypatch.setattr(commands, "take_apart", stop)
-    monkeypatch.setattr(commands, "to_condition", stop)
+    monkeypatch.setattr(
+        commands, "fit_conditions", lambda model, given, host: stop(given[0].colour)
+    )
     assert (
         main(
             [
@@ -302,15 +353,13 @@ def test_options_of_reading(tmp_path, monkeypatch, command, name):
 
 
 def test_a_multiplied_clip_is_made_straight_and_a_damaged_one_is_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        commands,
-        "to_condition",
-        lambda layout, name, colour, alpha: seen.append((colour, alpha)) or {},
-    )
-    monkeypatch.setattr(
-        commands, "fit_given", lambda *arguments: (_ for _ in ()).throw(Cancelled("seen"))
-    )
     seen = []
+
+    def stop(model, conditions, host):
+        seen.extend((one.colour, one.alpha) for one in conditions)
+        raise Cancelled("seen")
+
+    monkeypatch.setattr(commands, "fit_conditions", stop)
     write_prores(tmp_path / "in.mov", TRUE.foreground * TRUE.alpha, TRUE.alpha, 8)
     data = (tmp_path / "in.mov").read_bytes()
     command = [

@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from layerflow_core.composite import Placement, composite_over
+from layerflow_core.composite import Placement, Residual, composite_over, composite_stack
 from layerflow_core.errors import FrameError
+from layerflow_core.layers import Foreground, LayerVideo
 
 
 @pytest.fixture
@@ -110,3 +111,53 @@ def test_different_alpha_length_is_refused(layers):
 def test_bad_placement_is_refused(wrong):
     with pytest.raises(FrameError):
         Placement(**wrong)
+
+
+@pytest.fixture
+def stack():
+    torch.manual_seed(2)
+    return tuple(
+        Foreground(name, torch.rand(5, 3, 12, 16), torch.rand(5, 1, 12, 16)) for name in "abc"
+    )
+
+
+def test_a_stack_is_what_its_layers_recompose_to(stack, layers):
+    background = layers[2]
+    expected = LayerVideo(stack, background, None, 8.0).recompose()
+    assert torch.equal(composite_stack(stack, background), expected)
+    assert torch.equal(composite_stack((), background), background)
+
+
+def test_placement_is_of_the_lowest_and_its_rules_of_all(stack, layers):
+    background = layers[2]
+    placed = Placement(opacity=0.5, x=3, y=-2, resize="foreground", length="trim")
+    low, *above = stack
+    expected = composite_over(low.colour, low.opacity, background, placed)
+    for layer in above:
+        expected = composite_over(layer.colour, layer.opacity, expected)
+    assert torch.equal(composite_stack(stack, background, placed), expected)
+    small = Foreground("d", torch.rand(3, 3, 6, 8), torch.rand(3, 1, 6, 8))
+    assert composite_stack((low, small), background, placed).shape == (3, 3, 12, 16)
+    with pytest.raises(FrameError, match="expected equal lengths"):
+        composite_stack((low, small), background, Placement(resize="foreground"))
+
+
+@pytest.mark.parametrize("follows", [True, False])
+def test_a_residual_moves_with_the_foreground_or_stays(stack, layers, follows):
+    background = layers[2]
+    spot = torch.zeros(5, 3, 12, 16)
+    spot[:, :, 4, 5] = 0.25
+    placed = Placement(x=2, y=1)
+    added = Residual(spot, scale=2.0, follows=follows)
+    plain = composite_stack(stack, background, placed)
+    met = composite_stack(stack, background, placed, added) - plain
+    expected = torch.zeros_like(met)
+    row, column = (5, 7) if follows else (4, 5)
+    expected[:, :, row, column] = 0.5
+    assert torch.allclose(met, expected, atol=1e-6)
+
+
+def test_layers_and_their_residual_are_the_scene_again(stack, layers):
+    explained = LayerVideo(stack, layers[2], layers[0], 8.0).with_residual()
+    met = composite_stack(stack, layers[2], residual=Residual(explained.residual))
+    assert torch.allclose(met, layers[0], atol=1e-6)

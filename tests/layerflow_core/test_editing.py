@@ -8,8 +8,11 @@ from layerflow_core.editing import (
     Retiming,
     Transform,
     blur,
+    bounce,
     choke,
+    dilate,
     estimate_foreground,
+    paste,
     refine,
     transform,
     transform_layer,
@@ -127,6 +130,31 @@ def test_choke_moves_the_edge_by_pixels():
     for pixels in (-3, -0.5, 0, 0.5, 2):
         width = float(choke(alpha, pixels)[0, 0, 32].sum())
         assert width == pytest.approx(float(alpha[0, 0, 32].sum()) - 2 * pixels, abs=0.3)
+
+
+def test_masks_grow_and_shrink():
+    mask = torch.zeros(1, 1, 20, 20)
+    mask[..., 8:12, 8:12] = 1
+    assert dilate(mask, 1).sum() == 36
+    assert dilate(mask, -1).sum() == 4
+    assert torch.equal(dilate(mask, 0), mask)
+
+
+@pytest.mark.parametrize("count, shown", [(1, [0, 0, 0]), (2, [0, 1, 0]), (3, [0, 1, 2, 1, 0, 1])])
+def test_a_clip_bounces(count, shown):
+    assert [bounce(number, count) for number in range(len(shown))] == shown
+
+
+@pytest.mark.parametrize("x, y", [(0, 0), (2, 1), (-1, -2), (9, 0), (0, -9)])
+def test_pasting_cuts_and_uncovers(x, y):
+    pixels = torch.rand(2, 3, 4, 5)
+    canvas = paste(pixels, (6, 7), x, y)
+    assert canvas.shape == (2, 3, 6, 7)
+    for row in range(6):
+        for column in range(7):
+            inside = 0 <= row - y < 4 and 0 <= column - x < 5
+            expected = pixels[:, :, row - y, column - x] if inside else torch.zeros(2, 3)
+            assert torch.equal(canvas[:, :, row, column], expected)
 
 
 def test_feather_keeps_the_sum_and_threshold_hardens():

@@ -11,7 +11,7 @@ from PIL import Image
 
 from layerflow_core.layer_files.saving import FORMATS
 from layerflow_core.toy.world import draw_scene, render
-from layerflow_core.video.encodings import write_h264
+from layerflow_core.video.streams.encodings import write_h264
 
 LAYERS, RESIDUAL = 7, 8  # outputs of LoadLayers
 FOREGROUND, ALPHA, BACKGROUND, BLENDED = range(4)
@@ -174,6 +174,8 @@ def tensors_of(outputs) -> list[torch.Tensor]:
     for output in outputs:
         if isinstance(output, torch.Tensor):
             found.append(output)
+        elif isinstance(output, tuple):  # given layers
+            found += tensors_of(output)
         elif hasattr(output, "foregrounds"):
             found += [output.foreground, output.alpha]
         elif hasattr(output, "colour"):

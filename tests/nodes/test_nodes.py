@@ -38,26 +38,29 @@ SAMPLING = {
 
 
 def test_ids_are_forever(pack):
-    assert set(pack.NODE_CLASS_MAPPINGS) == IDS == set(pack.NODE_DISPLAY_NAME_MAPPINGS)
+    """Saved graphs carry them. New ones need not be listed here."""
+    assert IDS <= set(pack.NODE_CLASS_MAPPINGS)
+    assert set(pack.NODE_CLASS_MAPPINGS) == set(pack.NODE_DISPLAY_NAME_MAPPINGS)
     assert all(name.startswith("LayerFlow") for name in pack.NODE_DISPLAY_NAME_MAPPINGS.values())
 
 
-@pytest.mark.parametrize("name", sorted(IDS))
-def test_every_input_and_output_explains_itself(pack, name):
-    cls = pack.NODE_CLASS_MAPPINGS[name]
-    assert cls.CATEGORY == "LayerFlow" and cls.DESCRIPTION
-    inputs = cls.INPUT_TYPES()
-    for group in ("required", "optional"):
-        for key, (_, *options) in inputs.get(group, {}).items():
-            assert options and options[0].get("tooltip"), f"{name}.{key} has no tooltip"
-    assert len(cls.RETURN_TYPES) == len(cls.RETURN_NAMES) == len(cls.OUTPUT_TOOLTIPS)
+def test_every_input_and_output_explains_itself(pack):
+    for name, cls in pack.NODE_CLASS_MAPPINGS.items():
+        assert cls.CATEGORY == "LayerFlow" and cls.DESCRIPTION
+        inputs = cls.INPUT_TYPES()
+        for group in ("required", "optional"):
+            for key, (_, *options) in inputs.get(group, {}).items():
+                assert options and options[0].get("tooltip"), f"{name}.{key} has no tooltip"
+        assert len(cls.RETURN_TYPES) == len(cls.RETURN_NAMES) == len(cls.OUTPUT_TOOLTIPS), name
 
 
-def test_help_page_for_every_node():
-    for name in IDS:
-        page = PACK / "web" / "docs" / f"{name}.md"
+def test_every_node_has_its_help_page_and_image(pack):
+    pages = PACK / "web" / "docs"
+    for name in pack.NODE_CLASS_MAPPINGS:
+        page = pages / f"{name}.md"
         assert page.stat().st_size > 300 and f"]({name}.webp)" in page.read_text()
         assert page.with_suffix(".webp").stat().st_size > 1000
+    assert {page.stem for page in pages.glob("*.md")} == set(pack.NODE_CLASS_MAPPINGS)
 
 
 def test_import_is_light():
@@ -121,14 +124,37 @@ def test_sampler_outputs_fit_comfyui(call, model, clip):
     )
 
 
-@pytest.mark.parametrize("layer, kept", [("foreground", (0, 1)), ("background", (2,))])
-def test_given_layers_come_back(call, model, clip, layer, kept):
-    inputs = {"images": clip[kept[0]], "layer": layer}
-    if layer == "foreground":
-        inputs["alpha"] = clip[1]
-    (given,) = call("ConditionLayer", **inputs)
+GIVEN = [["foreground"], ["background"], ["blended"], ["blended", "foreground"]]
+
+
+@pytest.mark.parametrize("layers", GIVEN, ids=" and ".join)
+def test_given_layers_come_back(call, model, clip, layers):
+    """Of a unified checkpoint any; several by chained nodes."""
+    places = {"foreground": 0, "background": 2, "blended": 3}
+    given = ()
+    for layer in layers:
+        alpha = clip[1] if layer == "foreground" else None
+        images = clip[places[layer]]
+        (given,) = call("ConditionLayer", images=images, layer=layer, alpha=alpha, given=given)
     result = call("LayerSampler", model=model, prompts=clip[7], given=given, **SAMPLING)
-    assert all(torch.equal(result[i], clip[i]) for i in kept)
+    for layer, place in places.items():
+        assert torch.equal(result[place], clip[place]) == (layer in layers)
+    assert torch.equal(result[1], clip[1]) == ("foreground" in layers)
+
+
+def test_a_layer_is_given_by_one_node_only(call, clip):
+    (given,) = call("ConditionLayer", images=clip[2], layer="background")
+    with pytest.raises(Exception, match="'background' twice"):
+        call("ConditionLayer", images=clip[3], layer="background", given=given)
+
+
+def test_conditions_of_old_graphs_are_as_they_were(pack):
+    """Widgets in their order: saved graphs hold values by it. Layers that were there come first."""
+    inputs = pack.NODE_CLASS_MAPPINGS["ConditionLayer"].INPUT_TYPES()
+    assert list(inputs["required"]) == ["images", "layer", "alpha_is", "fit", "timing"]
+    assert inputs["required"]["layer"][0][:2] == ("foreground", "background")
+    prompts = pack.NODE_CLASS_MAPPINGS["LayerPrompts"].INPUT_TYPES()["required"]
+    assert list(prompts) == ["foreground", "background", "blended"]
 
 
 def test_condition_takes_rgba_and_transparency(call, clip):
@@ -140,7 +166,7 @@ def test_condition_takes_rgba_and_transparency(call, clip):
         alpha_is="transparency (1 = transparent)",
     )[0]
     by_channel = call("ConditionLayer", images=clip[4], layer="foreground")[0]
-    assert torch.allclose(by_mask.alpha, by_channel.alpha, atol=1e-6)
+    assert torch.allclose(by_mask[0].alpha, by_channel[0].alpha, atol=1e-6)
 
 
 def test_decompose_gives_back_frames_and_size(call, model, clip):
@@ -341,4 +367,5 @@ def test_speed_leaves_the_model_that_came_in_alone(call, model, clip):
         call("LayerSampler", model=m, prompts=clip[7], **settings)[3] for m in (model, same, other)
     )
     assert torch.equal(plain, equal) and not torch.equal(plain, close)
+    assert other.config == model.config and not model.sampler_overrides
     assert torch.equal(call("LayerSampler", model=model, prompts=clip[7], **settings)[3], plain)

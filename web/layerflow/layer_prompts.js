@@ -2,10 +2,12 @@
 
 import { app } from '../../../scripts/app.js'
 import { api } from '../../../scripts/api.js'
+import { connectedCheckpoint } from './connected_checkpoint.js'
 
 const NODE = 'LayerPrompts'
 const LAYERS = ['foreground', 'background', 'blended']
 const PAUSE = 400 // milliseconds without typing
+const LOOK = 1000 // milliseconds between two looks at which model is connected: no event tells of nodes further on
 const LONGEST = 5000 // characters that are counted: far more than are read
 
 /* Whole characters only: half of one is no text that a request can hold. */
@@ -20,10 +22,18 @@ function textsOf(node) {
   return LAYERS.map((name) => String(node.widgets?.find((widget) => widget.name === name)?.value ?? '')).map(shorten)
 }
 
+/* Without a model, or with one that is not there any more, as official checkpoints read. */
+async function ask(texts, checkpoint) {
+  const body = JSON.stringify(checkpoint ? { texts, checkpoint } : { texts })
+  const answer = await api.fetchApi('/layerflow/tokens', { method: 'POST', body, headers: { 'Content-Type': 'application/json' } })
+  if (answer.ok) return answer.json()
+  return checkpoint ? ask(texts, null) : null
+}
+
 async function count(node, line) {
-  const answer = await api.fetchApi('/layerflow/tokens', { method: 'POST', body: JSON.stringify({ texts: textsOf(node) }), headers: { 'Content-Type': 'application/json' } })
-  if (!answer.ok) return
-  const { counts, segment } = await answer.json()
+  const answer = await ask(textsOf(node), connectedCheckpoint(node))
+  if (!answer) return
+  const { counts, segment } = answer
   const long = LAYERS.filter((_, index) => counts[index] > segment)
   line.textContent = long.length ? `${long.join(', ')}: more than ${segment} tokens, the rest will be cut` : `${counts.join(' · ')} of ${segment} tokens`
   line.style.color = long.length ? '#f08060' : 'inherit'
@@ -55,9 +65,17 @@ function addLine(node) {
     if (this.size[1] < height) this.setSize([this.size[0], height])
     return result
   }
+  let checkpoint = null
+  const looking = setInterval(() => {
+    const connected = connectedCheckpoint(node)
+    if (connected === checkpoint) return
+    checkpoint = connected
+    later()
+  }, LOOK)
   const removed = node.onRemoved
   node.onRemoved = function (...rest) {
     clearTimeout(timer)
+    clearInterval(looking)
     return removed?.apply(this, rest)
   }
   later()

@@ -25,7 +25,6 @@ from ...errors import DatasetError
 from ...layout import Layout
 from ...model.loading import LayerFlowModel
 from ...model.tensor_file import open_tensors, write_tensors
-from ...model.text import indexed
 from ...plain_data import Name, parse_record
 from ...rgba import to_model
 from ...video.frames import cover
@@ -196,7 +195,7 @@ def hash_weights(module: torch.nn.Module) -> str:
 @dataclass(frozen=True)
 class _Treated:
     clips: dict[str, Tensor]
-    prompts: list[str]
+    texts: list[str]
     layout: Layout
 
 
@@ -220,7 +219,8 @@ def _treat(clip: LayerClip, treatment: str, model: LayerFlowModel, key: str) -> 
             f"clip {clip.name}: the prompt for {', '.join(unknown)} is empty, layout "
             f"{layout.name!r} has texts for {', '.join(layout.texts)}"
         )
-    return _Treated(to_model(pixels, layout), [clip.prompts[name] for name in layout.texts], layout)
+    texts = [segment.text for segment in layout.segments(clip.prompts)]
+    return _Treated(to_model(pixels, layout), texts, layout)
 
 
 def _write_shard(path: Path, clips: Iterator[_Treated], model: LayerFlowModel) -> None:
@@ -231,16 +231,14 @@ def _write_shard(path: Path, clips: Iterator[_Treated], model: LayerFlowModel) -
         means.append(mean.half())
         stds.append(std.half())
         keys = []
-        for number, prompt in enumerate(clip.prompts):
-            whole = indexed(number, prompt)
-            key = hashlib.sha256(whole.encode()).hexdigest()[:16]
+        for segment in clip.texts:
+            key = hashlib.sha256(segment.encode()).hexdigest()[:16]
             if f"text.{key}" not in encodings:
-                encodings[f"text.{key}"] = text.encode(whole).to(torch.bfloat16)
+                encodings[f"text.{key}"] = text.encode(segment).to(torch.bfloat16)
             keys.append(key)
         texts.append(keys)
-    with torch.autocast(
-        "cpu", enabled=False
-    ):  # with autocast, half precision could not be stacked on a CPU
+    # With autocast, half precision could not be stacked on a CPU.
+    with torch.autocast("cpu", enabled=False):
         write_tensors(
             path,
             {"mean": torch.stack(means), "std": torch.stack(stds), **encodings},

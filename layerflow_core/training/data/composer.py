@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from ...editing import Transform, bounce, transform
 from ...errors import DatasetError
 from ...layout import ALPHA, BACKGROUND, BLENDED, FOREGROUND
 from ...rgba import from_grey, over, over_grey
 from ...video.frames import cover
 from .clip_folder import LayerClip
+
+_METHOD = "shrunk with antialias"  # of pasting; part of the fingerprint
 
 
 class ClipSource(Protocol):
@@ -75,13 +77,11 @@ class PastedClips:
         freedom: PlacementJitter = PlacementJitter(),
         seed: int = 0,
     ) -> None:
-        self.foregrounds, self.backgrounds, self.count, self.freedom, self.seed = (
-            foregrounds,
-            backgrounds,
-            count,
-            freedom,
-            seed,
-        )
+        self.foregrounds = foregrounds
+        self.backgrounds = backgrounds
+        self.count = count
+        self.freedom = freedom
+        self.seed = seed
 
     def __len__(self) -> int:
         return self.count
@@ -106,9 +106,8 @@ class PastedClips:
             BACKGROUND: background,
             BLENDED: over(colour, alpha, background),
         }
-        return LayerClip(
-            f"{front.name} over {behind.name} ({index})", layers, prompts, front.fps
-        ).check()
+        name = f"{front.name} over {behind.name} ({index})"
+        return LayerClip(name, layers, prompts, front.fps).check()
 
     def fingerprint(self) -> str:
         parts = (
@@ -117,42 +116,30 @@ class PastedClips:
             self.count,
             self.freedom,
             self.seed,
+            _METHOD,
         )
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
     def _place(
         self, front: LayerClip, background: Tensor, rng: random.Random
     ) -> tuple[Tensor, Tensor]:
-        freedom, (height, width) = self.freedom, background.shape[2:]
+        freedom = self.freedom
+        height, width = background.shape[2:]
         colour, alpha = front.layers[FOREGROUND], front.layers[ALPHA]
         frames = _play(
             len(colour), len(colour), rng.uniform(*freedom.speed), rng.randrange(len(colour))
         )
         scale = rng.uniform(*freedom.scale)
-        x, y = (rng.uniform(-freedom.offset, freedom.offset) for _ in range(2))
+        right = rng.uniform(-freedom.offset, freedom.offset)
+        down = rng.uniform(-freedom.offset, freedom.offset)
+        move = Transform(right * width, down * height, scale)
         # Colour moves premultiplied, or edges would take on whatever colour lies beyond them.
         image = torch.cat([over_grey(colour, alpha), alpha], 1)[frames]
-        placed = paste(cover(image, height, width), scale, x, y)
+        placed = transform(cover(image, height, width), move)
         alpha = placed[:, 3:].clamp(0, 1)
         return from_grey(placed[:, :3], alpha), alpha
 
 
-def paste(frames: Tensor, scale: float, x: float, y: float) -> Tensor:
-    """Scale about the centre and move; what comes in from outside is 0.
-
-    Args:
-        frames: [N, C, H, W].
-        x, y: shift as a share of width and height, to the right and down.
-    """
-    matrix = torch.tensor([[1 / scale, 0.0, -2 * x / scale], [0.0, 1 / scale, -2 * y / scale]])
-    grid = F.affine_grid(
-        matrix.expand(len(frames), -1, -1), list(frames.shape), align_corners=False
-    )
-    return F.grid_sample(frames, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-
-
 def _play(available: int, wanted: int, speed: float, start: int) -> Sequence[int]:
     """Frame numbers at another speed from ``start`` on, there and back again where the clip is too short."""
-    period = max(1, 2 * (available - 1))
-    steps = ((start + int(i * speed)) % period for i in range(wanted))
-    return [min(s, period - s) if available > 1 else 0 for s in steps]
+    return [bounce(start + int(number * speed), available) for number in range(wanted)]

@@ -8,10 +8,11 @@ import av
 import pytest
 import torch
 
+from layerflow_core.layer_files.extras import EXTRAS
 from layerflow_core.layer_files.loading import load_layers
-from layerflow_core.layer_files.saving import EXR, FORMATS, PSD, SaveOptions, save_layers
+from layerflow_core.layer_files.saving import FORMATS, SaveOptions, replace_layers, save_layers
 from layerflow_core.layers import Foreground, LayerVideo
-from layerflow_core.output import write_layers
+from layerflow_core.video.formats import LAYERED
 
 NAMES = [
     ("/somewhere/x", "../../../x"),
@@ -53,8 +54,7 @@ FORMS = [
     (FORMATS[0], "PNG 8 bit"),
     ("PNG 8 bit", "PNG 8 bit"),
     ("PNG 8 bit", "H.264 (.mp4)"),
-    (EXR, "none"),
-    (PSD, "none"),
+    *((form, "none") for form in LAYERED),
 ]
 
 
@@ -76,7 +76,8 @@ def test_every_layer_is_in_its_own_file_inside_the_set(tmp_path, names, form):
 @pytest.mark.parametrize("names", NAMES, ids=ascii)
 def test_the_command_line_writes_inside_its_folder_too(tmp_path, names):
     folder = tmp_path / "deep" / "down" / "out"
-    write_layers(folder, make_layers(names), {})
+    extras = SaveOptions(extras=tuple(EXTRAS))
+    replace_layers(folder, make_layers(names), extras)
     assert all(name.startswith(os.path.join("deep", "down", "out")) for name in tree(tmp_path))
     record = json.loads((folder / "layers.json").read_text())
     for number, name in enumerate(record["foregrounds"]):

@@ -6,12 +6,23 @@ import torch
 
 from layerflow_core.config import NetworkConfig
 from layerflow_core.devices import OffloadingDevices
-from layerflow_core.errors import SamplingError
+from layerflow_core.errors import CheckpointError, SamplingError
 from layerflow_core.model.attention import AUTO
-from layerflow_core.model.inference import ComputeOptions, prepare_for_inference, with_compute
+from layerflow_core.model.components import Components
+from layerflow_core.model.fp8 import FP8
+from layerflow_core.model.inference import (
+    ComputeOptions,
+    LoadOptions,
+    choose_dtype,
+    load_for_inference,
+    prepare_for_inference,
+    with_approximations,
+    with_compute,
+)
 from layerflow_core.model.loading import LayerFlowModel
-from layerflow_core.model.lora_file import attach_lora, write_lora
+from layerflow_core.model.lora_file import attach_lora, share_weights, write_lora
 from layerflow_core.placement import network_peak
+from layerflow_core.toy.embedded import EMBEDDED
 
 TINY = NetworkConfig(2, 16, 2, 16, 8, 4, 4, 6, 2, tokens_per_text=5)
 CPU = torch.device("cpu")
@@ -64,6 +75,107 @@ def test_the_model_that_was_given_stays_as_it_is(model):
         .attn1.processor.kernel
         == "sdpa"
     )
+
+
+def state_of(model):
+    """What computes, where it lies, how it is laid out, and what the model says of itself."""
+    kernels = [block.attn1.processor.kernel for block in model.network.backbone.transformer_blocks]
+    parts = (model.network, model.vae.vae)
+    tensors = [tensor for part in parts for tensor in (*part.parameters(), *part.buffers())]
+    places = [(tensor.data_ptr(), tensor.stride(), tensor.dtype) for tensor in tensors]
+    return kernels, places, model.config, dict(model.sampler_overrides), model.provenance
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_computing_otherwise_changes_nothing_of_the_model(quick_model, device):
+    """Nothing computes here, so the GPU need not be there."""
+    model = prepare_for_inference(
+        replace(quick_model, network=share_weights(quick_model.network), provenance=("toy",))
+    )
+    before = state_of(model)
+    other = with_compute(model, ComputeOptions("cudnn", compiled=True), torch.device(device))
+    assert state_of(model) == before
+    assert {block.attn1.processor.kernel for block in blocks_of(other)} == {"cudnn"}
+    assert not any(block._compiled_call_impl for block in blocks_of(model))
+    assert (other.vae is model.vae) == (device == "cpu")
+    undone = with_compute(other, ComputeOptions("sdpa"), CPU)
+    assert not any(block._compiled_call_impl for block in blocks_of(undone))
+
+
+def blocks_of(model):
+    return model.network.backbone.transformer_blocks
+
+
+def test_a_gpu_s_vae_is_laid_out_once(quick_model):
+    """The second copy shares every tensor with the first: a node after a node costs no memory."""
+    cuda = torch.device("cuda")
+    first = with_compute(quick_model, ComputeOptions("sdpa"), cuda)
+    second = with_compute(first, ComputeOptions("sdpa"), cuda)
+    convolutions = [m for m in first.vae.vae.modules() if isinstance(m, torch.nn.Conv3d)]
+    layout = torch.channels_last_3d
+    assert convolutions
+    assert all(m.weight.is_contiguous(memory_format=layout) for m in convolutions)
+    pairs = zip(first.vae.vae.parameters(), second.vae.vae.parameters())
+    assert all(ours is theirs for ours, theirs in pairs)
+    originals = quick_model.vae.vae.state_dict()
+    copies = first.vae.vae.state_dict()
+    assert all(torch.equal(originals[key], copies[key]) for key in originals)
+
+
+def test_approximations_go_before_what_the_checkpoint_says(model):
+    stated = replace(
+        model.config,
+        sampler={"steps": 20, "step_cache": 0.3},
+        sampler_given={"blended": {"scale": 1.5, "guidance_margin": 0.4}},
+    )
+    model = replace(model, config=stated)
+    faster = with_approximations(model, step_cache=0.1)
+    assert faster.config is stated
+    assert faster.sampler_for() == {"steps": 20, "step_cache": 0.1, "guidance_margin": 0.0}
+    assert faster.sampler_for(["blended"])["guidance_margin"] == 0.0
+    assert faster.sampler_for(["blended"])["scale"] == 1.5
+    assert model.sampler_for() == stated.sampler_for()
+    exact = with_approximations(faster)
+    assert exact.sampler_for()["step_cache"] == 0.0
+
+
+@pytest.mark.parametrize(
+    "precision, device, dtype",
+    [
+        ("auto", "cpu", torch.float32),
+        ("auto", "cuda", torch.bfloat16),
+        ("fp32", "cuda", torch.float32),
+        ("bf16", "cpu", torch.bfloat16),
+        ("fp16", "cpu", torch.float16),
+        ("fp8", "cpu", torch.bfloat16),
+    ],
+)
+def test_precisions(precision, device, dtype):
+    assert choose_dtype(precision, torch.device(device)) == dtype
+
+
+def test_unknown_precisions_are_named():
+    with pytest.raises(CheckpointError, match="got unknown precision 'fp4', expected one of auto"):
+        choose_dtype("fp4", CPU)
+
+
+def test_a_file_becomes_a_model_that_is_ready():
+    """Of the precision that was asked for, its matrices in 8 bits, projections fused, strengths set."""
+    asked = []
+    options = LoadOptions("fp8", content=0.5, compute=ComputeOptions("cudnn"))
+
+    def find_parts(config):
+        asked.append(config.layout.name)
+        return Components()
+
+    model = load_for_inference(EMBEDDED, CPU, options, find_parts)
+    block = blocks_of(model)[0]
+    assert asked == [model.config.layout.name]
+    assert block.attn1.to_qkv.weight.dtype == FP8
+    assert model.network.position_table.dtype == torch.bfloat16
+    assert block.attn1.processor.kernel == "cudnn"
+    assert model.strengths == {"content": 0.5, "motion": 0.0}
+    assert model.source == EMBEDDED
 
 
 @pytest.mark.skipif(

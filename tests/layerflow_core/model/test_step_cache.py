@@ -5,7 +5,7 @@ import torch
 
 from layerflow_core.errors import SamplingError
 from layerflow_core.layout import find_layout
-from layerflow_core.model.step_cache import StepCache, cached_bytes, layer_spans
+from layerflow_core.model.step_cache import StepCache, cached_bytes
 from layerflow_core.pipeline import Run, make_layers
 from layerflow_core.sampling.sampler import SamplerSettings
 from layerflow_core.toy.world import draw_scene
@@ -51,9 +51,9 @@ def test_one_changed_layer_is_enough(network, inputs_for):
 
 def test_given_layers_do_not_count():
     given = find_layout("fg2bg_rgba")
-    assert layer_spans(given) == [given.span("background"), given.span("blended")]
-    assert layer_spans(find_layout("seg_rgb"))[-1] == slice(8, 10), "the half that is generated"
-    assert layer_spans(find_layout("channels_rgba")) == [slice(0, 4)]
+    assert given.generated_spans == (given.span("background"), given.span("blended"))
+    assert find_layout("seg_rgb").generated_spans[-1] == slice(8, 10), "the half that is generated"
+    assert find_layout("channels_rgba").generated_spans == (slice(0, 4),)
 
 
 def test_branches_are_known_apart(network, inputs_for):

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from layerflow_core.errors import CheckpointError, PromptError
-from layerflow_core.layout import find_layout
-from layerflow_core.model.text import CACHED_PROMPTS, TextEncoder, indexed
+from layerflow_core.layout import find_layout, indexed
+from layerflow_core.model.text import CACHED_PROMPTS, TextEncoder
 
 ROW = find_layout("gen_rgba")
 

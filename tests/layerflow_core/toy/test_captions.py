@@ -1,6 +1,6 @@
 from tokenizers import Tokenizer
 
-from layerflow_core.model.text import indexed
+from layerflow_core.layout import indexed
 from layerflow_core.toy.captions import END, TOKENS_PER_TEXT, UNKNOWN, tokenizer_json, vocabulary
 from layerflow_core.toy.world import draw_scenes
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from layerflow_core.errors import DatasetError
-from layerflow_core.toy.clips import ProceduralClips, resize_mask, smear
+from layerflow_core.toy.clips import ProceduralClips, smear
 from layerflow_core.toy.measures import psnr
 
 
@@ -39,16 +39,6 @@ def test_coarse_clips_are_wrong_in_the_ways_of_real_ones():
     assert torch.equal(
         ProceduralClips(12, "coarse", 50)[3].layers["alpha"],
         ProceduralClips(12, "coarse", 50)[3].layers["alpha"],
-    )
-
-
-def test_masks_grow_and_shrink():
-    mask = torch.zeros(1, 1, 20, 20)
-    mask[..., 8:12, 8:12] = 1
-    assert (
-        resize_mask(mask, 1).sum() == 36
-        and resize_mask(mask, -1).sum() == 4
-        and torch.equal(resize_mask(mask, 0), mask)
     )
 
 

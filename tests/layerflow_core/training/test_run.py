@@ -6,12 +6,13 @@ import pytest
 import torch
 
 from layerflow_core import cli
+from layerflow_core.layer_files.record import RECORD
 from layerflow_core.model.loading import load_model
 from layerflow_core.model.lora import adapter_names
 from layerflow_core.model.lora_file import attach_lora, read_lora
 from layerflow_core.toy.embedded import EMBEDDED
 from layerflow_core.toy.world import draw_scene, render
-from layerflow_core.training.data.clip_folder import RECORD, LayerClip, write_clip
+from layerflow_core.training.data.clip_folder import LayerClip, write_clip
 
 AcceleratorState = pytest.importorskip("accelerate.state").AcceleratorState
 pytest.importorskip("pydantic")

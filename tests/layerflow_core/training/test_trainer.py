@@ -106,9 +106,8 @@ def test_another_plan_does_not_go_on_from_a_folder(tmp_path):
 
 
 def test_rates_rise_and_fall():
-    falling, constant = (
-        TrainPlan(100, warmup_steps=10, decay=decay) for decay in ("cosine", "constant")
-    )
+    falling = TrainPlan(100, warmup_steps=10, lr_schedule="cosine")
+    constant = TrainPlan(100, warmup_steps=10, lr_schedule="constant")
     shares = [falling.lr_factor(i) for i in range(100)]
     assert shares[0] == 0.1 and max(shares) == 1.0 and shares[-1] < 0.01
     assert shares[:10] == sorted(shares[:10]) and shares[10:] == sorted(shares[10:], reverse=True)

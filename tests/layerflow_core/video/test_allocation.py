@@ -12,8 +12,8 @@ from PIL import Image
 
 from layerflow_core.errors import VideoFileError
 from layerflow_core.video import allocation
-from layerflow_core.video.decoding import StreamDecoder
 from layerflow_core.video.files import read_video
+from layerflow_core.video.streams.decoding import StreamDecoder
 
 from .clips import deep_png, deep_tiff, greys, png_chunks, png_of, read, write_video
 

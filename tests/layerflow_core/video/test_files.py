@@ -1,3 +1,4 @@
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -6,9 +7,11 @@ import torch
 from layerflow_core.atomic import replacing
 from layerflow_core.errors import FrameError, VideoFileError
 from layerflow_core.toy.world import draw_scene, render
-from layerflow_core.video.encodings import exact_rate, write_h264, write_prores
+from layerflow_core.video import files
 from layerflow_core.video.files import FrameSelection, read_video, read_with_matte
-from layerflow_core.video.images import write_image, write_png_sequence
+from layerflow_core.video.formats import find_format
+from layerflow_core.video.png import write_png, write_png_sequence
+from layerflow_core.video.streams.encodings import with_alpha, write_h264, write_prores
 
 
 def quantise(pixels: torch.Tensor, top: int) -> torch.Tensor:
@@ -32,7 +35,7 @@ def test_prores_keeps_alpha_frames_and_rate(layers, tmp_path, fps):
 
 
 def test_png_keeps_alpha_exactly(layers, tmp_path):
-    paths = write_png_sequence(tmp_path, layers.foreground, layers.alpha)
+    paths = write_png_sequence(tmp_path, with_alpha(layers.foreground, layers.alpha))
     assert len(paths) == 16
     back = read_video(tmp_path)
     assert torch.equal(quantise(back.alpha, 255), quantise(layers.alpha, 255))
@@ -72,15 +75,15 @@ def test_files_that_cannot_be_read(tmp_path):
 
 
 def test_images_of_different_sizes_are_refused(tmp_path):
-    write_image(tmp_path / "0.png", torch.rand(3, 4, 4))
-    write_image(tmp_path / "1.png", torch.rand(3, 4, 5))
+    write_png(tmp_path / "0.png", torch.rand(3, 4, 4))
+    write_png(tmp_path / "1.png", torch.rand(3, 4, 5))
     with pytest.raises(VideoFileError, match="different sizes"):
         read_video(tmp_path)
 
 
 def test_images_of_different_sizes_are_brought_to_one(tmp_path):
     for number, width in enumerate((4, 5, 9)):
-        write_image(tmp_path / f"{number}.png", torch.full((3, 4, width), 0.4))
+        write_png(tmp_path / f"{number}.png", torch.full((3, 4, width), 0.4))
     with pytest.raises(VideoFileError, match="4 x 4 and 5 x 4.*give width and height"):
         read_video(tmp_path)
     with pytest.raises(VideoFileError, match="different sizes"):
@@ -124,13 +127,15 @@ def test_endings_in_capitals(tmp_path, ending):
 
 def test_a_image_that_repeats_is_read_once(tmp_path, monkeypatch):
     """Resampling shows it several times."""
-    from layerflow_core.video import files
-
     reads = []
-    read_still = files.read_still
-    monkeypatch.setattr(files, "read_still", lambda *given: reads.append(1) or read_still(*given))
+
+    def count_reads(path):
+        row = find_format(path)
+        return replace(row, read_still=lambda *given: reads.append(1) or row.read_still(*given))
+
+    monkeypatch.setattr(files, "find_format", count_reads)
     for number in range(3):
-        write_image(tmp_path / f"{number}.png", torch.rand(3, 4, 4))
+        write_png(tmp_path / f"{number}.png", torch.rand(3, 4, 4))
     footage = read_video(tmp_path, Fraction(5), FrameSelection(fps=20))
     assert len(footage.colour) == 12
     assert len(reads) == 3
@@ -139,7 +144,7 @@ def test_a_image_that_repeats_is_read_once(tmp_path, monkeypatch):
 def test_a_matte_of_another_length_or_size_is_kept_as_it_is(tmp_path):
     """Whoever joins them says what does not fit, and that one matte stands for all frames."""
     write_h264(tmp_path / "fill.mp4", torch.rand(3, 3, 16, 16), 8)
-    write_image(tmp_path / "key.png", torch.full((3, 16, 16), 0.6))
+    write_png(tmp_path / "key.png", torch.full((3, 16, 16), 0.6))
     footage = read_with_matte(
         tmp_path / "fill.mp4", tmp_path / "key.png", FrameSelection(premultiplied=True)
     )
@@ -164,24 +169,4 @@ def test_a_folder_that_is_a_file(tmp_path, layers):
 
 def test_image_of_a_wrong_shape(tmp_path):
     with pytest.raises(FrameError):
-        write_image(tmp_path / "a.png", torch.rand(2, 4, 4))
-
-
-@pytest.mark.parametrize(
-    "told, meant",
-    [
-        (23.976, "24000/1001"),
-        (23.98, "24000/1001"),
-        (29.97, "30000/1001"),
-        (59.94, "60000/1001"),
-        (24000 / 1001, "24000/1001"),
-        (Fraction(24000, 1001), "24000/1001"),
-        (24, "24"),
-        (12.5, "25/2"),
-        (8.0, "8"),
-        (24000 / 3003, "8000/1001"),
-        (0.1, "1/10"),
-    ],
-)
-def test_rates_that_are_meant(told, meant):
-    assert exact_rate(told) == Fraction(meant)
+        write_png(tmp_path / "a.png", torch.rand(2, 4, 4))

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from layerflow_core.errors import VideoFileError
-from layerflow_core.video.files import read_images, read_video
-from layerflow_core.video.listing import check_regular, list_images, natural_key
+from layerflow_core.video.files import list_images, read_images, read_video
+from layerflow_core.video.listing import check_regular, natural_key
 
 from .clips import greys, numbers_in
 

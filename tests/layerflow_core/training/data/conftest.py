@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 import torch
 
 from layerflow_core.rgba import over
 from layerflow_core.training.data.clip_folder import LayerClip
+from layerflow_core.training.data.stored_clip import OLD_RECORD
+from layerflow_core.video.png import write_png_sequence
 
 
 @pytest.fixture
@@ -40,3 +44,19 @@ def make_clip():
         )
 
     return make
+
+
+@pytest.fixture
+def write_old_clip():
+    """(folder, clip): a folder of the older ``clip.json``, alpha in a folder of its own."""
+
+    def write(folder: Path, clip: LayerClip) -> Path:
+        clip = clip.complete()
+        for name, pixels in clip.layers.items():
+            write_png_sequence(folder / name, pixels.expand(-1, 3, -1, -1))
+        fps = f"{clip.fps.numerator}/{clip.fps.denominator}"
+        record = {"prompts": dict(clip.prompts), "fps": fps}
+        (folder / OLD_RECORD).write_text(json.dumps(record))
+        return folder
+
+    return write

@@ -1,13 +1,29 @@
 import json
+from dataclasses import replace
+from fractions import Fraction
 from shutil import rmtree
 
 import pytest
 import torch
 
 from layerflow_core.errors import DatasetError
-from layerflow_core.training.data.clip_folder import RECORD, ClipFolder, write_clip
-from layerflow_core.video.encodings import write_h264, write_prores
-from layerflow_core.video.images import write_image
+from layerflow_core.layer_files.loading import load_layers
+from layerflow_core.layer_files.record import RECORD
+from layerflow_core.layer_files.saving import FORMATS, SaveOptions, save_layers
+from layerflow_core.layers import Foreground, LayerVideo
+from layerflow_core.training.data.clip_folder import ClipFolder, write_clip
+from layerflow_core.video.formats import LAYERED
+from layerflow_core.video.png import write_png
+
+
+def save_as_set(folder, clip, form="PNG 8 bit", opaque="PNG 8 bit", prompts=True, **changes):
+    """A clip as SaveLayers writes it."""
+    layers = clip.layers
+    foreground = Foreground("dog", layers["foreground"], layers["alpha"])
+    video = LayerVideo((foreground,), layers["background"], layers["blended"], float(clip.fps))
+    facts = {"prompts": dict(clip.prompts)} if prompts else {}
+    save_layers(folder, replace(video, **changes), SaveOptions(form, opaque), clip.fps, facts=facts)
+    return folder
 
 
 def test_a_clip_comes_back_as_it_was_written(tmp_path, make_clip):
@@ -18,36 +34,97 @@ def test_a_clip_comes_back_as_it_was_written(tmp_path, make_clip):
     assert len(dataset) == 2
     back = dataset[1]
     assert back.prompts == clip.prompts and back.fps == clip.fps
-    assert all(torch.equal(back.layers[name], clip.layers[name]) for name in clip.layers)
+    assert set(back.layers) == set(clip.layers)
+    for name, pixels in clip.layers.items():
+        assert torch.equal(back.layers[name], pixels), name
     assert sorted(p.name for p in tmp_path.iterdir()) == ["dog_00001", "dog_00002"]
 
 
-def test_layers_come_from_video_files_stills_and_alpha_within_the_foreground(tmp_path, make_clip):
-    clip = make_clip(frames=4)
-    folder = tmp_path / "clip"
-    write_prores(folder / "foreground.mov", clip.layers["foreground"], clip.layers["alpha"], 8)
-    write_image(folder / "background.png", clip.layers["background"][0])
-    (folder / RECORD).write_text(json.dumps({"prompts": dict(clip.prompts), "fps": 12}))
+def test_a_clip_is_a_set_of_layers(tmp_path, make_clip):
+    """What LoadLayers shows of it."""
+    clip = make_clip()
+    layers = load_layers(write_clip(tmp_path, clip))
+    assert torch.equal(layers.foreground, clip.layers["foreground"])
+    assert torch.equal(layers.alpha, clip.layers["alpha"])
+    assert torch.equal(layers.background, clip.layers["background"])
+    assert torch.equal(layers.blended, clip.layers["blended"])
+
+
+def test_colours_that_nobody_sees_are_kept(tmp_path, make_clip):
+    clip = make_clip()
+    clip.layers["alpha"][:] = 0
+    back = ClipFolder(write_clip(tmp_path, clip).parent)[0]
+    assert torch.equal(back.layers["foreground"], clip.layers["foreground"])
+    assert torch.equal(back.layers["alpha"], clip.layers["alpha"])
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_saved_set_is_a_clip(tmp_path, make_clip, form):
+    clip = make_clip()
+    save_as_set(tmp_path / "set", clip, form)
     back = ClipFolder(tmp_path)[0]
-    assert torch.allclose(back.layers["alpha"], clip.layers["alpha"], atol=2 / 255)
-    assert len(back.layers["background"]) == 4 and torch.equal(
-        back.layers["background"][3], clip.layers["background"][0]
-    )
-    composed = back.layers["foreground"] * back.layers["alpha"] + back.layers["background"] * (
-        1 - back.layers["alpha"]
-    )
-    assert torch.allclose(back.layers["blended"], composed, atol=1e-6) and back.fps == 12
+    is_single = form in LAYERED and LAYERED[form].is_single
+    count = 1 if is_single else len(clip.layers["alpha"])
+    assert set(back.layers) == set(clip.layers)
+    assert back.prompts == clip.prompts and back.fps == Fraction(24000, 1001)
+    for name, pixels in clip.layers.items():
+        assert back.layers[name].shape == pixels[:count].shape
+    difference = (back.layers["alpha"] - clip.layers["alpha"][:count]).abs().max()
+    assert difference <= 2 / 255
+
+
+def test_one_set_alone_is_a_dataset(tmp_path, make_clip):
+    clip = make_clip()
+    dataset = ClipFolder(save_as_set(tmp_path / "set", clip))
+    assert len(dataset) == 1
+    assert torch.equal(dataset[0].layers["alpha"], clip.layers["alpha"])
+
+
+def test_a_set_without_prompts_says_where_they_go(tmp_path, make_clip):
+    folder = save_as_set(tmp_path / "set", make_clip(), prompts=False)
+    with pytest.raises(DatasetError) as caught:
+        ClipFolder(tmp_path)
+    message = str(caught.value)
+    assert f"into {folder / RECORD}" in message
+    told = json.loads("{" + message[message.index('"prompts"') : message.index(" into ")] + "}")
+    record = json.loads((folder / RECORD).read_text())
+    texts = {"prompts": {name: "a text" for name in told["prompts"]}}
+    (folder / RECORD).write_text(json.dumps(record | texts))
+    assert ClipFolder(tmp_path)[0].prompts == texts["prompts"]
+
+
+def test_a_set_of_two_foregrounds_is_refused(tmp_path, make_clip):
+    clip = make_clip()
+    front = clip.layers["foreground"]
+    both = (Foreground("dog", front, None), Foreground("cat", front, None))
+    save_as_set(tmp_path / "set", clip, foregrounds=both)
+    with pytest.raises(DatasetError, match="names the foregrounds dog, cat, expected one"):
+        ClipFolder(tmp_path)
+
+
+def test_an_opaque_foreground_has_an_alpha_of_one(tmp_path, make_clip):
+    clip = make_clip()
+    clip.layers["alpha"][:] = 1
+    back = ClipFolder(write_clip(tmp_path, clip).parent)[0]
+    assert torch.equal(back.layers["alpha"], clip.layers["alpha"])
+
+
+def test_old_datasets_are_read_and_appended_to(tmp_path, make_clip, write_old_clip):
+    old = write_old_clip(tmp_path / "dog_00007", make_clip())
+    assert write_clip(tmp_path, make_clip()).name == "dog_00008"
+    dataset = ClipFolder(tmp_path)
+    assert [clip.name for clip in dataset.clips] == [old.name, "dog_00008"]
+    for name in make_clip().layers:
+        assert torch.equal(dataset[0].layers[name], dataset[1].layers[name])
+    assert dataset[0].prompts == dataset[1].prompts
+    assert dataset[0].fps == dataset[1].fps
 
 
 def test_only_what_is_needed_must_be_there(tmp_path, make_clip):
     clip = make_clip()
-    write_clip(
-        tmp_path,
-        make_clip(
-            layers={"background": clip.layers["background"]}, prompts={"background": "a lawn"}
-        ),
-        ("background",),
-    )
+    background = {"background": clip.layers["background"]}
+    lawn = make_clip(layers=background, prompts={"background": "a lawn"})
+    write_clip(tmp_path, lawn, ("background",))
     assert set(ClipFolder(tmp_path, ("background",))[0].layers) == {"background"}
     with pytest.raises(DatasetError, match="layer foreground is missing"):
         ClipFolder(tmp_path)
@@ -62,70 +139,61 @@ def test_a_library_reads_the_layers_that_it_needs_alone(tmp_path, make_clip):
 
 
 def test_a_blend_is_composed_from_layers_that_are_not_asked_for(tmp_path, make_clip):
-    folder, rgb = write_clip(tmp_path, make_clip()), ("foreground", "background", "blended")
-    rmtree(folder / "blended")
-    whole = ClipFolder(tmp_path, rgb)[0].layers
-    assert torch.allclose(whole["blended"], make_clip().complete().layers["blended"], atol=2 / 255)
-    rmtree(folder / "alpha")
-    with pytest.raises(DatasetError, match="layer alpha is missing"):
-        ClipFolder(tmp_path, rgb)[0]
+    clip = make_clip().complete()
+    layers = {name: pixels for name, pixels in clip.layers.items() if name != "blended"}
+    rgb = ("foreground", "background", "blended")
+    save_as_set(tmp_path / "set", make_clip(), blended=None)
+    composed = ClipFolder(tmp_path, rgb)[0].layers["blended"]
+    expected = make_clip(layers=layers).complete().layers["blended"]
+    assert torch.allclose(composed, expected, atol=1e-6)
 
 
 def test_the_fingerprint_follows_the_files(tmp_path, make_clip):
     folder = write_clip(tmp_path, make_clip())
     before = ClipFolder(tmp_path).fingerprint()
     assert ClipFolder(tmp_path).fingerprint() == before
-    write_image(folder / "alpha" / "00000.png", torch.zeros(3, 12, 17))
+    write_png(folder / "foreground" / "00000.png", torch.zeros(4, 12, 17))
     assert ClipFolder(tmp_path).fingerprint() != before
 
 
-def _drop_layer(folder):
-    for image in (folder / "background").iterdir():
-        image.unlink()
-    (folder / "background").rmdir()
+def _damage_image(folder):
+    (folder / "blended" / "00001.png").write_bytes(b"no image")
+
+
+def _widen_background(folder):
+    for number in range(3):
+        write_png(folder / "background" / f"{number:05d}.png", torch.zeros(3, 12, 18))
+
+
+def _change_record(**changes):
+    def change(folder):
+        record = json.loads((folder / RECORD).read_text())
+        (folder / RECORD).write_text(json.dumps(record | changes))
+
+    return change
 
 
 @pytest.mark.parametrize(
     "damage, message",
     [
-        (_drop_layer, "dog_00001: layer background is missing"),
+        (lambda f: rmtree(f / "background"), "background"),
+        (lambda f: (f / "background" / "00002.png").unlink(), "dog_00001: .*different frames"),
+        (_widen_background, "different frames, height, width"),
         (
-            lambda f: (f / "alpha" / "00002.png").unlink(),
-            "dog_00001: layers differ .*alpha 2 frames",
-        ),
-        (
-            lambda f: [
-                write_image(f / "background" / f"{i:05d}.png", torch.zeros(3, 12, 18))
-                for i in range(3)
-            ],
-            "layers differ .*background 3 frames of 18 x 12",
-        ),
-        (
-            lambda f: write_image(f / "alpha" / "00001.png", torch.zeros(3, 6, 6)),
+            lambda f: write_png(f / "background" / "00001.png", torch.zeros(3, 6, 6)),
             "images of different sizes",
         ),
+        (_damage_image, r"00001\.png cannot be read"),
+        (lambda f: (f / RECORD).unlink(), "has no layers.json"),
+        (lambda f: (f / RECORD).write_text("{"), r"layers\.json cannot be read"),
         (
-            lambda f: (f / "blended" / "00001.png").write_bytes(b"no image"),
-            r"00001\.png cannot be read",
-        ),
-        (lambda f: (f / RECORD).unlink(), r"clip\.json cannot be read"),
-        (lambda f: (f / RECORD).write_text("{"), r"clip\.json cannot be read"),
-        (
-            lambda f: (f / RECORD).write_text(
-                '{"prompts": {"foreground": "a", "background": " ", "blended": "c"}}'
-            ),
+            _change_record(prompts={"foreground": "a", "background": " ", "blended": "c"}),
             "the prompt for background is empty",
         ),
-        (lambda f: (f / RECORD).write_text('{"prompts": {"dog": "a"}}'), "prompts.dog"),
-        (lambda f: (f / RECORD).write_text('{"prompts": {}, "rate": 3}'), "rate: got 3"),
-        (
-            lambda f: (f / RECORD).write_text('{"prompts": {}, "fps": "1/0"}'),
-            "fps: got the frame rate",
-        ),
-        (
-            lambda f: write_h264(f / "background.mp4", torch.zeros(3, 3, 12, 16), 8),
-            r"got background, background\.mp4, expected one source",
-        ),
+        (_change_record(prompts={"dog": "a"}), "prompts: dog"),
+        (_change_record(prompts="a dog"), "prompts"),
+        (_change_record(fps="1/0"), "fps: got the frame rate"),
+        (_change_record(files={"foreground": "../x"}), "without folders"),
     ],
 )
 def test_broken_data_is_named(tmp_path, make_clip, damage, message):

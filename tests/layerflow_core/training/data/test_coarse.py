@@ -12,7 +12,7 @@ from layerflow_core.training.data.coarse import (
     read_masks,
     sort_masks,
 )
-from layerflow_core.video.images import write_png_sequence
+from layerflow_core.video.png import write_png_sequence
 
 
 def box(top, bottom, left, right):
@@ -111,7 +111,7 @@ def test_prompts_belong_to_masks_in_their_order():
 
 def test_masks_of_one_name_in_several_folders_are_kept_apart(tmp_path):
     for folder in ("a", "b"):
-        write_png_sequence(tmp_path / folder / "mask", MASKS["dog"].expand(-1, 3, -1, -1), None)
+        write_png_sequence(tmp_path / folder / "mask", MASKS["dog"].expand(-1, 3, -1, -1))
     assert list(read_masks([tmp_path / "a" / "mask", tmp_path / "b" / "mask"])) == [
         "mask",
         "mask_2",
@@ -130,7 +130,7 @@ def test_the_command_line_sorts_masks_into_a_dataset(tmp_path, capsys):
         "clean": footage * 0.5,
         **{n: m.expand(-1, 3, -1, -1) for n, m in MASKS.items()},
     }.items():
-        write_png_sequence(tmp_path / name, frames, None)
+        write_png_sequence(tmp_path / name, frames)
     masks = [
         word
         for name in MASKS

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from layerflow_core.errors import DatasetError
-from layerflow_core.training.data.composer import PastedClips, PlacementJitter, paste
+from layerflow_core.training.data.composer import PastedClips, PlacementJitter
 
 
 class Listed(list):
@@ -50,14 +50,22 @@ def test_without_freedom_the_foreground_stays_as_it_was(sources):
         )
 
 
-def test_paste_moves_by_shares_of_the_frame():
-    image = torch.zeros(1, 1, 20, 40)
-    image[:, :, 8:12, 16:24] = 1
-    moved = paste(image, 1.0, 0.25, -0.2)
-    assert torch.allclose(moved[:, :, 4:8, 26:34], torch.ones(1, 1, 4, 8), atol=1e-4) and float(
-        moved.sum()
-    ) == pytest.approx(32, abs=1e-2)
-    assert float(paste(image, 0.5, 0, 0).sum()) == pytest.approx(8, rel=0.05)
+def test_a_foreground_strays_by_a_share_of_the_frame(make_clip, sources):
+    """A square in the middle of a frame, as large as it was, against where its middle comes to lie."""
+    strays = PlacementJitter(scale=(1, 1), offset=0.2, speed=(1, 1))
+    shifts = set()
+    for index in range(8):
+        alpha = PastedClips(*sources, 8, strays)[index].layers["alpha"][0, 0]
+        down, right = torch.meshgrid(
+            *(torch.arange(float(size)) for size in alpha.shape), indexing="ij"
+        )
+        middle = [float((alpha * axis).sum() / alpha.sum()) for axis in (right, down)]
+        shift = (middle[0] - 6.5, middle[1] - 5.5)
+        assert abs(shift[0]) <= 0.2 * 16 + 1e-4
+        assert abs(shift[1]) <= 0.2 * 12 + 1e-4
+        assert float(alpha.sum()) == pytest.approx(36, abs=0.01)
+        shifts.add(shift)
+    assert len(shifts) == 8
 
 
 @pytest.mark.parametrize("wrong", [{"scale": (0, 1)}, {"speed": (2, 1)}, {"offset": -1}])

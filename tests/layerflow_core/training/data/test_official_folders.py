@@ -5,7 +5,7 @@ import torch
 
 from layerflow_core.errors import DatasetError
 from layerflow_core.training.data.official_folders import OfficialFolder
-from layerflow_core.video.images import write_image
+from layerflow_core.video.png import write_png
 
 ENTRY = {
     "objects": {"1": {"frames": ["00000", "00001", "00002"]}},
@@ -24,7 +24,7 @@ FOLDERS = {
 def official(request, tmp_path):
     for number, folder in enumerate(FOLDERS[request.param]):
         for frame in range(3):
-            write_image(
+            write_png(
                 tmp_path / folder / f"{frame:05d}.png", torch.full((3, 8, 10), (number + 1) * 0.2)
             )
     record = tmp_path / "meta.json"
@@ -78,7 +78,7 @@ def test_a_video_leads_nowhere_but_into_the_dataset(official, name):
 
 def test_a_frame_leads_nowhere_but_into_its_folder(official):
     root, record, kind = official
-    write_image(root / "secret.png", torch.ones(3, 8, 10))
+    write_png(root / "secret.png", torch.ones(3, 8, 10))
     objects = {"1": {"frames": [str(root / "secret.png"), "../../secret"]}}
     record.write_text(json.dumps({"videos": {"dog": {**ENTRY, "objects": objects}}}))
     with pytest.raises(DatasetError, match="frame secret is missing"):

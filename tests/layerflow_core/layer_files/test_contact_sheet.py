@@ -1,7 +1,7 @@
 import torch
 
+from layerflow_core.layer_files.contact_sheet import GAP, PAPER, draw_sheet
 from layerflow_core.layers import Foreground, LayerVideo
-from layerflow_core.video.contact_sheet import GAP, PAPER, draw_sheet
 
 
 def test_rows_and_columns():

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 from fractions import Fraction
 
-from .damage import Damage
-from .timeline import Timed
+from ..damage import Damage
+from ..timeline import Timed
 
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # ffmpeg's own decoders drop alpha
 _STRICT = {"err_detect": "explode"}  # a damaged frame is an error

@@ -1,4 +1,4 @@
-"""Video streams in, through PyAV: frames upright, with square pixels, in RGB, straight alpha.
+"""Streams in, through PyAV: frames upright, with square pixels, in RGB, straight alpha.
 
 Legend: C channels (3, or 4 with alpha), H height, W width; 0..1.
 """
@@ -12,21 +12,21 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from ..errors import VideoFileError
-from ..rates import FASTEST, SLOWEST, exact_rate
-from .allocation import check_room
+from ...errors import VideoFileError
+from ...rates import FASTEST, SLOWEST, exact_rate
+from ..allocation import check_room
+from ..completeness import find_cut
+from ..damage import Damage
+from ..footage import Footage
+from ..frame_buffer import FrameBuffer
+from ..frame_selection import FrameSelection
+from ..orientation import UPRIGHT, Orientation, from_matrix, pixel_aspect
+from ..pixels import from_array
+from ..timeline import Timeline
 from .colour_tags import tags_of
-from .completeness import find_cut
 from .containers import first_video, open_container, pyav_errors
 from .conversion import Conversion
-from .damage import Damage
 from .decoding import StreamDecoder, length_of
-from .footage import Footage
-from .frame_buffer import FrameBuffer
-from .frame_selection import FrameSelection
-from .orientation import UPRIGHT, Orientation, from_matrix, pixel_aspect
-from .pixels import from_array
-from .timeline import Timeline
 
 _log = logging.getLogger(__name__)
 _RATE_TOLERANCE = 0.05  # times in ms are as coarse as that at 60 frames per second
@@ -94,9 +94,8 @@ class _StreamReader:
     def _named_rate(self) -> Fraction | None:
         for rate in (self._stream.average_rate, self._stream.guessed_rate):
             if rate and SLOWEST <= rate <= FASTEST:
-                return exact_rate(
-                    rate
-                )  # Matroska's is made of nanoseconds: 19001/317 for 60000/1001
+                # Matroska's is made of nanoseconds: 19001/317 for 60000/1001.
+                return exact_rate(rate)
         return None
 
     def _seen_rate(self, named: Fraction | None, timeline: Timeline) -> Fraction | None:
@@ -116,11 +115,8 @@ class _StreamReader:
         """Frames that will be kept, None if nobody knows; refuses what will not fit before any is decoded."""
         total = self._length(rate)
         if total is None:
-            return (
-                len(self._selection.numbers(0, self._selection.end))
-                if self._selection.count
-                else None
-            )
+            known = self._selection.count > 0
+            return len(self._selection.numbers(0, self._selection.end)) if known else None
         kept = len(self._selection.numbers(0, total))
         context = self._stream.codec_context
         if context.height and context.width:

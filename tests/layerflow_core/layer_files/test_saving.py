@@ -10,13 +10,18 @@ import torch
 
 from layerflow_core.errors import FrameError, VideoFileError
 from layerflow_core.layer_files.loading import load_layers
-from layerflow_core.layer_files.record import ALPHA_KINDS, PREMULTIPLIED, RECORD
-from layerflow_core.layer_files.saving import EXR, FORMATS, OPAQUE, PSD, SaveOptions, save_layers
+from layerflow_core.layer_files.record import RECORD
+from layerflow_core.layer_files.saving import FORMATS, OPAQUE, SaveOptions, save_layers
+from layerflow_core.layer_files.stored_pixels import ALPHA_KINDS, PREMULTIPLIED
 from layerflow_core.layers import Foreground, LayerVideo
 from layerflow_core.toy.world import draw_scene, render
 from layerflow_core.video.files import FrameSelection
+from layerflow_core.video.formats import LAYERED
 
 RATE = Fraction(24000, 1001)
+EXR = "OpenEXR (all layers)"
+PSD = "PSD (one frame, all layers)"
+MOVING = [name for name in FORMATS if name not in LAYERED or not LAYERED[name].is_single]
 LOSSLESS = {
     "PNG 8 bit": 1 / 510,
     "PNG 16 bit": 1 / 131070,
@@ -159,7 +164,7 @@ def test_two_foregrounds(layers, tmp_path):
 
 
 @pytest.mark.parametrize("shape", [(1, 64, 96), (3, 63, 95), (2, 1, 1)])
-@pytest.mark.parametrize("form", [f for f in FORMATS if f != PSD])
+@pytest.mark.parametrize("form", MOVING)
 def test_odd_sizes_and_one_frame(tmp_path, form, shape):
     count, height, width = shape
     layer = Foreground(
@@ -209,7 +214,7 @@ def disk(tmp_path):
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-@pytest.mark.parametrize("form", [f for f in FORMATS if f != PSD])
+@pytest.mark.parametrize("form", MOVING)
 def test_a_full_disk(layers, disk, form):
     folder = disk("rw")
     with pytest.raises(VideoFileError):
@@ -259,7 +264,7 @@ def test_premultiplied_files_hold_premultiplied_colour(layers, tmp_path):
 
 @pytest.mark.parametrize(
     "form, opaque",
-    [(form, "H.264 (.mp4)") for form in FORMATS if form != PSD]
+    [(form, "H.264 (.mp4)") for form in MOVING]
     + [("PNG 8 bit", name) for name in OPAQUE if name != "none"],
 )
 def test_frozen_layers_keep_their_length(layers, tmp_path, form, opaque):

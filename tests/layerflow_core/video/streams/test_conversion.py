@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from layerflow_core.video.conversion import Conversion
+from layerflow_core.video.streams.conversion import Conversion
 
 av = pytest.importorskip("av")
 RED = np.zeros((4, 4, 3), np.uint8) + np.array([255, 0, 0], np.uint8)

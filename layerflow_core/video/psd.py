@@ -1,7 +1,7 @@
-"""Photoshop documents in: every layer with pixels, one frame.
+"""Photoshop documents: one frame, every layer with pixels.
 
-Opacity, masks and visibility of layers and of the groups around them are honoured. Blend modes, effects and adjustments
-are not, and one warning names the layers that have them.
+In, opacity, masks and visibility of layers and of the groups around them are honoured. Blend modes, effects and
+adjustments are not, and one warning names the layers that have them. Out, a layer is a layer.
 
 Legend: C channels, H height, W width; 0..1, straight colour, alpha 1 = opaque.
 """
@@ -11,29 +11,29 @@ from __future__ import annotations
 import logging
 import struct
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
+from ..atomic import replacing
 from ..errors import VideoFileError
-from ..layers import Foreground, LayerVideo
 from ..layout import BACKGROUND, BLENDED
-from ..names import FileNames
-from ..video.allocation import check_room
-from ..video.files import ALL, FrameSelection
-from ..video.listing import check_regular
-from ..video.pixels import from_array
-from .record import RESERVED
+from .allocation import check_room
+from .listing import check_regular
+from .packages import import_package
+from .pixels import from_array, to_array
 
-DOCUMENT = ".psd"
+ENDING = ".psd"
 _log = logging.getLogger(__name__)
 _MOST_LAYERS = 1000
 _SHOWN = 5
 _PLAIN_MODES = ("NORMAL", "PASS_THROUGH")
+_TAKEN_HIDDEN = (BACKGROUND, BLENDED)
 # What psd-tools raises of damaged documents.
 _DAMAGE = (
     ArithmeticError,
@@ -67,28 +67,21 @@ class _Leaf:
     visible: bool
 
 
-def read_document(path: Path, selection: FrameSelection = ALL) -> LayerVideo:
-    """Every visible layer with pixels as a foreground; ``background`` and ``blended``, hidden too, as what they are.
+def read_psd(path: Path) -> list[tuple[str, Tensor]]:
+    """Names and images [4, H, W] of the visible layers with pixels, the lowest first.
 
-    Args:
-        selection: of it the size.
+    ``background`` and ``blended`` come hidden too. Names may stand twice.
 
     Raises:
         VideoFileError: psd-tools is not installed, the document is damaged, has no such layer, or does not fit into
             memory.
     """
-    try:
-        from psd_tools import PSDImage
-    except ImportError as error:
-        raise VideoFileError(
-            f"{path} cannot be read: the package psd-tools is not installed here; pip install psd-tools"
-        ) from error
+    document_type = import_package("psd_tools", "psd-tools", path, "read").PSDImage
     check_regular(path)
-    selection = replace(selection, premultiplied=False)  # Photoshop's colour is straight
     try:
-        document = PSDImage.open(path)
+        document = document_type.open(path)
         leaves = list(_leaves(document))[:_MOST_LAYERS]
-        return _read_leaves(leaves, document.size, path, selection)
+        return _read_leaves(leaves, document.size, path)
     except _DAMAGE as error:
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise VideoFileError(
@@ -108,28 +101,16 @@ def _leaves(group, opacity: float = 1.0, visible: bool = True) -> Iterator[_Leaf
 
 
 def _read_leaves(
-    leaves: list[_Leaf], size: tuple[int, int], path: Path, selection: FrameSelection
-) -> LayerVideo:
+    leaves: list[_Leaf], size: tuple[int, int], path: Path
+) -> list[tuple[str, Tensor]]:
     with_pixels = [leaf for leaf in leaves if leaf.layer.has_pixels()]
-    taken = [
-        leaf for leaf in with_pixels if leaf.visible or leaf.layer.name in (BACKGROUND, BLENDED)
-    ]
+    taken = [leaf for leaf in with_pixels if leaf.visible or leaf.layer.name in _TAKEN_HIDDEN]
     _warn_of_hidden([leaf for leaf in with_pixels if leaf not in taken], path)
     _warn_of_modes(taken, leaves, path)
-    check_room(len(taken), 4, size[1], size[0], str(path))
-    names = FileNames(RESERVED)
-    foregrounds = []
-    opaque: dict[str, Tensor] = {}
-    for leaf in taken:
-        image = selection.sized(_draw(leaf, size))[None]
-        name = leaf.layer.name
-        if name in (BACKGROUND, BLENDED) and name not in opaque:
-            opaque[name] = image[:, :3]
-        else:
-            foregrounds.append(Foreground(names.claim(name), image[:, :3], image[:, 3:]))
-    if not foregrounds:
+    if not taken:
         raise VideoFileError(f"{path} has no visible layer with pixels, expected at least one")
-    return LayerVideo(tuple(foregrounds), opaque.get(BACKGROUND), opaque.get(BLENDED), 1.0)
+    check_room(len(taken), 4, size[1], size[0], str(path))
+    return [(leaf.layer.name, _draw(leaf, size)) for leaf in taken]
 
 
 def _draw(leaf: _Leaf, size: tuple[int, int]) -> Tensor:
@@ -188,3 +169,35 @@ def _is_special(layer) -> bool:
 def _name(leaves: list[_Leaf]) -> str:
     names = ", ".join(ascii(leaf.layer.name)[:60] for leaf in leaves[:_SHOWN])
     return names + (", ..." if len(leaves) > _SHOWN else "")
+
+
+def write_psd(
+    path: Path,
+    foregrounds: Mapping[str, Tensor],
+    opaque: Mapping[str, Tensor],
+    fps: Fraction | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> None:
+    """A document of one frame, 8 bits, straight alpha: background, foregrounds, and the blended scene hidden on top.
+
+    Args:
+        foregrounds: by name, each [C, H, W], the lowest first.
+        opaque: ``background`` and ``blended`` among them are layers too.
+        fps, metadata: of no use to a document; every frame is written with them.
+
+    Raises:
+        VideoFileError: psd-tools is not installed, or the file cannot be written.
+    """
+    from PIL import Image
+
+    document_type = import_package("psd_tools", "psd-tools", path, "written").PSDImage
+    below = {name: opaque[name] for name in (BACKGROUND,) if name in opaque}
+    above = {name: opaque[name] for name in (BLENDED,) if name in opaque}
+    layers = {**below, **foregrounds, **above}
+    height, width = next(iter(layers.values())).shape[-2:]
+    document = document_type.new("RGBA", (width, height))  # else alpha would become a mask
+    for name, image in layers.items():
+        layer = document.create_pixel_layer(Image.fromarray(to_array(image, 255)), name=name)
+        layer.visible = name not in above
+    with replacing(path) as partial:
+        document.save(str(partial))

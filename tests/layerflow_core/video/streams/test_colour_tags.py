@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from layerflow_core.video.colour_tags import ColourTags
 from layerflow_core.video.files import read_video
+from layerflow_core.video.streams.colour_tags import ColourTags
 
-from .clips import UNTAGGED, read, solid, write_video
+from ..clips import UNTAGGED, read, solid, write_video
 
 av = pytest.importorskip("av")
 

@@ -1,4 +1,4 @@
-"""Video files out, frame after frame: an encoding is a row, and memory does not grow with length.
+"""Streams out, frame after frame: an encoding is a row, and memory does not grow with length.
 
 Alpha travels in the file's own alpha channel. Frames are BT.709, limited range, and say so: untagged files are guessed
 at, differently by every program.
@@ -8,21 +8,22 @@ Legend: C channels (3, or 4 with alpha), H height, W width; 0..1, alpha 1 = opaq
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import torch
 from torch import Tensor
 
-from ..atomic import replacing
-from ..errors import VideoFileError
-from ..rates import exact_rate
+from ...atomic import replacing
+from ...errors import VideoFileError
+from ...rates import exact_rate
+from ..metadata import as_texts
+from ..pixels import to_arrays
 from .conversion import BT709, LIMITED, Conversion, is_rgb
-from .pixels import to_arrays
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,16 @@ class Encoding:
     @property
     def has_alpha(self) -> bool:
         return self.array_format.startswith("rgba")
+
+    def write(
+        self,
+        path: Path,
+        frames: Iterable[Tensor],
+        fps: float | Fraction,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        """As ``write_stream``."""
+        write_stream(path, frames, fps, self, metadata)
 
 
 _MOVIE = {"movflags": "+faststart+use_metadata_tags"}
@@ -108,7 +119,7 @@ MATROSKA = replace(H264, suffix=".mkv", container={})
 
 # Opaque video by the ending of the file's name.
 BY_SUFFIX: Mapping[str, Encoding] = {
-    form.suffix: form for form in (H264, PRORES_422, VP9, MATROSKA)
+    encoding.suffix: encoding for encoding in (H264, PRORES_422, VP9, MATROSKA)
 }
 
 
@@ -160,43 +171,34 @@ def write_stream(
                 str(partial), "w", form.muxer, container_options=dict(form.container)
             ) as container,
         ):
-            for key, value in (metadata or {}).items():
-                container.metadata[key] = value if isinstance(value, str) else json.dumps(value)
+            container.metadata.update(as_texts(metadata or {}))
             stream = _open_stream(container, form, rate, first.shape)
             conversion = Conversion(stream.pix_fmt)
-            for number, array in enumerate(_chain(first, arrays)):
+            for number, array in enumerate(chain([first], arrays)):
                 frame = av.VideoFrame.from_ndarray(array, format=form.array_format)
-                frame.pts, frame.time_base = number, 1 / rate
+                frame.pts = number
+                frame.time_base = 1 / rate
                 container.mux(stream.encode(conversion.convert(frame)))
             container.mux(stream.encode())
     except (av.FFmpegError, av.codec.codec.UnknownCodecError) as error:
         raise VideoFileError(f"{path} cannot be written as {form.codec}: {error}") from error
 
 
-def _chain(first: np.ndarray, others: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    yield first
-    yield from others
-
-
 def _open_stream(container, form: Encoding, rate: Fraction, shape: tuple[int, ...]):
     height, width = shape[:2]
     odd = height % 2 or width % 2
     stream = container.add_stream(form.codec, rate=rate, options=dict(form.options))
-    stream.width, stream.height, stream.pix_fmt = (
-        width,
-        height,
-        (odd and form.odd_format) or form.pixel_format,
-    )
+    stream.width = width
+    stream.height = height
+    stream.pix_fmt = form.odd_format if odd and form.odd_format else form.pixel_format
     context = stream.codec_context
-    context.thread_count, context.thread_type = 0, "AUTO"
-    if is_rgb(stream.pix_fmt):
-        return stream
-    context.color_range, context.colorspace, context.color_primaries, context.color_trc = (
-        LIMITED,
-        BT709,
-        BT709,
-        BT709,
-    )
+    context.thread_count = 0
+    context.thread_type = "AUTO"
+    if not is_rgb(stream.pix_fmt):
+        context.color_range = LIMITED
+        context.colorspace = BT709
+        context.color_primaries = BT709
+        context.color_trc = BT709
     return stream
 
 
@@ -216,6 +218,4 @@ def write_h264(path: Path, colour: Tensor, fps: float | Fraction) -> None:
 
 def with_alpha(colour: Tensor, alpha: Tensor) -> Iterator[Tensor]:
     """Frame after frame [4, H, W] of [N, 3, H, W] and [N, 1, H, W]."""
-    import torch
-
-    return (torch.cat([c, a]) for c, a in zip(colour, alpha))
+    return (torch.cat(planes) for planes in zip(colour, alpha))

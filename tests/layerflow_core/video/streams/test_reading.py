@@ -9,7 +9,7 @@ import torch
 from layerflow_core.errors import VideoFileError
 from layerflow_core.video.files import FrameSelection, read_video, read_with_matte
 
-from .clips import as_tensor, decoded, greys, images, numbers_in, read, write_video
+from ..clips import as_tensor, decoded, greys, images, numbers_in, read, write_video
 
 av = pytest.importorskip("av")
 ALPHA_CODECS = {

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import VideoFileError
-from .listing import check_regular
+from ...errors import VideoFileError
+from ..listing import check_regular
 
 DEMUXERS = (
     "mov",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .frame_selection import AUTO, BT601, BT709
+from ..frame_selection import AUTO, BT601, BT709
 
 UNSPECIFIED = 2
 LINES_OF_BT709 = 720

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..layers import LayerVideo
 from ..rgba import checkerboard, over
-from .frames import spread_frames
+from ..video.frames import spread_frames
 
 GAP = 4
 PAPER = 0.12
@@ -34,13 +34,14 @@ def draw_sheet(layers: LayerVideo, columns: int = 6) -> Tensor:
     rows = _image_layers(layers)
     if layers.background is not None:
         rows.append(layers.recompose())
-    picks = spread_frames(len(rows[0]), min(columns, len(rows[0])))
+    shown = spread_frames(len(rows[0]), min(columns, len(rows[0])))
     height, width = rows[0].shape[2:]
-    sheet = torch.full(
-        (3, len(rows) * (height + GAP) + GAP, len(picks) * (width + GAP) + GAP), PAPER
-    )
-    for r, row in enumerate(rows):
-        for c, shown in enumerate(picks):
-            top, left = GAP + r * (height + GAP), GAP + c * (width + GAP)
-            sheet[:, top : top + height, left : left + width] = row[shown]
+    sheet_height = len(rows) * (height + GAP) + GAP
+    sheet_width = len(shown) * (width + GAP) + GAP
+    sheet = torch.full((3, sheet_height, sheet_width), PAPER)
+    for row_number, row in enumerate(rows):
+        top = GAP + row_number * (height + GAP)
+        for column, frame in enumerate(shown):
+            left = GAP + column * (width + GAP)
+            sheet[:, top : top + height, left : left + width] = row[frame]
     return sheet

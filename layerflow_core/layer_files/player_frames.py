@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from .layer_files.record import RESIDUAL, check_layers
-from .layers import LayerVideo
-from .layout import BACKGROUND, BLENDED, FOREGROUND
-from .rgba import premultiply, unpremultiply
-from .video.images import IMAGE_NUMBER, write_png_frames
+from ..layers import LayerVideo
+from ..layout import BACKGROUND, BLENDED, FOREGROUND
+from ..video.frames import resize, resize_layer
+from ..video.png import write_png_sequence
+from .record import RESIDUAL, shape_of
+from .stored_pixels import bias
 
 
 def write_player_frames(folder: Path, layers: LayerVideo, longest: int) -> dict[str, Any]:
@@ -34,33 +34,19 @@ def write_player_frames(folder: Path, layers: LayerVideo, longest: int) -> dict[
         FrameError: layers of different length or size.
     """
     layers = layers.held()
-    check_layers(layers)
+    count, height, width = shape_of(layers)
+    scale = min(1.0, longest / max(height, width))
+    size = (max(1, round(height * scale)), max(1, round(width * scale)))
     rows, described = _rows(layers)
-    height, width = _size(layers, longest)
-    atlases = (
-        torch.cat(
-            [
-                row.expand(3, -1, -1)
-                for row in _shrunk([row[number] for row in rows], described, height, width)
-            ],
-            1,
-        )
-        for number in range(len(layers.foreground))
-    )
-    paths = write_png_frames(lambda number: folder / f"{IMAGE_NUMBER.format(number)}.png", atlases)
+    atlases = (_atlas([row[number] for row in rows], described, size) for number in range(count))
+    paths = write_png_sequence(folder, atlases)
     return {
-        "width": width,
-        "height": height,
+        "width": size[1],
+        "height": size[0],
         "fps": float(layers.fps),
         "frames": [path.name for path in paths],
         "layers": described,
     }
-
-
-def _size(layers: LayerVideo, longest: int) -> tuple[int, int]:
-    height, width = layers.foreground.shape[2:]
-    scale = min(1.0, longest / max(height, width))
-    return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def _rows(layers: LayerVideo) -> tuple[list[Tensor], list[dict[str, Any]]]:
@@ -84,31 +70,27 @@ def _rows(layers: LayerVideo) -> tuple[list[Tensor], list[dict[str, Any]]]:
     for layer in layers.foregrounds:
         add(layer.name, FOREGROUND, layer.colour, layer.opacity)
     if layers.residual is not None:
-        add(RESIDUAL, RESIDUAL, 0.5 + 0.5 * layers.residual)
+        add(RESIDUAL, RESIDUAL, bias(layers.residual))
     if layers.blended is not None:
         add(BLENDED, BLENDED, layers.blended)
     return rows, described
 
 
-def _shrunk(
-    images: list[Tensor], described: list[dict[str, Any]], height: int, width: int
+def _atlas(images: list[Tensor], described: list[dict[str, Any]], size: tuple[int, int]) -> Tensor:
+    """[3, H * rows, W]: the rows of one frame, one below the other."""
+    return torch.cat([row.expand(3, -1, -1) for row in _resized(images, described, size)], 1)
+
+
+def _resized(
+    images: list[Tensor], described: list[dict[str, Any]], size: tuple[int, int]
 ) -> list[Tensor]:
     """The rows of one frame in the player's size; colour with its alpha, so that edges stay clean."""
-    if images[0].shape[-2:] == (height, width):
-        return images
-
-    def shrink(image: Tensor) -> Tensor:
-        return F.interpolate(image[None], (height, width), mode="bilinear", antialias=True)[0]
-
-    small = []
+    resized = []
     for layer in described:
-        colour = images[layer["row"]]
+        colour = images[layer["row"]][None]
         if layer["alphaRow"] is None:
-            small.append(shrink(colour))
+            resized.append(resize(colour, *size)[0])
         else:
-            alpha = shrink(images[layer["alphaRow"]])
-            small += [
-                unpremultiply(shrink(premultiply(colour, images[layer["alphaRow"]])), alpha),
-                alpha,
-            ]
-    return small
+            alpha = images[layer["alphaRow"]][None]
+            resized += [pixels[0] for pixels in resize_layer(colour, alpha, *size)]
+    return resized

@@ -1,0 +1,1 @@
+"""Video streams, read and written through PyAV."""
