@@ -14,8 +14,8 @@ from dataclasses import replace
 import torch
 
 from benchmarks.step import build
+from layerflow_core.inference import prepare_for_inference
 from layerflow_core.layout import BLENDED
-from layerflow_core.model.inference import prepare_for_inference
 from layerflow_core.model.loading import LayerFlowModel, load_model
 from layerflow_core.model.step_cache import StepCache
 from layerflow_core.pipeline import Run, make_layers, predictor
@@ -25,10 +25,14 @@ from layerflow_core.sampling.schedule import Schedule
 from layerflow_core.toy.embedded import EMBEDDED
 from layerflow_core.toy.world import draw_scene, render
 
-SCENES, FIRST_SEED, STEPS = 2, 950, 50
+SCENES = 2
+FIRST_SEED = 950
+STEPS = 50
 RANDOM_STEPS = 20
 ODE = "dpmpp_2m"
-CACHES, MARGINS, FEWER = (0.05, 0.1, 0.2), (0.1, 0.5, 1.0), (25, 12)
+CACHES = (0.05, 0.1, 0.2)
+MARGINS = (0.1, 0.5, 1.0)
+FEWER = (25, 12)
 
 
 def variants(exact: SamplerSettings) -> dict[str, SamplerSettings]:
@@ -59,7 +63,8 @@ class BlockCalls:
         self.count += len(named["hidden_states"])
 
     def take(self) -> int:
-        count, self.count = self.count, 0
+        count = self.count
+        self.count = 0
         return count
 
 
@@ -75,7 +80,8 @@ def run_embedded(scenes: int = SCENES) -> None:
             f"\n{task}, scenes: {scenes}, {STEPS} steps\n\n| | largest mean difference of a "
             "layer | block calls |\n|---|---|---|"
         )
-        references, full = [], 0
+        references = []
+        full = 0
         for name, settings in variants(SamplerSettings(STEPS, guidance, scale, ODE)).items():
             made = []
             for number in range(scenes):
@@ -84,7 +90,8 @@ def run_embedded(scenes: int = SCENES) -> None:
                 prompts = {key: text for key, text in scene.prompts.items() if key not in given}
                 made.append(make_layers(model, Run(prompts, given, settings, number)).clips())
             count = calls.take()
-            references, full = references or made, full or count
+            references = references or made
+            full = full or count
             worst = max(
                 sum(float((a[k] - b[k]).abs().mean()) for a, b in zip(made, references)) / scenes
                 for k in made[0]
@@ -94,7 +101,9 @@ def run_embedded(scenes: int = SCENES) -> None:
 
 def run_random() -> None:
     model = prepare_for_inference(build(2, 8, 12, torch.float32, "cpu"))
-    calls, layout, size = BlockCalls(model), model.config.layout, model.config.network
+    calls = BlockCalls(model)
+    layout = model.config.layout
+    size = model.config.network
     noise = NoiseSource(0)
     shape = (1, layout.frames, size.latent_channels, 8, 12)
     context = torch.randn(
@@ -104,14 +113,16 @@ def run_random() -> None:
     print(
         f"random weights, {size_text}\n\n| | difference of latents | block calls |\n|---|---|---|"
     )
-    reference, full = None, 0
+    reference = None
+    full = 0
     for name, settings in variants(SamplerSettings(RANDOM_STEPS, "dynamic", 6.0)).items():
         predict = predictor(
             model, layout, context, None, None, StepCache(model.config, layout, settings.step_cache)
         )
         latents = sample(predict, noise.initial(shape), noise.per_step(shape), Schedule(), settings)
         count = calls.take()
-        reference, full = latents if reference is None else reference, full or count
+        reference = latents if reference is None else reference
+        full = full or count
         print(
             f"| {name} | {float((latents - reference).abs().mean() / reference.std()):.4f} | {count / full:.2f} |",
             flush=True,

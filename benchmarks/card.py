@@ -19,20 +19,27 @@ from torch import Tensor, nn
 
 from benchmarks.plans import TRUE_T5, TRUE_VAE
 from benchmarks.synthetic import official_config, random_tensors
-from layerflow_core.devices import OffloadingDevices
+from layerflow_core.inference import ComputeOptions, prepare_for_inference, with_compute
 from layerflow_core.layout import Layout
-from layerflow_core.memory import GIB, NETWORK_PLANS, TEXT_PLANS, PartPlan, size_at_work, size_of
 from layerflow_core.model.attention import KERNELS
 from layerflow_core.model.fp8 import store_in_fp8
-from layerflow_core.model.inference import ComputeOptions, prepare_for_inference, with_compute
 from layerflow_core.model.loading import LayerFlowModel, build_network, load_model
 from layerflow_core.model.text import TextEncoder
 from layerflow_core.model.vae import VAE_MODES, LayerVAE, build_vae
+from layerflow_core.official.verification import verify_folder
 from layerflow_core.pipeline import Host, Run, SilentObserver, make_layers, predictor
-from layerflow_core.placement import TEXT_PEAK, Placement, network_peak, vae_peak
+from layerflow_core.runtime.devices import OffloadingDevices
+from layerflow_core.runtime.memory import (
+    GIB,
+    NETWORK_PLANS,
+    TEXT_PLANS,
+    PartPlan,
+    size_at_work,
+    size_of,
+)
+from layerflow_core.runtime.placement import TEXT_PEAK, Placement, network_peak, vae_peak
 from layerflow_core.sampling.sampler import SamplerSettings
 from layerflow_core.toy.embedded import EMBEDDED
-from layerflow_core.verification import verify_folder
 
 CARD = torch.device("cuda")
 PROMPTS = {

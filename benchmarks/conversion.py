@@ -11,7 +11,7 @@ _MEASURED = """
 import resource, sys, time
 from pathlib import Path
 import torch, numpy, diffusers.models, peft, transformers
-from layerflow_core.model.conversion import Conversion, convert_official
+from layerflow_core.official.conversion import Conversion, convert_official
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -13,11 +13,11 @@ import torch
 
 from benchmarks.step import time_call
 from benchmarks.synthetic import official_config, random_tensors
+from layerflow_core.inference import prepare_for_inference
 from layerflow_core.layout import ALPHA, BACKGROUND, BLENDED, FOREGROUND, Clip, Layout
-from layerflow_core.model.inference import prepare_for_inference
 from layerflow_core.model.loading import LayerFlowModel, build_network
 from layerflow_core.pipeline import predictor
-from layerflow_core.placement import network_peak
+from layerflow_core.runtime.placement import network_peak
 
 ROUNDS = 2
 
@@ -48,7 +48,8 @@ ROWS = {
 
 
 def _time_step(model: LayerFlowModel) -> float:
-    size, layout = model.config.network, model.config.layout
+    size = model.config.network
+    layout = model.config.layout
     x = torch.randn(
         1,
         layout.frames,
@@ -81,7 +82,8 @@ def main() -> None:
         for name, model in models.items():
             times[name].append(_time_step(model))
     first = next(iter(models))
-    base, least = min(times[first][1:]), network_peak(models[first], 2, torch.device(device))
+    base = min(times[first][1:])
+    least = network_peak(models[first], 2, torch.device(device))
     print(
         f"{blocks} blocks, {height} x {width} latents, {dtype}, {device}\n\n| | tokens | time | "
         "memory beside weights |\n|---|---|---|---|"

@@ -17,9 +17,9 @@ from torch import nn
 
 from benchmarks.plans import TRUE_VAE
 from benchmarks.synthetic import official_config, random_tensors
-from layerflow_core.memory import count_peak, size_of
 from layerflow_core.model.loading import build_network
 from layerflow_core.model.vae import STREAMED, TILED, WHOLE, Decoder, build_vae, set_mode
+from layerflow_core.runtime.memory import count_peak, size_of
 
 _MIB = 2**20
 _NETWORKS = {

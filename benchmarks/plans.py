@@ -11,11 +11,11 @@ from torch import nn
 
 from benchmarks.synthetic import official_config
 from layerflow_core.layout import find_layout
-from layerflow_core.memory import GIB, NETWORK_PLANS, TEXT_PLANS, PartPlan, size_at_work
 from layerflow_core.model.loading import LayerFlowModel
 from layerflow_core.model.network import LayerFlowNetwork
 from layerflow_core.model.vae import VAE_MODES, LayerVAE, build_vae
-from layerflow_core.placement import TEXT_PEAK, network_peak, vae_peak
+from layerflow_core.runtime.memory import GIB, NETWORK_PLANS, TEXT_PLANS, PartPlan, size_at_work
+from layerflow_core.runtime.placement import TEXT_PEAK, network_peak, vae_peak
 
 TRUE_VAE = {
     "block_out_channels": (128, 256, 256, 512),

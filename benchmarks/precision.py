@@ -13,7 +13,9 @@ from layerflow_core.sampling.sampler import SamplerSettings
 from layerflow_core.toy.embedded import EMBEDDED
 from layerflow_core.toy.world import draw_scene, render
 
-SCENES, FIRST_SEED, STEPS = 6, 900, 12
+SCENES = 6
+FIRST_SEED = 900
+STEPS = 12
 
 
 def load(precision: str) -> LayerFlowModel:

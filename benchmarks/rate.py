@@ -12,7 +12,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.step import build, time_call
-from layerflow_core.model.inference import ComputeOptions, prepare_for_inference, with_compute
+from layerflow_core.inference import ComputeOptions, prepare_for_inference, with_compute
 from layerflow_core.pipeline import predictor
 
 ROUNDS = 3
@@ -30,7 +30,8 @@ def main() -> None:
         ComputeOptions(),
         torch.device(device),
     )
-    size, layout = model.config.network, model.config.layout
+    size = model.config.network
+    layout = model.config.layout
     x = torch.randn(1, layout.frames, size.latent_channels, height, width, device=device)
     predict = predictor(
         model, layout, torch.randn(1, model.config.text_length, size.text_embed_dim), None
@@ -46,10 +47,8 @@ def main() -> None:
         (time_call(lambda: tokens @ matrix), time_call(lambda: predict(x, 500)))
         for _ in range(ROUNDS)
     ]
-    rate, reached = (
-        product / min(r[0] for r in rounds),
-        work.get_total_flops() / min(r[1] for r in rounds),
-    )
+    rate = product / min(r[0] for r in rounds)
+    reached = work.get_total_flops() / min(r[1] for r in rounds)
     print(
         f"{blocks} blocks, {height} x {width} latents, {model.config.sequence_length} tokens, {dtype}, {device}: "
         f"{reached / 1e12:.2f} of {rate / 1e12:.2f} TFLOP/s, {reached / rate:.0%}"

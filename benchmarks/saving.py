@@ -25,7 +25,10 @@ from layerflow_core.video.png import PNG_OPTIONS
 from layerflow_core.video.streams.encodings import PRORES_4444
 
 FORMATS = ("ProRes 4444 (.mov)", "PNG 8 bit", "PNG 16 bit")
-HEIGHT, WIDTH, ROUNDS, TIMED = 480, 720, 3, 96
+HEIGHT = 480
+WIDTH = 720
+ROUNDS = 3
+TIMED = 96
 _RAW = {
     "ProRes 4444 (.mov)": ("rgba64le", 65535),
     "PNG 8 bit": ("rgba", 255),

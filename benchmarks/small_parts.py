@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
-from layerflow_core.model.tensor_file import write_tensors
 from layerflow_core.model.text import build_t5
 from layerflow_core.model.vae import build_vae
+from layerflow_core.weights.tensor_file import write_tensors
 
 T5_VOCABULARY = 32128
 

@@ -18,7 +18,7 @@ from collections.abc import Callable
 import torch
 
 from benchmarks.synthetic import official_config, random_tensors
-from layerflow_core.model.inference import ComputeOptions, prepare_for_inference, with_compute
+from layerflow_core.inference import ComputeOptions, prepare_for_inference, with_compute
 from layerflow_core.model.loading import LayerFlowModel, build_network
 from layerflow_core.model.lora import CONTENT, MOTION, adapted_layers, merge, set_strengths
 from layerflow_core.pipeline import predictor
@@ -44,12 +44,14 @@ def contestants(
     set_strengths(official.network.backbone, {CONTENT: 1.0, MOTION: 1.0})
     for _, layer in adapted_layers(official.network.backbone):
         layer.set_scale(MOTION, 0.0)
-    config, layout = ours.config, ours.config.layout
+    config = ours.config
+    layout = ours.config.layout
     size = config.network
     x = torch.randn(1, layout.frames, size.latent_channels, height, width, device=device)
     context = torch.randn(1, config.text_length, size.text_embed_dim)
     texts = torch.cat([torch.zeros_like(context), context]).to(device, dtype)
-    both, timestep = x.to(dtype).expand(2, -1, -1, -1, -1), torch.full((2,), 500, device=device)
+    both = x.to(dtype).expand(2, -1, -1, -1, -1)
+    timestep = torch.full((2,), 500, device=device)
 
     @torch.inference_mode()
     def plain() -> object:

@@ -11,7 +11,7 @@ from layerflow_core.layout import find_layout
 from layerflow_core.model.loading import network_tensors
 from layerflow_core.model.lora import CONTENT, MOTION, add_adapter
 from layerflow_core.model.network import LayerFlowNetwork
-from layerflow_core.model.official import to_official
+from layerflow_core.official.keys import to_official
 
 _STD = 0.02
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from .inference import AUTO_PRECISION, PRECISIONS
 from .layer_files.saving import FORMATS, OPAQUE, SaveOptions
 from .layer_files.stored_pixels import ALPHA_KINDS
 from .layout import BACKGROUND, BLENDED, FOREGROUND
 from .model.attention import AUTO, KERNELS
-from .model.inference import AUTO_PRECISION, PRECISIONS
 from .sampling.guidance import GUIDANCES
 from .sampling.solver import SOLVERS
 from .toy.embedded import EMBEDDED

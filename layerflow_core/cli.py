@@ -30,13 +30,13 @@ from .commands import (
     train,
     verify,
 )
-from .composite import LENGTHS, RESIZES
 from .download import SOURCES
+from .editing.composite import LENGTHS, RESIZES
 from .errors import LayerFlowError
 from .footage import TIMINGS
 from .layout import COLOUR_LAYERS, OFFICIAL_VARIANTS
-from .model.conversion import DTYPES
-from .parallel import leave_process_group
+from .official.conversion import DTYPES
+from .runtime.parallel import leave_process_group
 from .toy.embedded import EMBEDDED
 from .toy.evaluation import SCENES, STEPS
 

@@ -15,25 +15,25 @@ from pathlib import Path
 
 from torch import Tensor
 
-from .composite import Placement, composite_over
-from .devices import OffloadingDevices
 from .download import download
+from .editing.composite import Placement, composite_over
 from .errors import DatasetError, SamplingError, VideoFileError
 from .footage import Condition, add_condition, fit_conditions
 from .footage import decompose as take_apart
-from .latent_store import LatentStore
+from .inference import ComputeOptions, LoadOptions, load_for_inference
 from .layer_files.extras import EXTRAS, FRAMES
 from .layer_files.loading import matte_of
 from .layer_files.record import RECORD
 from .layer_files.saving import SaveOptions, replace_layers
 from .layers import LayerVideo
 from .layout import BLENDED, COLOUR_LAYERS, FOREGROUND
-from .model.inference import ComputeOptions, LoadOptions, load_for_inference
 from .model.loading import LayerFlowModel
 from .names import clean_name
 from .options import check_output_file, check_output_folder, read_device, read_lora_pair
-from .parallel import join_process_group
 from .pipeline import Host, Run, SilentObserver, make_layers
+from .runtime.devices import OffloadingDevices
+from .runtime.latent_store import LatentStore
+from .runtime.parallel import join_process_group
 from .sampling.sampler import SamplerSettings
 from .toy.evaluation import Plan, evaluate, write_figures
 from .video.frame_selection import FrameSelection
@@ -227,7 +227,7 @@ def composite(options: argparse.Namespace) -> None:
 
 
 def convert(options: argparse.Namespace) -> None:
-    from .model.conversion import DTYPES, Conversion, convert_official
+    from .official.conversion import DTYPES, Conversion, convert_official
 
     check_output_file(options.target, [options.source])
     size = tuple(options.latent_size) if options.latent_size else None
@@ -244,7 +244,7 @@ def convert(options: argparse.Namespace) -> None:
 
 def _base(options: argparse.Namespace):
     """The parts that are named one by one, before those of ``--base``."""
-    from .model.components import Components
+    from .weights.components import Components
 
     folder = Components.in_folder(options.base) if options.base else Components()
     named = {
@@ -270,7 +270,7 @@ def fetch(options: argparse.Namespace) -> None:
 
 
 def verify(options: argparse.Namespace) -> None:
-    from .verification import verify_folder
+    from .official.verification import verify_folder
 
     for verdict in verify_folder(options.folder, options.out, read_device(options.device)):
         _say(str(verdict))
@@ -332,10 +332,10 @@ def evaluate_toy(options: argparse.Namespace) -> None:
 
 
 def train(options: argparse.Namespace) -> None:
-    from .training.config import read_config
+    from .training.config import read_training_config
     from .training.run import run_training
 
-    result = run_training(read_config(options.config), options.check)
+    result = run_training(read_training_config(options.config), options.check)
     if result is not None:
         _say(str(result))
 

@@ -21,9 +21,9 @@ from annotated_types import Len
 from .atomic import replacing
 from .errors import DownloadError, LayerFlowError
 from .layout import OFFICIAL_VARIANTS
-from .model.checkpoint import digest
-from .model.variants import released_folder
+from .official.variants import released_folder
 from .plain_data import read_record
+from .weights.checkpoint import digest
 
 
 @dataclass(frozen=True)

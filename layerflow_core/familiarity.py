@@ -12,12 +12,12 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from .devices import Devices
 from .layout import ALPHA, FOREGROUND, PIXELS_PER_LATENT, Layout
 from .model.loading import LayerFlowModel
 from .model.vae import LayerVAE
 from .model.vocabulary import describe_unknown
-from .placement import for_vae
+from .runtime.devices import Devices
+from .runtime.placement import for_vae
 
 _log = logging.getLogger(__name__)
 # A foreground over grey is mostly grey, which every VAE knows: its error tells nothing (see

@@ -77,7 +77,7 @@ def decompose(
         made.append(make_checked_layers(model, layout, window_run(number, window), watched))
 
     layers = _resample(made, windows.merge)
-    if size.met != (size.height, size.width):
+    if size.source_size != (size.height, size.width):
         layers = _resample([layers], lambda parts: size.undo(parts[0]))
     return replace(layers, blended=frames, fps=fps or model.config.fps)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from typing import Annotated, Any
 
 import torch
@@ -272,11 +273,11 @@ class Layout:
         Raises:
             LayoutError: a frame count does not fit.
         """
-        met = (generated.shape[1], 0 if given is None else given.shape[1])
+        got = (generated.shape[1], 0 if given is None else given.shape[1])
         expected = (len(self.generated_frames), len(self.given_frames))
-        if met != expected:
+        if got != expected:
             raise LayoutError(
-                f"got {met[0]} generated and {met[1]} given latent frames, layout {self.name!r} "
+                f"got {got[0]} generated and {got[1]} given latent frames, layout {self.name!r} "
                 f"has {expected[0]} and {expected[1]}"
             )
         if given is None:
@@ -451,9 +452,8 @@ _TABLE = (
     ),
 )
 LAYOUTS: Mapping[str, Layout] = {row.name: row for row in _TABLE}
-COLOUR_LAYERS = tuple(
-    dict.fromkeys(clip.name for row in _TABLE for clip in row.clips if clip.kind != ALPHA)
-)
+_CLIPS = chain.from_iterable(row.clips for row in _TABLE)
+COLOUR_LAYERS = tuple(dict.fromkeys(clip.name for clip in _CLIPS if clip.kind != ALPHA))
 """Layers of the table that have colour; what a person names. An alpha goes with its foreground."""
 OFFICIAL_VARIANTS = tuple(row.name for row in _TABLE[:8])
 

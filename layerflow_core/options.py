@@ -12,7 +12,7 @@ import torch
 from .atomic import check_writable
 from .errors import SamplingError, VideoFileError
 from .layer_files.saving import would_replace
-from .parallel import local_device
+from .runtime.parallel import local_device
 
 AUTO_DEVICE = "auto"
 

@@ -11,19 +11,19 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from .devices import Devices, InPlaceDevices
 from .errors import CheckpointError, FrameError, LayoutError, SamplingError
 from .familiarity import warn_of_prompts
-from .latent_store import LatentStore, name_run
 from .layers import LayerVideo, assemble_layers
 from .layout import ALPHA, BACKGROUND, BLENDED, FOREGROUND, Layout
 from .model.loading import LayerFlowModel
 from .model.step_cache import StepCache, cached_bytes
 from .model.text import TextEncoder, check_prompts
 from .model.vae import WHOLE, VaeMode
-from .parallel import SINGLE_PROCESS, ProcessGroup
-from .placement import for_network, for_text, for_vae
 from .rgba import check_mattes, from_model, to_model
+from .runtime.devices import Devices, InPlaceDevices
+from .runtime.latent_store import LatentStore, name_run
+from .runtime.parallel import SINGLE_PROCESS, ProcessGroup
+from .runtime.placement import for_network, for_text, for_vae
 from .sampling.noise import POSTERIOR, NoiseSource
 from .sampling.sampler import SamplerSettings, sample
 from .sampling.schedule import Schedule, Step

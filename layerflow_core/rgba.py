@@ -1,7 +1,7 @@
 """Colour conventions and compositing: pure functions, exact in float32.
 
 Inside this package colour is straight and alpha is 0..1 with 1 = opaque. The model's own convention (colour over mid
-grey, alpha as a grey video, -1..1) is met in ``to_model`` and ``from_model`` and nowhere else.
+grey, alpha as a grey video, -1..1) is known in ``to_model`` and ``from_model`` and nowhere else.
 
 Legend: N frames, H height, W width.
 """

@@ -118,7 +118,8 @@ class CollectLayerClip:
         alpha_is,
         blended=None,
     ) -> tuple:
-        colour, matte = to_frames(foreground, FOREGROUND)[0], to_alpha(alpha, alpha_is)
+        colour = to_frames(foreground, FOREGROUND)[0]
+        matte = to_alpha(alpha, alpha_is)
         layers = {
             FOREGROUND: colour,
             ALPHA: matte,

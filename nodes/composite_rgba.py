@@ -6,7 +6,13 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from ..layerflow_core.composite import LENGTHS, RESIZES, Placement, Residual, composite_stack
+from ..layerflow_core.editing.composite import (
+    LENGTHS,
+    RESIZES,
+    Placement,
+    Residual,
+    composite_stack,
+)
 from ..layerflow_core.errors import FrameError
 from ..layerflow_core.layers import Foreground
 from ..layerflow_core.layout import BACKGROUND, FOREGROUND

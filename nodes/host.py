@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..layerflow_core.latent_store import LatentStore
-from ..layerflow_core.memory import size_of
 from ..layerflow_core.pipeline import Host
+from ..layerflow_core.runtime.latent_store import LatentStore
+from ..layerflow_core.runtime.memory import size_of
 
 CATEGORY = "LayerFlow"
 PREVIEW_SIZE = 512  # longest side in the browser, pixels

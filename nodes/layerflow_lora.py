@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..layerflow_core.model.inference import prepare_for_inference
+from ..layerflow_core.inference import prepare_for_inference
 from ..layerflow_core.model.lora_file import attach_lora
 from ..layerflow_core.model.third_party_lora import add_third_party_lora
 from .host import CATEGORY

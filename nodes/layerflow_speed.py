@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ..layerflow_core.inference import ComputeOptions, with_approximations, with_compute
 from ..layerflow_core.model.attention import AUTO, KERNELS
-from ..layerflow_core.model.inference import ComputeOptions, with_approximations, with_compute
 from .host import CATEGORY
 
 

@@ -6,14 +6,14 @@ from functools import partial
 from pathlib import Path
 
 from ..layerflow_core.config import ModelConfig
-from ..layerflow_core.model.components import Components
-from ..layerflow_core.model.inference import (
+from ..layerflow_core.inference import (
     AUTO_PRECISION,
     PRECISIONS,
     LoadOptions,
     load_for_inference,
 )
 from ..layerflow_core.toy.embedded import EMBEDDED, EMBEDDED_NAME
+from ..layerflow_core.weights.components import Components
 from .host import CATEGORY
 from .model_files import (
     AUTO,

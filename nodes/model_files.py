@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..layerflow_core.config import NetworkConfig
 from ..layerflow_core.errors import CheckpointError, MissingPartError
-from ..layerflow_core.model.component_choice import (
+from ..layerflow_core.weights.component_choice import (
     TEXT_ENCODER,
     VAE,
     PartKind,

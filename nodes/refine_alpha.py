@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ..layerflow_core.editing import SPILLS, Refinement, refine
+from ..layerflow_core.editing.refinement import SPILLS, Refinement, refine
 from ..layerflow_core.errors import FrameError
 from .host import CATEGORY
 from .images import ALPHA_MEANINGS, number, to_image, to_layer

@@ -21,7 +21,9 @@ class SaveLayers:
         "ComfyUI's output with a file for every layer, or one for all, and layers.json. Never "
         "overwrites. Drop a saved video or image on the canvas to get the graph back."
     )
-    RETURN_TYPES, RETURN_NAMES, OUTPUT_TOOLTIPS = ("STRING",), ("folder",), ("The new folder.",)
+    RETURN_TYPES = ("STRING",)
+    RETURN_NAMES = ("folder",)
+    OUTPUT_TOOLTIPS = ("The new folder.",)
     FUNCTION = "save"
     OUTPUT_NODE = True
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import torch
 
-from ..layerflow_core.editing import ENDINGS, Retiming, Transform, transform, transform_layer
+from ..layerflow_core.editing.retiming import ENDINGS, Retiming
+from ..layerflow_core.editing.transform import Transform, transform, transform_layer
 from .host import CATEGORY
 from .images import ALPHA_MEANINGS, number, to_image, to_layer
 

@@ -1,1 +1,1 @@
-"""Networks and weight files. Heavy libraries load when a model is loaded, not when this package is imported."""
+"""Networks, LoRA, loading. Heavy libraries load when a model is loaded, not when this package is imported."""

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from ..config import ModelConfig
 from ..errors import CheckpointError, MissingPartError
-from .block_count import count_blocks
-from .checkpoint import (
+from ..weights.block_count import count_blocks
+from ..weights.checkpoint import (
     TOKENIZER_KEY,
     Checkpoint,
     decode_bytes,
@@ -23,8 +23,9 @@ from .checkpoint import (
     load_strictly,
     read_checkpoint,
 )
-from .component_config import t5_fields, vae_fields
-from .components import Components, Part, read_text_encoder, read_tokenizer, read_vae
+from ..weights.component_config import t5_fields, vae_fields
+from ..weights.components import Components, Part, read_text_encoder, read_tokenizer, read_vae
+from ..weights.tensor_file import MemorySource
 from .lora import (
     CONTENT,
     DEFAULT_STRENGTHS,
@@ -36,7 +37,6 @@ from .lora import (
     set_strengths,
 )
 from .network import LayerFlowNetwork
-from .tensor_file import MemorySource
 from .text import TextEncoder, build_t5, untie
 from .vae import LayerVAE, build_vae
 

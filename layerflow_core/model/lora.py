@@ -132,7 +132,8 @@ def merge(backbone: nn.Module) -> None:
     Weights that other networks share stay as they are: this one gets new ones.
     """
     for path, layer in list(adapted_layers(backbone)):
-        base, active = layer.get_base_layer(), list(layer.active_adapters)
+        base = layer.get_base_layer()
+        active = list(layer.active_adapters)
         if active:
             change = sum(
                 layer.scaling[name]

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from ..errors import CheckpointError
 from ..plain_data import Count, parse_record
+from ..weights.checkpoint import describe_file, load_strictly
+from ..weights.tensor_file import SafetensorsFile, read_tensors, write_tensors
 from .attention import split_qkv
-from .checkpoint import describe_file, load_strictly
 from .fp8 import FP8
 from .loading import AppliedLora, LayerFlowModel
 from .lora import (
@@ -30,7 +31,6 @@ from .lora import (
     add_adapter,
 )
 from .network import LayerFlowNetwork
-from .tensor_file import SafetensorsFile, read_tensors, write_tensors
 
 LORA_KEY = "layerflow_lora"
 _FORMAT = 1
@@ -81,7 +81,7 @@ def write_lora(path: Path, network: LayerFlowNetwork, adapter: str) -> None:
     }
     if not layers:
         raise CheckpointError(
-            f"no trained {adapter} LoRA met in this network; nothing to write to {path}"
+            f"this network has no trained {adapter} LoRA; nothing to write to {path}"
         )
     rank = next(iter(layers.values())).r[adapter]
     config = network.config.network
@@ -158,10 +158,11 @@ def attach_lora(
 def add_lora(network: LayerFlowNetwork, lora: LoraFile, source: Path) -> None:
     """Put a LoRA onto a network in place; raises CheckpointError if it does not fit."""
     config = network.config.network
-    met, expected = (lora.hidden_size, lora.blocks), (config.hidden_size, config.num_layers)
-    if met != expected:
+    got = (lora.hidden_size, lora.blocks)
+    expected = (config.hidden_size, config.num_layers)
+    if got != expected:
         raise CheckpointError(
-            f"{source} fits networks of width {met[0]} and {met[1]} blocks, this one has "
+            f"{source} fits networks of width {got[0]} and {got[1]} blocks, this one has "
             f"{expected[0]} and {expected[1]}"
         )
     if lora.adapter in adapter_names(network.backbone):

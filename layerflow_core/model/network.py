@@ -99,7 +99,8 @@ class LayerFlowNetwork(nn.Module):
 
     def _check(self, latents: Tensor, context: Tensor) -> None:
         # diffusers would drop the checkpoint's table for plain sincos positions here, without a word.
-        config, network = self.config, self.config.network
+        config = self.config
+        network = self.config.network
         expected = (
             config.layout.frames,
             network.latent_channels,
@@ -123,7 +124,8 @@ def build_backbone(config: ModelConfig) -> CogVideoXTransformer3DModel:
     """diffusers' network in the dimensions of a checkpoint, with official eps; weights are random."""
     from diffusers import CogVideoXTransformer3DModel
 
-    network, layout = config.network, config.layout
+    network = config.network
+    layout = config.layout
     channels = network.latent_channels * layout.layers_per_frame
     backbone = CogVideoXTransformer3DModel(
         num_attention_heads=network.num_attention_heads,

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from ..config import ModelConfig, NetworkConfig
 from ..errors import CheckpointError
-from .checkpoint import CONFIG_KEY, TOKENIZER_KEY, decode_bytes
-from .file_kind import SAFETENSORS, find_kind
-from .tensor_file import SafetensorsFile
+from ..weights.checkpoint import CONFIG_KEY, TOKENIZER_KEY, decode_bytes
+from ..weights.file_kind import SAFETENSORS, find_kind
+from ..weights.tensor_file import SafetensorsFile
 
 _LARGEST_TOKENIZER = 16 * 1024**2  # bytes; T5's has 2.4 million
 

@@ -44,7 +44,8 @@ class StepCache:
     """
 
     def __init__(self, config: ModelConfig, layout: Layout, threshold: float) -> None:
-        self._threshold, self._tokens = threshold, config.network.tokens_per_frame
+        self._threshold = threshold
+        self._tokens = config.network.tokens_per_frame
         self._spans = layout.generated_spans
         self._known: dict[int, _Known] = {}
         self.computed = self.skipped = 0
@@ -113,7 +114,9 @@ class _AllBlocks(nn.Module):
 
     def __init__(self, blocks: nn.ModuleList, cache: StepCache, branches: Sequence[int]) -> None:
         super().__init__()
-        self._blocks, self._cache, self._branches = list(blocks), cache, branches
+        self._blocks = list(blocks)
+        self._cache = cache
+        self._branches = branches
 
     def forward(
         self, hidden_states: Tensor, encoder_hidden_states: Tensor, **conditions

@@ -17,7 +17,7 @@ from torch import Tensor
 from ..errors import CheckpointError, PromptError
 from ..layout import Layout
 from ..plain_data import parse_json
-from .component_config import t5_fields
+from ..weights.component_config import t5_fields
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from ..errors import CheckpointError
 from ..plain_data import Name, as_record, parse_json
+from ..weights.tensor_file import SafetensorsFile
 from .attention import split_qkv
 from .fp8 import FP8, to_fp8
 from .loading import AppliedLora, LayerFlowModel
 from .lora_file import share_weights, with_network
 from .lora_keys import ALPHA, DOWN, MAGNITUDE, UP, read_keys, strip_prefix
-from .tensor_file import SafetensorsFile
 
 _METADATA = "lora_adapter_metadata"  # diffusers', JSON
 _SHOWN = 5
@@ -110,12 +110,13 @@ def read_deltas(path: Path, backbone: nn.Module) -> tuple[dict[str, Delta], list
     file = SafetensorsFile(path)
     keys = read_keys(file.specs, backbone, path)
     modules = {name: roles for name, roles in keys.modules.items() if DOWN in roles or UP in roles}
-    strays = [
-        key for name, roles in keys.modules.items() if name not in modules for key in roles.values()
-    ]
+    strays = []
+    for name, roles in keys.modules.items():
+        if name not in modules:
+            strays += roles.values()
     if not modules:
         raise CheckpointError(
-            f"{path} has no LoRA matrices (met {sorted(file.specs)[:3]}); "
+            f"{path} has no LoRA matrices (got {sorted(file.specs)[:3]}); "
             "expected keys that end in lora_A.weight and lora_B.weight"
         )
     metadata = _read_metadata(file.metadata, path)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ..errors import CheckpointError
 from ..layout import PIXELS_PER_LATENT, Layout
-from .component_config import vae_fields
+from ..weights.component_config import vae_fields
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLCogVideoX

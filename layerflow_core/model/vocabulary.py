@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-_LETTERS, _MARKS, _SYMBOL = ("L", "N"), "M", "So"  # Unicode categories; emoji are symbols
+_LETTERS = ("L", "N")  # Unicode categories; emoji are symbols
+_MARKS = "M"
+_SYMBOL = "So"
 _NEAREST = 3  # known words that are named for an unknown one
 _NAMED = 8  # unknown words that are named
 _SMALL = 100  # words of a vocabulary that can be listed; of a larger one no word stands for what is unknown

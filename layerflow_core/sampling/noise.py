@@ -34,7 +34,8 @@ class NoiseSource:
     def __init__(self, seed: int, window: int = 0) -> None:
         if not 0 <= seed <= LARGEST_SEED:
             raise SamplingError(f"got seed {seed}, expected 0 to {LARGEST_SEED}")
-        self._seed, self._window = seed, window
+        self._seed = seed
+        self._window = window
 
     def generator(self, stream: int) -> torch.Generator:
         """A fresh CPU generator of one stream."""

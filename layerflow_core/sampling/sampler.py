@@ -86,8 +86,10 @@ def sample(
     Returns:
         Clean latents [B, G, C, H, W], float32.
     """
-    weight, advance = find_guidance(settings.guidance), find_solver(settings.solver)
-    x, previous_x0 = initial.float(), None
+    weight = find_guidance(settings.guidance)
+    advance = find_solver(settings.solver)
+    x = initial.float()
+    previous_x0 = None
     for step in schedule.steps(settings.steps):
         x0 = _guided_x0(predict, x, step, weight(step, settings.scale), settings.guidance_margin)
         x = x0 if step.is_last else advance(step, x, x0, previous_x0, partial(noise, step.index))

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..editing import dilate
+from ..editing.refinement import dilate
 from ..errors import DatasetError
 from ..training.data.clip_folder import LayerClip
 from .world import FPS, TrueLayers, draw_scene, render

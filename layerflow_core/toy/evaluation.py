@@ -19,17 +19,17 @@ from torch import Tensor
 
 from ..atomic import replacing
 from ..config import ModelConfig
-from ..devices import fast_autocast
 from ..errors import SamplingError
 from ..footage import decompose
 from ..layers import Foreground, LayerVideo
 from ..layout import ALPHA, BACKGROUND, BLENDED, FOREGROUND
-from ..model.checkpoint import read_checkpoint
 from ..model.loading import LayerFlowModel, load_model
 from ..model.lora_file import attach_lora
 from ..pipeline import Run, make_layers
+from ..runtime.devices import fast_autocast
 from ..sampling.noise import POSTERIOR, NoiseSource
 from ..sampling.sampler import SamplerSettings
+from ..weights.checkpoint import read_checkpoint
 from .attention import HeadByHead
 from .measures import (
     gradient_error,

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ..config import ModelConfig
 from ..layout import BLENDED, PIXELS_PER_LATENT
-from ..model.checkpoint import TOKENIZER_KEY, Checkpoint, encode_bytes, write_checkpoint
 from ..model.loading import network_tensors
+from ..weights.checkpoint import TOKENIZER_KEY, Checkpoint, encode_bytes, write_checkpoint
 from .captions import tokenizer_json
 from .curriculum import CURRICULA
 from .evaluation import STEPS

@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..atomic import replacing
-from ..devices import fast_autocast
 from ..errors import DatasetError
 from ..plain_data import Text, parse_record
+from ..runtime.devices import fast_autocast
 from .clips import COARSE, EXACT, QUALITIES
 from .vae_training import VAE, build_vae, model_clips
 from .workers import final_weights
@@ -80,7 +80,7 @@ class LatentSet:
 
     @classmethod
     def load(cls, path: Path) -> LatentSet:
-        from ..model.tensor_file import read_tensors
+        from ..weights.tensor_file import read_tensors
 
         tensors, metadata = read_tensors(path)
         prompts = parse_record(

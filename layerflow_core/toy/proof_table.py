@@ -9,8 +9,8 @@ from pathlib import Path
 
 from ..atomic import replacing
 from ..errors import TrainingError
-from ..model.checkpoint import digest
 from ..plain_data import read_json
+from ..weights.checkpoint import digest
 from .evaluation import Plan, evaluate, write_figures
 from .proof import TRAININGS, result_of
 

@@ -143,7 +143,7 @@ class TrainingConfig:
                 )
 
 
-def read_config(path: Path) -> TrainingConfig:
+def read_training_config(path: Path) -> TrainingConfig:
     """Read a TOML file; relative paths in it start from its own folder.
 
     Raises:

@@ -150,7 +150,8 @@ class LayerTrainingModule(TrainingModule):
         gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
-        self.network, self.objective = network.unfold(), objective
+        self.network = network.unfold()
+        self.objective = objective
         if gradient_checkpointing:
             network.backbone.enable_gradient_checkpointing()
 

@@ -30,7 +30,8 @@ def build_optimisers(
     Raises:
         TrainingError: Muon is asked for and this torch has none.
     """
-    matrices, others = [], []
+    matrices = []
+    others = []
     for name, parameter in parameters:
         (matrices if plan.muon_lr and is_block_matrix(name) else others).append(parameter)
     built: dict[torch.optim.Optimizer, float] = {}

@@ -10,21 +10,21 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..devices import multiplies_halves
 from ..errors import TrainingError
 from ..layer_files.contact_sheet import draw_sheet
 from ..layout import THREE_TEXTS
-from ..model.checkpoint import Checkpoint, digest, read_checkpoint, write_checkpoint
 from ..model.loading import LayerFlowModel, load_model, network_tensors
 from ..model.lora import CONTENT, MOTION, adapter_names, add_adapter, set_strengths
 from ..model.lora_file import add_lora, read_lora, write_lora
 from ..pipeline import Run, make_layers
+from ..runtime.devices import multiplies_halves
 from ..sampling.sampler import SamplerSettings
 from ..sampling.schedule import Schedule
 from ..video.png import write_png
+from ..weights.checkpoint import Checkpoint, digest, read_checkpoint, write_checkpoint
 from .config import TrainingConfig
 from .data.cache import LatentCache, build_cache
-from .memory import plan_memory
+from .memory_estimate import estimate_memory
 from .objective import BatchMaker, LayerObjective, LayerTrainingModule, Mixture
 from .stages import Stage, choose_trainable, find_stage, task_layouts
 from .trainer import Trainer, find_processes
@@ -44,14 +44,15 @@ def run_training(config: TrainingConfig, check_only: bool = False) -> Path | Non
     Raises:
         LayerFlowError: model, data or plan do not fit; before training starts.
     """
-    config, stage = _avoid_emulation(config), find_stage(config.stage.name)
+    stage = find_stage(config.stage.name)
+    config = _avoid_emulation(config)
     model = load_model(config.model.checkpoint, _frozen_dtype(stage, config))
     sources = {
         name: section.open(model.config.layout.names) for name, section in config.data.items()
     }
     network = prepare_network(model, stage, config)
     if find_processes().is_local_main_process:
-        print(plan_memory(network, config.plan), flush=True)
+        print(estimate_memory(network, config.plan), flush=True)
     if check_only:
         return None
     caches = {name: _cache(sources[name], stage, name, model, config) for name in stage.sources}
@@ -132,7 +133,8 @@ def _cache(
     source, stage: Stage, name: str, model: LayerFlowModel, config: TrainingConfig
 ) -> LatentCache:
     """A source's latents; every process encodes its part."""
-    processes, parts = find_processes(), (model.require_vae().vae, model.require_text().t5)
+    processes = find_processes()
+    parts = (model.require_vae().vae, model.require_text().t5)
 
     def report(done: int, total: int) -> None:
         if processes.is_local_main_process:
@@ -143,14 +145,10 @@ def _cache(
                 flush=True,
             )
 
-    share, treatment = (
-        (processes.process_index, processes.num_processes),
-        stage.sources[name].treatment,
-    )
-    root, dtype = (
-        (config.cache or config.output / "cache") / config.plan.precision,
-        _computing_dtype(config),
-    )
+    share = (processes.process_index, processes.num_processes)
+    treatment = stage.sources[name].treatment
+    root = (config.cache or config.output / "cache") / config.plan.precision
+    dtype = _computing_dtype(config)
     for part in parts:
         part.to(processes.device)
     with torch.autocast(processes.device.type, dtype, enabled=dtype != torch.float32):

@@ -24,7 +24,7 @@ BLOCKS: Mapping[str, Callable[[str], bool]] = {
 
 
 @dataclass(frozen=True)
-class Source:
+class StageSource:
     """One kind of data in a stage.
 
     Args:
@@ -50,17 +50,17 @@ class Stage:
 
     name: str
     adapter: str | None
-    sources: Mapping[str, Source]
+    sources: Mapping[str, StageSource]
     needs_motion: bool = False
 
 
 _ROWS = (
-    Stage("base", None, {"coarse": Source("moving", 0.0)}),
-    Stage("motion", MOTION, {"pasted": Source("frozen", 1.0)}),
+    Stage("base", None, {"coarse": StageSource("moving", 0.0)}),
+    Stage("motion", MOTION, {"pasted": StageSource("frozen", 1.0)}),
     Stage(
         "content",
         CONTENT,
-        {"stills": Source("frozen", 1.0, 0.9), "pasted": Source("moving", 0.0, 0.1)},
+        {"stills": StageSource("frozen", 1.0, 0.9), "pasted": StageSource("moving", 0.0, 0.1)},
         needs_motion=True,
     ),
     # Ablations: ours. The paper's table 3 has video only (stage base alone), channels and joint
@@ -68,15 +68,15 @@ _ROWS = (
     Stage(
         "content_alone",
         CONTENT,
-        {"stills": Source("frozen", 0.0, 0.9), "pasted": Source("moving", 0.0, 0.1)},
+        {"stills": StageSource("frozen", 0.0, 0.9), "pasted": StageSource("moving", 0.0, 0.1)},
     ),
     Stage(
         "joint",
         None,
         {
-            "coarse": Source("moving", 0.0, 0.4),
-            "stills": Source("frozen", 0.0, 0.5),
-            "pasted": Source("moving", 0.0, 0.1),
+            "coarse": StageSource("moving", 0.0, 0.4),
+            "stills": StageSource("frozen", 0.0, 0.5),
+            "pasted": StageSource("moving", 0.0, 0.1),
         },
     ),
 )

@@ -27,7 +27,8 @@ from .optimisers import build_optimisers
 from .plan import TrainPlan, current_fields
 from .training_module import TrainingModule
 
-_CHECKPOINTS, _RECORD = "checkpoints", "plan.json"
+_CHECKPOINTS = "checkpoints"
+_RECORD = "plan.json"
 
 
 class BatchSource(Protocol):
@@ -58,10 +59,14 @@ class Trainer:
         on_sample: Callable[[int], Tensor | None] | None = None,
         provenance: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        self.maker, self.plan, self.folder, self.on_sample = maker, plan, folder, on_sample
+        self.maker = maker
+        self.plan = plan
+        self.folder = folder
+        self.on_sample = on_sample
         self.resume_key = {**_resume_key(plan), **provenance}
         self.accelerator = _make_accelerator(plan, folder)
-        self.training_module, self.metrics = module.train(), {}
+        self.training_module = module.train()
+        self.metrics = {}
         built = build_optimisers(_named(module), plan)
         self.prepared, *optimisers = self.accelerator.prepare(module, *built)
         self.peaks = dict(zip(optimisers, built.values(), strict=True))
@@ -114,7 +119,9 @@ class Trainer:
 
     def _step(self) -> float:
         """One optimiser step; the mean loss of the whole batch."""
-        plan, accelerator, losses = self.plan, self.accelerator, []
+        plan = self.plan
+        accelerator = self.accelerator
+        losses = []
         for optimiser, peak in self.peaks.items():
             for group in optimiser.param_groups:
                 group["lr"] = peak * plan.lr_factor(self.progress.step)
@@ -145,7 +152,8 @@ class Trainer:
         return loss
 
     def _report(self, loss: float) -> None:
-        step, plan = self.progress.step, self.plan
+        step = self.progress.step
+        plan = self.plan
         self.progress.losses.append(loss)
         if step % plan.log_every == 0 or step == plan.steps:
             metrics = {name: sum(values) / len(values) for name, values in self.metrics.items()}
@@ -207,9 +215,9 @@ class Trainer:
             return
         record = found[-1] / _RECORD
         written = read_json(record, TrainingError)
-        met = current_fields(as_record(dict[str, Any], written, str(record), TrainingError))
+        written_key = current_fields(as_record(dict[str, Any], written, str(record), TrainingError))
         expected = self.resume_key
-        if changed := [key for key in expected if met.get(key) != expected[key]]:
+        if changed := [key for key in expected if written_key.get(key) != expected[key]]:
             raise TrainingError(
                 f"{found[-1]} was made with other {', '.join(changed)}: name another output "
                 "folder, or take the old values"
@@ -221,7 +229,9 @@ class Progress:
     """What a checkpoint holds beside weights and optimiser: the step, the losses so far, the averaged weights."""
 
     def __init__(self, average) -> None:
-        self.step, self.losses, self.average = 0, [], average
+        self.step = 0
+        self.losses = []
+        self.average = average
 
     def state_dict(self) -> dict:
         return {
@@ -231,7 +241,8 @@ class Progress:
         }
 
     def load_state_dict(self, state: dict) -> None:
-        self.step, self.losses = state["step"], list(state["losses"])
+        self.step = state["step"]
+        self.losses = list(state["losses"])
         if self.average:
             self.average.load_state_dict(state["average"])
 

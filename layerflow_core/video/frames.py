@@ -31,14 +31,14 @@ def check_frames(frames: Tensor, name: str, channels: int = 3, fewest: int = FEW
             that are plainly not 0..1.
     """
     if not isinstance(frames, Tensor) or frames.ndim != 4 or frames.shape[1] != channels:
-        met = list(frames.shape) if isinstance(frames, Tensor) else type(frames).__name__
-        raise FrameError(f"{name}: got {met}, expected frames of [N, {channels}, H, W]")
+        got = list(frames.shape) if isinstance(frames, Tensor) else type(frames).__name__
+        raise FrameError(f"{name}: got {got}, expected frames of [N, {channels}, H, W]")
     if frames.shape[0] < fewest:
         raise FrameError(
             f"{name}: got {frames.shape[0]} frames, expected a video of {fewest} or more; repeat a still image first"
         )
     if 0 in frames.shape:
-        raise FrameError(f"{name}: an empty image of {list(frames.shape)} met")
+        raise FrameError(f"{name}: got an empty image of {list(frames.shape)}, expected pixels")
     if not frames.is_floating_point():
         raise FrameError(f"{name}: got pixels of type {frames.dtype}, expected floats in 0..1")
     if not torch.isfinite(frames).all():
@@ -106,7 +106,7 @@ class Fit:
     """How images of one size were brought to another, so that it can be undone.
 
     Args:
-        met: height and width as they came.
+        source_size: height and width as they came.
         height, width: as the model takes them.
         mode: ``pad`` keeps all of the image and its aspect, ``stretch`` all of it, ``cover`` its aspect only.
 
@@ -114,7 +114,7 @@ class Fit:
         FrameError: the mode is unknown.
     """
 
-    met: tuple[int, int]
+    source_size: tuple[int, int]
     height: int
     width: int
     mode: str = "pad"
@@ -126,13 +126,16 @@ class Fit:
     @property
     def _inner(self) -> tuple[int, int, int, int]:
         """top, left, height, width of the image within the padded frame."""
-        scale = min(self.height / self.met[0], self.width / self.met[1])
-        height, width = max(1, round(self.met[0] * scale)), max(1, round(self.met[1] * scale))
+        scale = min(self.height / self.source_size[0], self.width / self.source_size[1])
+        height, width = (
+            max(1, round(self.source_size[0] * scale)),
+            max(1, round(self.source_size[1] * scale)),
+        )
         return (self.height - height) // 2, (self.width - width) // 2, height, width
 
     def apply(self, frames: Tensor) -> Tensor:
-        """[N, C, *met] -> [N, C, height, width], 0..1."""
-        if self.mode == "stretch" or self.met == (self.height, self.width):
+        """[N, C, *source_size] -> [N, C, height, width], 0..1."""
+        if self.mode == "stretch" or self.source_size == (self.height, self.width):
             return resize(frames, self.height, self.width)
         if self.mode == "cover":
             return cover(frames, self.height, self.width).clamp(0, 1)
@@ -141,23 +144,23 @@ class Fit:
         return F.pad(resize(frames, height, width), borders, mode="replicate")
 
     def undo(self, frames: Tensor) -> Tensor:
-        """[N, C, height, width] -> [N, C, *met]; what ``cover`` cut off comes back as the edge's colour."""
-        if self.mode == "cover" and self.met != (self.height, self.width):
-            scale = max(self.height / self.met[0], self.width / self.met[1])
+        """[N, C, height, width] -> [N, C, *source_size]; what ``cover`` cut off comes back as the edge's colour."""
+        if self.mode == "cover" and self.source_size != (self.height, self.width):
+            scale = max(self.height / self.source_size[0], self.width / self.source_size[1])
             height, width = (
-                min(self.met[0], round(self.height / scale)),
-                min(self.met[1], round(self.width / scale)),
+                min(self.source_size[0], round(self.height / scale)),
+                min(self.source_size[1], round(self.width / scale)),
             )
-            top, left = (self.met[0] - height) // 2, (self.met[1] - width) // 2
+            top, left = (self.source_size[0] - height) // 2, (self.source_size[1] - width) // 2
             return F.pad(
                 resize(frames, height, width),
-                (left, self.met[1] - width - left, top, self.met[0] - height - top),
+                (left, self.source_size[1] - width - left, top, self.source_size[0] - height - top),
                 mode="replicate",
             )
         if self.mode == "pad":
             top, left, height, width = self._inner
             frames = frames[:, :, top : top + height, left : left + width]
-        return resize(frames, *self.met)
+        return resize(frames, *self.source_size)
 
 
 def pick_frames(available: int, wanted: int, start: int = 0) -> list[int]:
@@ -235,7 +238,8 @@ class Windows:
         """[length, 1, 1, 1] weights of a window: rising where it begins inside another, falling
         where it ends in one.
         """
-        ramp, starts = torch.ones(self.length), self.starts
+        ramp = torch.ones(self.length)
+        starts = self.starts
         if number > 0 and (shared := starts[number - 1] + self.length - starts[number]) > 0:
             ramp[:shared] *= torch.arange(1, shared + 1) / (shared + 1)
         if (

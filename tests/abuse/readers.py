@@ -11,21 +11,21 @@ import torch
 
 from layerflow_core.download import _pinned
 from layerflow_core.errors import CheckpointError
-from layerflow_core.latent_store import LatentStore
 from layerflow_core.layer_files.loading import load_layers
 from layerflow_core.layer_files.saving import SaveOptions, save_layers
 from layerflow_core.layers import Foreground, LayerVideo
-from layerflow_core.model.components import Components
-from layerflow_core.model.conversion import Conversion, convert_official, open_official, read_any
 from layerflow_core.model.loading import LayerFlowModel, load_model
 from layerflow_core.model.lora_file import attach_lora, is_own_lora
 from layerflow_core.model.prompt_limit import read_prompt_limit
 from layerflow_core.model.text import count_tokens, read_tokenizer_data
 from layerflow_core.model.third_party_lora import add_third_party_lora
 from layerflow_core.names import FileNames
-from layerflow_core.training.config import read_config
+from layerflow_core.official.conversion import Conversion, convert_official, open_official, read_any
+from layerflow_core.runtime.latent_store import LatentStore
+from layerflow_core.training.config import read_training_config
 from layerflow_core.training.data.clip_folder import ClipFolder, LayerClip, write_clip
 from layerflow_core.training.data.official_folders import OfficialFolder
+from layerflow_core.weights.components import Components
 
 from .host import load_nodes
 from .seeds import PROMPTS
@@ -210,7 +210,7 @@ READERS = (
     Reader("folders of images", "sequences", load_layers),
     Reader("official datasets", "official folders", _read_official_dataset),
     Reader("clip folders", "clips", _read_clips),
-    Reader("trainings", "trainings", read_config),
+    Reader("trainings", "trainings", read_training_config),
     Reader("checkpoints", "checkpoint", _run_parts),
     Reader("limits of prompts", "checkpoint", _read_limit),
     Reader("official safetensors", "official safetensors", read_any),

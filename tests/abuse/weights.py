@@ -11,21 +11,21 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from layerflow_core.config import ModelConfig, NetworkConfig
-from layerflow_core.latent_store import LatentStore
 from layerflow_core.layout import find_layout
-from layerflow_core.model.checkpoint import (
-    TOKENIZER_KEY,
-    Checkpoint,
-    encode_bytes,
-    write_checkpoint,
-)
 from layerflow_core.model.loading import build_network, network_tensors
 from layerflow_core.model.lora import adapter_tensors
 from layerflow_core.model.lora_file import write_lora
 from layerflow_core.model.network import LayerFlowNetwork
 from layerflow_core.model.text import build_t5
 from layerflow_core.model.vae import build_vae
+from layerflow_core.runtime.latent_store import LatentStore
 from layerflow_core.toy.captions import tokenizer_json
+from layerflow_core.weights.checkpoint import (
+    TOKENIZER_KEY,
+    Checkpoint,
+    encode_bytes,
+    write_checkpoint,
+)
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden" / "gen_rgba.ckpt.safetensors"
 NETWORK = NetworkConfig(2, 16, 1, 16, 8, 4, 4, 6, 2, tokens_per_text=5, content_rank=2)

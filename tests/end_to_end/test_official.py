@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from benchmarks.small_parts import write_t5, write_vae
-from layerflow_core.model.conversion import Conversion, convert_official
+from layerflow_core.official.conversion import Conversion, convert_official
 
 from .comfy_server import PACK, error_of
 from .conftest import load_graph

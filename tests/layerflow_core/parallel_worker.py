@@ -6,10 +6,10 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from layerflow_core.model.inference import prepare_for_inference
+from layerflow_core.inference import prepare_for_inference
 from layerflow_core.model.loading import load_model
-from layerflow_core.parallel import join_process_group, leave_process_group
 from layerflow_core.pipeline import Host, Run, make_layers
+from layerflow_core.runtime.parallel import join_process_group, leave_process_group
 from layerflow_core.sampling.sampler import SamplerSettings
 from layerflow_core.toy.embedded import EMBEDDED
 from layerflow_core.toy.world import draw_scene

@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from layerflow_core.devices import InPlaceDevices
 from layerflow_core.errors import Cancelled, FrameError, LayoutError, PromptError, SamplingError
 from layerflow_core.pipeline import Host, Run, SilentObserver, check_run, encode_given, make_layers
+from layerflow_core.runtime.devices import InPlaceDevices
 from layerflow_core.sampling.noise import POSTERIOR, NoiseSource
 from layerflow_core.sampling.sampler import SamplerSettings
 from layerflow_core.toy.world import draw_scene, render

@@ -24,10 +24,10 @@ from torch import Tensor
 from ...errors import DatasetError
 from ...layout import Layout
 from ...model.loading import LayerFlowModel
-from ...model.tensor_file import open_tensors, write_tensors
 from ...plain_data import Name, parse_record
 from ...rgba import to_model
 from ...video.frames import cover
+from ...weights.tensor_file import open_tensors, write_tensors
 from .clip_folder import LayerClip
 from .composer import ClipSource
 
@@ -77,7 +77,8 @@ class LatentCache:
     """A finished cache; shards are memory-mapped, and only the clip that is asked for is read."""
 
     def __init__(self, folder: Path, count: int) -> None:
-        self.folder, self.count = folder, count
+        self.folder = folder
+        self.count = count
         self._shards: dict[int, tuple] = {}
 
     def __len__(self) -> int:
@@ -163,7 +164,8 @@ def _cache_key(
     source: ClipSource, treatment: str, model: LayerFlowModel, seed: int, variants: int
 ) -> str:
     config = model.config
-    vae, text = model.require_vae().vae, model.require_text().t5
+    vae = model.require_vae().vae
+    text = model.require_text().t5
     weights = [hash_weights(part) for part in (vae, text)]
     facts = (
         _VERSION,
@@ -224,8 +226,12 @@ def _treat(clip: LayerClip, treatment: str, model: LayerFlowModel, key: str) -> 
 
 
 def _write_shard(path: Path, clips: Iterator[_Treated], model: LayerFlowModel) -> None:
-    vae, text = model.require_vae(), model.require_text()
-    means, stds, texts, encodings = [], [], [], {}
+    vae = model.require_vae()
+    text = model.require_text()
+    means = []
+    stds = []
+    texts = []
+    encodings = {}
     for clip in clips:
         mean, std = vae.posterior(clip.clips, clip.layout)
         means.append(mean.half())

@@ -67,7 +67,8 @@ def sort_masks(
 
 
 def _find_fault(mask: Tensor, taken: Mapping[str, Tensor], rules: MaskRules) -> str | None:
-    area, border = float(mask.mean()), border_share(mask)
+    area = float(mask.mean())
+    border = border_share(mask)
     if area < rules.least_area:
         return f"empty: it covers {area:.2%} of the frame, expected at least {rules.least_area:.2%}"
     if area > rules.largest_area:

@@ -14,7 +14,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ...editing import Transform, bounce, transform
+from ...editing.retiming import bounce
+from ...editing.transform import Transform, transform
 from ...errors import DatasetError
 from ...layout import ALPHA, BACKGROUND, BLENDED, FOREGROUND
 from ...rgba import from_grey, over, over_grey
@@ -125,7 +126,8 @@ class PastedClips:
     ) -> tuple[Tensor, Tensor]:
         freedom = self.freedom
         height, width = background.shape[2:]
-        colour, alpha = front.layers[FOREGROUND], front.layers[ALPHA]
+        colour = front.layers[FOREGROUND]
+        alpha = front.layers[ALPHA]
         frames = _play(
             len(colour), len(colour), rng.uniform(*freedom.speed), rng.randrange(len(colour))
         )

@@ -23,7 +23,7 @@ from ...errors import VideoFileError
 from ...rates import exact_rate
 from ..metadata import as_texts
 from ..pixels import to_arrays
-from .conversion import BT709, LIMITED, Conversion, is_rgb
+from .pixel_conversion import BT709, LIMITED, PixelConversion, is_rgb
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ def write_stream(
         ):
             container.metadata.update(as_texts(metadata or {}))
             stream = _open_stream(container, form, rate, first.shape)
-            conversion = Conversion(stream.pix_fmt)
+            conversion = PixelConversion(stream.pix_fmt)
             for number, array in enumerate(chain([first], arrays)):
                 frame = av.VideoFrame.from_ndarray(array, format=form.array_format)
                 frame.pts = number

@@ -25,8 +25,8 @@ from ..pixels import from_array
 from ..timeline import Timeline
 from .colour_tags import tags_of
 from .containers import first_video, open_container, pyav_errors
-from .conversion import Conversion
 from .decoding import StreamDecoder, length_of
+from .pixel_conversion import PixelConversion
 
 _log = logging.getLogger(__name__)
 _RATE_TOLERANCE = 0.05  # times in ms are as coarse as that at 60 frames per second
@@ -70,7 +70,7 @@ class _StreamReader:
         self._selection = selection
         self._damage = damage
         self._orientation: Orientation | None = None
-        self._conversion: Conversion | None = None
+        self._conversion: PixelConversion | None = None
         self._aspect = pixel_aspect(stream.sample_aspect_ratio)
         self._decoder = StreamDecoder(container, stream, damage)
         if self._decoder.is_foreign:
@@ -144,7 +144,7 @@ class _StreamReader:
     def _begin(self, frame) -> None:
         """Take from the first frame what holds for all, and say what of it is not honoured."""
         tags = tags_of(frame, self._stream.codec_context, self._selection.colours)
-        self._conversion = Conversion(array_format(frame.format), tags)
+        self._conversion = PixelConversion(array_format(frame.format), tags)
         self._conversion.prepare(frame)
         if self._orientation is None:
             self._orientation = _orientation_of(frame, self._path)
@@ -194,7 +194,7 @@ def array_format(pixel_format) -> str:
     return "rgba" if has_alpha else "rgb24"
 
 
-def read_pixels(conversion: Conversion, frame) -> Tensor:
+def read_pixels(conversion: PixelConversion, frame) -> Tensor:
     """[C, H, W] of a decoded frame."""
     array = conversion.convert(frame).to_ndarray()
     is_deep = array.dtype == np.uint16
@@ -214,7 +214,7 @@ def read_deep_still(path: Path, form: str) -> Tensor:
         stream = first_video(container, path)
         check_room(1, 6, stream.codec_context.height, stream.codec_context.width, str(path))
         for frame in container.decode(stream):
-            return read_pixels(Conversion(array_format(frame.format)), frame)
+            return read_pixels(PixelConversion(array_format(frame.format)), frame)
     raise VideoFileError(
         f"{path} cannot be read as an image: nothing in it can be decoded; is it complete?"
     )

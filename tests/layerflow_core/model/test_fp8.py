@@ -3,11 +3,11 @@ from copy import deepcopy
 import pytest
 import torch
 
-from layerflow_core.memory import count_peak, size_of
 from layerflow_core.model.fp8 import FP8, store_in_fp8, to_fp8, widened
 from layerflow_core.model.loading import LayerFlowModel
 from layerflow_core.model.lora_file import attach_lora, write_lora
-from layerflow_core.placement import offloaded_by_block
+from layerflow_core.runtime.memory import count_peak, size_of
+from layerflow_core.runtime.placement import offloaded_by_block
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from layerflow_core.errors import CheckpointError
 from layerflow_core.model.loading import LayerFlowModel
 from layerflow_core.model.lora import adapter_names, set_strengths
 from layerflow_core.model.lora_file import attach_lora, read_lora, write_lora
-from layerflow_core.model.tensor_file import read_tensors
+from layerflow_core.weights.tensor_file import read_tensors
 
 
 @pytest.fixture

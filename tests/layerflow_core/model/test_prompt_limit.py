@@ -7,11 +7,11 @@ from safetensors.torch import save_file
 
 from layerflow_core.config import NetworkConfig
 from layerflow_core.errors import CheckpointError
-from layerflow_core.model.checkpoint import CONFIG_KEY, TOKENIZER_KEY, encode_bytes
 from layerflow_core.model.prompt_limit import OFFICIAL, read_prompt_limit
-from layerflow_core.model.tensor_file import SafetensorsFile
 from layerflow_core.model.text import count_tokens, read_tokenizer_data
 from layerflow_core.toy.embedded import EMBEDDED
+from layerflow_core.weights.checkpoint import CONFIG_KEY, TOKENIZER_KEY, encode_bytes
+from layerflow_core.weights.tensor_file import SafetensorsFile
 
 
 def test_the_embedded_model_s_limit_and_tokenizer_are_those_it_runs_with(embedded):

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from layerflow_core import cli
-from layerflow_core.model.checkpoint import read_checkpoint
 from layerflow_core.toy.embedded import EMBEDDED
+from layerflow_core.weights.checkpoint import read_checkpoint
 
 RECORDED = json.loads(EMBEDDED.with_name("figures.json").read_text())
 

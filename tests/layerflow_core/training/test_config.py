@@ -1,7 +1,7 @@
 import pytest
 
 from layerflow_core.errors import TrainingError
-from layerflow_core.training.config import read_config
+from layerflow_core.training.config import read_training_config
 
 pytest.importorskip("pydantic")
 
@@ -24,7 +24,7 @@ betas = [0.9, 0.99]
 def read(tmp_path):
     def read_text(text):
         (tmp_path / "train.toml").write_text(text)
-        return read_config(tmp_path / "train.toml")
+        return read_training_config(tmp_path / "train.toml")
 
     return read_text
 
@@ -103,4 +103,4 @@ def test_only_text_in_a_regular_file_is_read(tmp_path):
         ("none", "cannot be read"),
     ):
         with pytest.raises(TrainingError, match=message):
-            read_config(tmp_path / f"{name}.toml")
+            read_training_config(tmp_path / f"{name}.toml")

@@ -5,13 +5,13 @@ import torch
 from safetensors.torch import save_file
 
 from layerflow_core.errors import DatasetError
-from layerflow_core.model.tensor_file import read_tensors
 from layerflow_core.rgba import to_model
 from layerflow_core.sampling.noise import POSTERIOR, NoiseSource
 from layerflow_core.toy.world import draw_scene, render
 from layerflow_core.training.data import cache as cache_module
 from layerflow_core.training.data.cache import LatentCache, build_cache, pick_frozen, pick_moving
 from layerflow_core.training.data.clip_folder import LayerClip
+from layerflow_core.weights.tensor_file import read_tensors
 
 
 class Scenes:

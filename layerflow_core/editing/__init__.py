@@ -1,0 +1,1 @@
+"""Layers changed by hand: put together, moved, retimed, their edges refined."""

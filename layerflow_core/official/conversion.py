@@ -1,0 +1,249 @@
+"""Official checkpoints to our single file, a block in memory at a time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..config import ModelConfig
+from ..errors import CheckpointError
+from ..model.fp8 import FP8, to_fp8
+from ..model.loading import build_network
+from ..model.lora import ADAPTERS, CONTENT, MOTION
+from ..plain_data import read_text
+from ..weights.checkpoint import (
+    CONFIG_KEY,
+    TOKENIZER_KEY,
+    Checkpoint,
+    digest,
+    encode_bytes,
+    read_checkpoint,
+)
+from ..weights.components import Components, read_text_encoder, read_tokenizer, read_vae
+from ..weights.tensor_file import (
+    Chunk,
+    MemorySource,
+    SafetensorsFile,
+    TensorSource,
+    View,
+    write_chunks,
+)
+from ..weights.weight_file import open_weights
+from .keys import from_official, is_official, network_keys, official_chunks
+from .variants import TOKENS_PER_TEXT, choose_variant, read_config
+
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32, "fp8": FP8}
+_BESIDE_FP8 = torch.bfloat16
+_DEEPSPEED_FILE = "mp_rank_00_model_states.pt"
+_LARGEST_NOTE = 1000  # bytes of ``latest``
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """How an official checkpoint becomes one of ours.
+
+    Args:
+        variant: one of the eight rows; None where shapes and names leave no doubt.
+        dtype: a key of ``DTYPES``; in fp8 (e4m3) are the matrices inside the blocks, the rest is bf16.
+        merge: add the content LoRA to the weights instead of keeping it apart.
+        motion: keep the motion LoRA.
+        latent_size: latent height and width where they are not of 480 x 720's aspect ratio.
+        base: text encoder, tokenizer and VAE to be packed along.
+    """
+
+    variant: str | None = None
+    dtype: torch.dtype = torch.bfloat16
+    merge: bool = False
+    motion: bool = True
+    latent_size: tuple[int, int] | None = None
+    tokens_per_text: int = TOKENS_PER_TEXT
+    base: Components = Components()
+
+
+def convert_official(source: Path, target: Path, how: Conversion = Conversion()) -> str:
+    """Write an official checkpoint in our format, atomically; LoRA parts that change nothing are left out.
+
+    Args:
+        source: the released folder, its ``.pt`` file, or the same tensors as ``.safetensors``.
+
+    Returns:
+        sha256 of the new file.
+
+    Raises:
+        CheckpointError: unreadable, incomplete, or the variant cannot be told; no file is left behind.
+    """
+    file = open_official(source)
+    config = read_config(
+        file.specs,
+        how.variant or choose_variant(file.specs, source, how.tokens_per_text),
+        how.latent_size,
+        how.tokens_per_text,
+    )
+    chunks = official_chunks(file, config)
+    build_network(
+        config, {key: spec for chunk in chunks for key, spec in chunk.specs().items()}
+    )  # refuses wrong shapes by name
+    finish = partial(_finish, config=config, how=how, idle=_idle_adapters(chunks))
+    finished = [
+        replace(chunk, make=lambda tensors, make=chunk.make: finish(make(tensors)))
+        for chunk in chunks
+    ]
+    kept = {
+        key.split(".")[1] for chunk in finished for key in chunk.specs() if key.startswith("lora.")
+    }
+    network = replace(
+        config.network,
+        content_rank=config.network.content_rank * (CONTENT in kept),
+        motion_rank=config.network.motion_rank * (MOTION in kept),
+    )
+    config, parts = _pack_base(replace(config, network=network), how)
+    write_chunks(target, [*finished, *parts], {CONFIG_KEY: config.to_json()})
+    return digest(target)
+
+
+def read_any(path: Path) -> Checkpoint:
+    """A checkpoint of our format, or an official one as it was released; tensors are mapped, not read.
+
+    Raises:
+        CheckpointError: neither, damaged, or its shapes and name do not tell which of the eight it is.
+    """
+    if os.path.isdir(path):
+        file = open_official(path)
+    else:
+        opened = open_weights(path)
+        if isinstance(opened, SafetensorsFile) and CONFIG_KEY in opened.metadata:
+            return read_checkpoint(path)
+        file = official_network(opened, path)
+    config = read_config(file.specs, choose_variant(file.specs, path))
+    return Checkpoint(config, _file_keys(from_official(file.read(file.specs), config)))
+
+
+def open_official(source: Path) -> TensorSource:
+    """The network of an official file or folder, prefix stripped, never executing anything in it.
+
+    Raises:
+        CheckpointError: nothing there, a pickle that holds more than tensors and plain data, or another kind of file.
+    """
+    if os.path.isdir(source):
+        found = sorted(source.rglob(_DEEPSPEED_FILE))
+        named = source / "latest"
+        newest = [path for path in found if path.parent.name == _iteration(named)]
+        if not found:
+            raise CheckpointError(
+                f"{source} holds no {_DEEPSPEED_FILE}: expected the folder of a released checkpoint"
+            )
+        source = (newest or found)[-1]
+    return official_network(open_weights(source), source)
+
+
+def official_network(file: TensorSource, source: Path) -> TensorSource:
+    """The network within the tensors of an official file, prefix stripped; raises CheckpointError if there is none."""
+    if is_official(file.specs):
+        return View(file, network_keys(file.specs))
+    if any(key.startswith("transformer_blocks.0.attn1.") for key in file.specs):
+        raise CheckpointError(
+            f"{source} is a plain video transformer in diffusers' keys, not trained for layers, "
+            "expected a checkpoint of "
+            "LayerFlow: get one with the node LayerFlow Download"
+        )
+    raise CheckpointError(
+        f"{source} has no LayerFlow tensors (met {sorted(file.specs)[:3]}): not an official checkpoint"
+    )
+
+
+def _iteration(named: Path) -> str | None:
+    """What the file ``latest`` says, None if there is none."""
+    if not os.path.isfile(named):
+        return None
+    return read_text(named, CheckpointError, largest=_LARGEST_NOTE).strip()
+
+
+def _idle_adapters(chunks: list[Chunk]) -> set[str]:
+    """``{adapter}.{projection path}`` of LoRA whose second matrix is zero: training never touched them."""
+    idle = set()
+    for chunk in chunks:
+        for key, value in chunk.tensors().items():
+            path, _, role = key.rpartition(".")
+            if role == "up" and key.split(".")[0] in ADAPTERS and not value.any():
+                idle.add(path)
+    return idle
+
+
+def _finish(
+    tensors: Mapping[str, Tensor], config: ModelConfig, how: Conversion, idle: set[str]
+) -> dict[str, Tensor]:
+    """One chunk in our network's keys to what stands in the file."""
+    unwanted = set() if how.motion else {MOTION}
+    kept = {
+        k: v
+        for k, v in tensors.items()
+        if k.rpartition(".")[0] not in idle and k.split(".")[0] not in unwanted
+    }
+    if how.merge:
+        kept = _merge_content(kept, 1 / max(config.network.content_rank, 1))
+    return _file_keys({k: cast(k, v, how.dtype) for k, v in kept.items()})
+
+
+def _file_keys(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"lora.{k}" if _is_adapter(k) else f"network.{k}": v for k, v in tensors.items()}
+
+
+def _is_adapter(key: str) -> bool:
+    return key.split(".")[0] in ADAPTERS
+
+
+def _merge_content(tensors: Mapping[str, Tensor], scale: float) -> dict[str, Tensor]:
+    merged = {k: v for k, v in tensors.items() if not k.startswith(f"{CONTENT}.")}
+    for key in tensors.keys() - merged.keys():
+        path, _, role = key.removeprefix(f"{CONTENT}.").rpartition(".")
+        if role == "up":
+            weight = f"backbone.{path}.weight"
+            merged[weight] = (
+                merged[weight].float()
+                + scale * tensors[key].float() @ tensors[f"{CONTENT}.{path}.down"].float()
+            )
+    return merged
+
+
+def cast(key: str, value: Tensor, dtype: torch.dtype) -> Tensor:
+    """A tensor in the dtype that a file is to have; fp8 is for the blocks' matrices alone."""
+    if dtype != FP8:
+        return value.to(dtype)
+    if _is_adapter(key) or "transformer_blocks" not in key or value.ndim != 2:
+        return value.to(_BESIDE_FP8)
+    return to_fp8(value)
+
+
+def _pack_base(config: ModelConfig, how: Conversion) -> tuple[ModelConfig, list[Chunk]]:
+    base, chunks = how.base, []
+    dtype = _BESIDE_FP8 if how.dtype == FP8 else how.dtype
+    if base.text_encoder:
+        text = read_text_encoder(base.text_encoder)
+        tokenizer = {TOKENIZER_KEY: encode_bytes(read_tokenizer(base.tokenizer))}
+        config = replace(config, text_encoder=text.config)
+        chunks += [
+            *_repack("text_encoder", text.tensors, dtype),
+            Chunk(MemorySource(tokenizer), list(tokenizer)),
+        ]
+    if base.vae:
+        vae = read_vae(base.vae)
+        config = replace(config, vae=vae.config)
+        chunks += _repack("vae", vae.tensors, dtype)
+    return config, chunks
+
+
+def _repack(part: str, source: TensorSource, dtype: torch.dtype) -> list[Chunk]:
+    return [
+        Chunk(
+            source,
+            [key],
+            lambda found: {f"{part}.{key}": value.to(dtype) for key, value in found.items()},
+        )
+        for key in source.specs
+    ]
