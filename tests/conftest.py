@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 import types
 from pathlib import Path
@@ -13,7 +14,9 @@ import torch
 from .quick_model import write_quick_checkpoint
 
 PACK = Path(__file__).parents[1]
-torch.set_num_threads(min(2, torch.get_num_threads()))
+# Tests run side by side, and so do the processes that they start.
+torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from layerflow_core.config import ModelConfig
-from layerflow_core.weights.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from layerflow_core.model.loading import network_tensors
 from layerflow_core.model.network import LayerFlowNetwork
 from layerflow_core.model.vae import build_vae
 from layerflow_core.toy.embedded import EMBEDDED
+from layerflow_core.weights.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 
 HEADS = 2
 HEAD_WIDTH = 16

@@ -169,10 +169,10 @@ def test_condition_takes_rgba_and_transparency(call, clip):
     assert torch.allclose(by_mask[0].alpha, by_channel[0].alpha, atol=1e-6)
 
 
-def test_decompose_gives_back_frames_and_size(call, model, clip):
+def test_decompose_gives_back_frames_and_size(call, embedded_model, clip):
     video = torch.rand(9, 50, 70, 3)
     answer = call(
-        "DecomposeVideo", model=model, images=video, prompts=clip[7], fps=24.0, **SAMPLING
+        "DecomposeVideo", model=embedded_model, images=video, prompts=clip[7], fps=24.0, **SAMPLING
     )
     assert "is unlike anything" in answer["ui"]["layerflow_warnings"][0]
     result = answer["result"]
@@ -320,13 +320,15 @@ def test_broken_clips_are_not_collected(collected, host, changes, message):
     )
 
 
-def test_lora_changes_the_output_and_not_the_model_it_came_from(call, model, clip, host, embedded):
+def test_lora_changes_the_output_and_not_the_model_it_came_from(
+    call, model, clip, host, quick_model
+):
     from safetensors.torch import save_file
 
     from layerflow_core.model.lora import add_adapter
     from layerflow_core.model.lora_file import share_weights, write_lora
 
-    network = share_weights(embedded.network)
+    network = share_weights(quick_model.network)
     add_adapter(network.backbone, "content", 2)
     for name, parameter in network.named_parameters():
         if "lora_B" in name:
@@ -343,7 +345,7 @@ def test_lora_changes_the_output_and_not_the_model_it_came_from(call, model, cli
         call("LayerSampler", model=off, prompts=clip[7], **SAMPLING)[0], plain, atol=1e-5
     )
     assert call("LayerFlowLoRA", model=model)[0] is model
-    width = embedded.config.network.hidden_size
+    width = quick_model.config.network.hidden_size
     pair = {
         f"transformer.transformer_blocks.0.attn1.to_v.lora_{m}.weight": torch.randn(s) * 0.3
         for m, s in (("A", (2, width)), ("B", (width, 2)))
