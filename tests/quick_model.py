@@ -19,11 +19,11 @@ from layerflow_core.model.vae import build_vae
 from layerflow_core.toy.embedded import EMBEDDED
 from layerflow_core.weights.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 
-HEADS = 2
+HEADS = 3
 HEAD_WIDTH = 16
 VAE_WIDTHS = [2, 2, 2]
 STEPS = 2
-_SPREAD = 0.05  # of the network's weights: outputs of the size of its inputs
+_SPREAD = 0.2  # of the network's weights: outputs of the size of its inputs
 
 
 def write_quick_checkpoint(path: Path) -> Path:
