@@ -53,9 +53,9 @@ def test_a_file_that_is_read_is_no_target_by_whatever_way_it_is_named(tmp_path):
 
 def test_a_set_that_is_read_is_not_replaced(tmp_path):
     colour = torch.rand(1, 3, 8, 8)
-    layers = LayerVideo((Foreground("dog", colour, colour[:, :1]),), None, None, 8.0)
+    layers = LayerVideo((Foreground("foreground", colour, colour[:, :1]),), None, None, 8.0)
     save_layers(tmp_path / "set", layers, SaveOptions("PNG 8 bit"))
-    inside = tmp_path / "set" / "dog" / "00000.png"
+    inside = tmp_path / "set" / "foreground" / "00000.png"
     with pytest.raises(VideoFileError, match="choose another folder"):
         check_output_folder(tmp_path / "set", [inside])
     check_output_folder(tmp_path / "new", [inside])

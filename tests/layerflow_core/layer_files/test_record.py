@@ -65,7 +65,7 @@ def test_a_sound_record(tmp_path):
 )
 def test_a_record_that_does_not_fit_is_a_typed_error_before_anything_grows(tmp_path, change):
     path = write(tmp_path, SOUND | change)
-    with limit_memory(2**20), pytest.raises(VideoFileError, match=RECORD):
+    with limit_memory(2**27), pytest.raises(VideoFileError, match=RECORD):
         load_layers(path)
 
 

@@ -15,7 +15,7 @@ from layerflow_core.sampling.sampler import SamplerSettings
 from layerflow_core.toy.world import draw_scene
 
 WORKER = Path(__file__).with_name("parallel_worker.py")
-PACK = Path(__file__).parents[2]
+PACK = Path(__file__).parents[3]
 RUN = Run(draw_scene(3, held_out=True).prompts, {}, SamplerSettings(3, "constant", 3.0), 1)
 
 
