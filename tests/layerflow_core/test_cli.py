@@ -139,9 +139,10 @@ def test_decompose_keeps_frames_size_and_rate(tmp_path, fast):
 @pytest.mark.parametrize("layer", ["foreground", "background"])
 def test_condition(tmp_path, layer, fast):
     source = tmp_path / "in.mov"
-    write_prores(source, TRUE.foreground, TRUE.alpha, 8) if layer == "foreground" else write_h264(
-        source, TRUE.background, 8
-    )
+    if layer == "foreground":
+        write_prores(source, TRUE.foreground, TRUE.alpha, 8)
+    else:
+        write_h264(source, TRUE.background, 8)
     assert (
         main(
             [
@@ -157,10 +158,12 @@ def test_condition(tmp_path, layer, fast):
         )
         == 0
     )
-    assert (
-        json.loads((tmp_path / "out" / "layers.json").read_text())["task"]
-        == f"condition on {layer}"
-    )
+    record = json.loads((tmp_path / "out" / "layers.json").read_text())
+    given = ["alpha", "foreground"] if layer == "foreground" else ["background"]
+    assert record["given"] == given
+    made = load_layers(tmp_path / "out")
+    clips = made.clips()
+    assert (clips[layer] - getattr(TRUE, layer)).abs().mean() < 0.03
 
 
 def test_any_layers_are_given(tmp_path, monkeypatch, fast):

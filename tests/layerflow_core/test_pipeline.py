@@ -82,6 +82,7 @@ def test_same_seed_same_bits_also_after_a_cancelled_run(quick_model):
 def test_same_seed_same_bits_in_a_new_process(quick_model, quick_checkpoint):
     code = f"""
 import hashlib, torch
+from pathlib import Path
 torch.set_num_threads({torch.get_num_threads()})
 from layerflow_core.model.loading import load_model
 from layerflow_core.pipeline import Host, Run, make_layers
@@ -89,7 +90,7 @@ from layerflow_core.sampling.sampler import SamplerSettings
 from layerflow_core.toy.world import draw_scene, render
 scene = draw_scene(11, held_out=True)
 run = Run(scene.prompts, {{"blended": render(scene).blended}}, SamplerSettings(3, "dynamic", 6.0, "dpmpp_2m_sde"), 5)
-layers = make_layers(load_model({str(quick_checkpoint)!r}), run)
+layers = make_layers(load_model(Path({str(quick_checkpoint)!r})), run)
 print(hashlib.sha256(b"".join(c.numpy().tobytes() for c in layers.clips().values())).hexdigest())
 """
     here = fingerprint(make_layers(quick_model, Run(SCENE.prompts, GIVEN["decompose"], SDE, 5)))

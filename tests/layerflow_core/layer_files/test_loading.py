@@ -14,6 +14,7 @@ from layerflow_core.layers import Foreground, LayerVideo
 from layerflow_core.video.exr import write_exr
 from layerflow_core.video.frame_selection import FrameSelection
 from layerflow_core.video.png import write_png, write_png_sequence
+from layerflow_core.video.psd import write_psd
 
 PNGS = SaveOptions("PNG 8 bit", "PNG 8 bit")
 
@@ -97,19 +98,22 @@ def write_exrs(folder, *frames: dict) -> None:
 def test_layered_files_may_list_their_layers_in_any_order(tmp_path):
     dog = torch.rand(4, 4, 4)
     cat = torch.rand(4, 4, 4)
-    write_exrs(tmp_path / "a", {"dog": dog, "cat": cat}, {"cat": cat, "dog": dog})
+    first = {"": torch.rand(4, 4, 4)}
+    frames = (first | {"dog": dog, "cat": cat}, first | {"cat": cat, "dog": dog})
+    write_exrs(tmp_path / "a", *frames)
     loaded = {layer.name: layer for layer in load_layers(tmp_path / "a").foregrounds}
-    assert set(loaded) == {"dog", "cat"}
+    assert set(loaded) == {"foreground", "dog", "cat"}
     assert torch.allclose(loaded["dog"].alpha[1], dog[3:], atol=1e-3)
-    write_exrs(tmp_path / "b", {"dog": dog, "cat": cat}, {"dog": dog})
-    with pytest.raises(VideoFileError, match=r"has the layers \['dog'\], expected"):
+    write_exrs(tmp_path / "b", frames[0], first | {"dog": dog})
+    with pytest.raises(VideoFileError, match=r"has the layers \['', 'dog'\], expected"):
         load_layers(tmp_path / "b")
 
 
 def test_a_set_without_a_foreground_is_refused(tmp_path):
-    write_exrs(tmp_path / "a", {"background": torch.rand(3, 4, 4)})
+    path = tmp_path / "a.psd"
+    write_psd(path, {}, {"background": torch.rand(3, 4, 4)})
     with pytest.raises(VideoFileError, match="expected a foreground too"):
-        load_layers(tmp_path / "a")
+        load_layers(path)
 
 
 def test_layers_that_do_not_fit_each_other_are_refused(saved):

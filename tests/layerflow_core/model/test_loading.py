@@ -106,11 +106,11 @@ def test_parts_of_another_width_do_not_fit(checkpoint):
         assemble(Checkpoint(replace(checkpoint.config, network=network), checkpoint.tensors))
 
 
-def test_strengths_are_those_of_the_file_until_they_are_set(quick_checkpoint):
+def test_a_lora_that_the_file_lacks_cannot_be_given_a_strength(quick_checkpoint):
     model = load_model(quick_checkpoint)
     assert model.strengths == {"content": 1.0, "motion": 0.0}
-    model.set_strengths(0.5, 1.0)
-    assert model.strengths == {"content": 0.5, "motion": 1.0}
+    with pytest.raises(CheckpointError, match="this checkpoint has none"):
+        model.set_strengths(1.0, 0.5)
 
 
 def test_an_applied_lora_is_known_by_its_bytes(tmp_path):

@@ -49,6 +49,8 @@ def test_a_file_of_all_layers_has_them_all(tmp_path, name):
     path = tmp_path / f"a{form.ending}"
     form.write(path, foregrounds, {"background": torch.rand(3, 8, 8)}, Fraction(8), {})
     read = dict(form.read(path))
+    if "" in read:  # the layer that programs show which know of one only
+        read["dog"] = read.pop("")
     assert set(read) == {"dog", "cat", "background"}
     assert all((read[key][3] - image[3]).abs().max() < 0.01 for key, image in foregrounds.items())
 

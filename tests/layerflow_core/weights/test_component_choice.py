@@ -12,7 +12,9 @@ from layerflow_core.weights.component_config import t5_fields, vae_fields
 from layerflow_core.weights.components import Part
 from layerflow_core.weights.tensor_file import MemorySource
 
-NETWORK = NetworkConfig(2, 16, 2, 4096, 8, 16, 4, 6, 2)
+NETWORK = replace(
+    NetworkConfig(2, 16, 2, 16, 8, 4, 4, 6, 2), text_embed_dim=4096, latent_channels=16
+)
 XXL = t5_fields(
     {
         "d_model": 4096,

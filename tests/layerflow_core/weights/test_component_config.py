@@ -45,7 +45,7 @@ def test_checked_fields_build_the_parts_they_speak_of():
     "change",
     [
         {"d_model": 0},
-        {"d_model": "512"},
+        {"d_model": "wide"},
         {"d_model": 10**9},
         {"num_layers": 10**6},
         {"layer_norm_epsilon": float("nan")},

@@ -14,7 +14,7 @@ PLAIN = {
     "text": "a dog \U0001f415",
     "numbers": [0, -1, 2**40, 2**80, 1.5, float("inf")],
     "nested": {"a": ({"b": (1, 2, 3)}, [True, False, None])},
-    7: b"bytes",
+    7: "a number as key",
 }
 
 
