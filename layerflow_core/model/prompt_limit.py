@@ -8,7 +8,7 @@ from pathlib import Path
 from ..config import ModelConfig, NetworkConfig
 from ..errors import CheckpointError
 from ..weights.checkpoint import CONFIG_KEY, TOKENIZER_KEY, decode_bytes
-from ..weights.file_kind import SAFETENSORS, find_kind
+from ..weights.file_kind import SAFETENSORS, TORCH, find_kind, wrong_kind
 from ..weights.tensor_file import SafetensorsFile
 
 _LARGEST_TOKENIZER = 16 * 1024**2  # bytes; T5's has 2.4 million
@@ -34,10 +34,15 @@ def read_prompt_limit(path: Path) -> PromptLimit:
     """That of a checkpoint; the official one of a file that says nothing of itself, as released files do.
 
     Raises:
-        CheckpointError: missing or damaged.
+        CheckpointError: missing, damaged, or another kind of file.
     """
-    if find_kind(path) != SAFETENSORS:
+    if path.is_dir():
         return OFFICIAL
+    kind = find_kind(path)
+    if kind == TORCH:
+        return OFFICIAL
+    if kind != SAFETENSORS:
+        raise wrong_kind(path, kind, SAFETENSORS, TORCH)
     file = SafetensorsFile(path)
     if CONFIG_KEY not in file.metadata:
         return OFFICIAL

@@ -10,9 +10,9 @@ from safetensors.torch import load_file
 from layerflow_core.errors import CheckpointError
 from layerflow_core.official.verification import verify_folder
 
-OWN = Path(__file__).parents[1] / "data" / "golden"
+OWN = Path(__file__).parents[2] / "data" / "golden"
 # A larger set of the same format, where one lies beside the project or is named.
-WHOLE = Path(os.environ.get("LAYERFLOW_GOLDEN", Path(__file__).parents[3] / "shared" / "golden"))
+WHOLE = Path(os.environ.get("LAYERFLOW_GOLDEN", Path(__file__).parents[4] / "shared" / "golden"))
 LIMITS = {"x0": 1e-5, "fg": 1e-6, "bl": 1e-6, "alpha": 1e-6}
 
 

@@ -16,7 +16,7 @@ from layerflow_core.runtime.latent_store import LatentStore, name_run
 from layerflow_core.sampling.sampler import SamplerSettings
 from layerflow_core.toy.world import draw_scene, render
 
-PACK = Path(__file__).parents[2]
+PACK = Path(__file__).parents[3]
 SCENE = draw_scene(11, held_out=True)
 RUN = Run(SCENE.prompts, {"blended": render(SCENE).blended}, SamplerSettings(1, "constant", 1.0), 4)
 
