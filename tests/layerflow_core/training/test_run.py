@@ -211,12 +211,8 @@ def test_a_broken_clip_stops_the_training_before_its_first_step(train, folder, t
     clip = LayerClip("scene", vars(render(scene)), scene.prompts)
     for _ in range(2):
         write_clip(tmp_path / "clips", clip)
-<<<<<<< HEAD
-    (tmp_path / "clips" / "scene_00002" / "foreground" / "00003.png").write_bytes(b"")
-=======
     broken = sorted((tmp_path / "clips" / "scene_00002").rglob("*.png"))[3]
     broken.write_bytes(b"")
->>>>>>> main
     assert train(tmp_path, "base", '[data.coarse]\nfolder = "clips"\n') == 1
     assert f"{broken.name} cannot be read" in capsys.readouterr().err
     assert (
