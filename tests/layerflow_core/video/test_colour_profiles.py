@@ -1,4 +1,3 @@
-import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
@@ -39,8 +38,8 @@ def test_a_profile_that_cannot_be_used_is_remarked_and_pixels_stay(data):
 
 
 def test_lab_becomes_the_grey_that_it_is():
-    grey = np.full((2, 2, 3), (128, 128, 128), np.uint8)  # L of one half, no colour
-    converted, remark = to_srgb(Image.fromarray(grey, "LAB"))
+    grey = Image.new("LAB", (2, 2), (128, 128, 128))  # L of one half, no colour
+    converted, remark = to_srgb(grey)
     red, green, blue = converted.getpixel((0, 0))
     assert remark is None and converted.mode == "RGB"
     assert max(red, green, blue) - min(red, green, blue) <= 2
