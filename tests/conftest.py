@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 import types
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from .quick_model import write_quick_checkpoint
+
 PACK = Path(__file__).parents[1]
-torch.set_num_threads(2)
+# Tests run side by side, and so do the processes that they start.
+torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")
@@ -25,19 +29,16 @@ def embedded():
 
 
 @pytest.fixture(scope="session")
-def quick_model(embedded):
-    """The embedded model with a small VAE of random weights, for runs whose image does not matter.
+def quick_checkpoint(tmp_path_factory) -> Path:
+    """A small model's file, see ``quick_model``: for what takes a checkpoint by its path."""
+    return write_quick_checkpoint(tmp_path_factory.mktemp("quick") / "quick.safetensors")
 
-    Four fifths of the embedded model's time in a run of a few steps are its VAE's decoding.
-    """
-    from layerflow_core.model.vae import LayerVAE, build_vae
 
-    small = {**embedded.config.vae, "block_out_channels": [4, 4, 4], "norm_num_groups": 2}
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        vae = build_vae(small).requires_grad_(False)
-    config = replace(embedded.config, vae=small, reconstruction_limit=None)
-    return replace(embedded, config=config, vae=LayerVAE(vae))
+def quick_model(quick_checkpoint):
+    """A small model of random weights, for runs whose image does not matter."""
+    from layerflow_core.model.loading import load_model
+
+    return load_model(quick_checkpoint)
 
 
 @pytest.fixture(scope="session")

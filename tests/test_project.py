@@ -74,6 +74,25 @@ def test_arrows_go_down_only(path):
             assert ROOMS.index(name.split(".")[0]) >= ROOMS.index(room), f"{inside} imports {name}"
 
 
+# Commands of the embedded model's training, tested as a whole in toy/test_workers.py and toy/test_proof.py.
+WHOLE = {f"toy/{name}.py" for name in ("attention", "curriculum", "evaluation", "export")}
+WHOLE |= {f"toy/{name}.py" for name in ("network_training", "proof_table", "train")}
+MIRRORED = [
+    path
+    for path in CORE
+    if path.name != "__init__.py"
+    and path.relative_to(PACK / "layerflow_core").as_posix() not in WHOLE
+]
+
+
+@pytest.mark.parametrize("path", MIRRORED, ids=lambda p: str(p.relative_to(PACK)))
+def test_every_file_of_the_core_has_its_test(path):
+    """``layerflow_core/a/b.py`` -> ``tests/layerflow_core/a/test_b.py``."""
+    mirror = PACK / "tests" / path.relative_to(PACK).with_name(f"test_{path.name}")
+    tests = [line for line in mirror.read_text().splitlines() if line.startswith("def test_")]
+    assert tests, f"{mirror} holds no test"
+
+
 @pytest.mark.parametrize("command", [["check"], ["format", "--check"]], ids=["lint", "format"])
 def test_style(command):
     pytest.importorskip("ruff")

@@ -10,10 +10,8 @@ from pathlib import Path
 import pytest
 
 PACK = Path(__file__).parents[1]
-NEEDS_A_CHECKPOINT = (
-    "convert",
-    "download",
-)  # commands that want files nobody has without a download
+# Commands that want files nobody has without a download.
+NEEDS_A_CHECKPOINT = ("convert", "download")
 
 
 def printed_commands() -> list[list[str]]:
@@ -29,20 +27,39 @@ def run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess:
     )
 
 
-def test_the_terminal_examples_run_as_printed(tmp_path):
-    commands = [words for words in printed_commands() if words[0] not in NEEDS_A_CHECKPOINT]
-    assert [words[0] for words in commands] == ["generate", "decompose", "condition", "composite"]
-    for words in commands:
-        done = run(words, tmp_path)
-        assert done.returncode == 0, f"{words}: {done.stderr}"
-        assert "warning:" not in done.stderr, f"{words}: {done.stderr}"
-        for path in done.stdout.split():
-            assert (tmp_path / path).exists(), path
+EXAMPLES = [words for words in printed_commands() if words[0] not in NEEDS_A_CHECKPOINT]
+OTHERS = [words for words in printed_commands() if words[0] in NEEDS_A_CHECKPOINT]
 
 
-@pytest.mark.parametrize(
-    "words", [w for w in printed_commands() if w[0] in NEEDS_A_CHECKPOINT], ids=" ".join
-)
+@pytest.fixture(scope="module")
+def run_example(tmp_path_factory):
+    """The number of an example -> how it ended, and its folder; those before it run first, once."""
+    folder = tmp_path_factory.mktemp("readme")
+    ended = []
+
+    def run_up_to(number: int) -> tuple[subprocess.CompletedProcess, Path]:
+        for words in EXAMPLES[len(ended) : number + 1]:
+            ended.append(run(words, folder))
+        return ended[number], folder
+
+    return run_up_to
+
+
+def test_there_is_an_example_of_each_task():
+    named = [words[0] for words in EXAMPLES]
+    assert named == ["generate", "decompose", "condition", "composite"]
+
+
+@pytest.mark.parametrize("number", range(len(EXAMPLES)), ids=lambda number: EXAMPLES[number][0])
+def test_the_terminal_examples_run_as_printed(run_example, number):
+    done, folder = run_example(number)
+    assert done.returncode == 0, done.stderr
+    assert "warning:" not in done.stderr, done.stderr
+    written = done.stdout.split()
+    assert written and all((folder / path).exists() for path in written)
+
+
+@pytest.mark.parametrize("words", OTHERS, ids=" ".join)
 def test_the_other_examples_are_understood(words):
     from layerflow_core.cli import build_parser
 

@@ -57,7 +57,10 @@ class LatentStore:
 
     def _limit(self) -> None:
         """Remove the oldest of more runs than are kept; those of runs that nobody repeats would stay for ever."""
-        kept = sorted(self.folder.glob("*.safetensors"), key=_modified)
+        try:
+            kept = sorted(self.folder.glob("*.safetensors"), key=_modified)
+        except FileNotFoundError:  # another process forgot the last run, and the folder with it
+            return
         for path in kept[:-_MOST]:
             path.unlink(missing_ok=True)
 

@@ -106,8 +106,8 @@ def test_nothing_is_lost_and_nothing_is_mixed(pair):
 
     described = {}
     for folder in clips:
-        prompt = json.loads((folder / "clip.json").read_text())["prompts"]["foreground"]
-        described[int(prompt.removeprefix("seed "))] = read_video(folder / "alpha").colour[:, :1]
+        prompt = json.loads((folder / "layers.json").read_text())["prompts"]["foreground"]
+        described[int(prompt.removeprefix("seed "))] = read_video(folder / "foreground").alpha
     assert sorted(described) == sorted(seeds)
     for seed, alpha in described.items():
         true = render(draw_scene(seed, held_out=True)).alpha

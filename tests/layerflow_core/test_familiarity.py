@@ -48,31 +48,34 @@ def camera_like(frames: int = 16, height: int = 64, width: int = 96) -> torch.Te
     return torch.stack([still.roll(number, -1) for number in range(frames)])
 
 
-def test_an_unknown_word_is_named_once_for_all_windows(embedded, warnings_of):
+def test_an_unknown_word_is_named_once_for_all_windows(quick_model, warnings_of):
     video = render(draw_scene(5)).blended.repeat(2, 1, 1, 1)
     run = Run({**WORDS, "foreground": "a dog"}, {}, ONE_STEP)
-    (warning,) = warnings_of(lambda: decompose(embedded, video, run))
+    (warning,) = warnings_of(lambda: decompose(quick_model, video, run))
     assert (
-        "'embedded' does not know \"dog\"" in warning
-        and "it knows" in warning
-        and "circle" in warning
+        "'quick' does not know \"dog\"" in warning and "it knows" in warning and "circle" in warning
     )
 
 
-def test_a_prompt_that_is_cut_is_named(embedded, warnings_of):
+def test_a_prompt_that_is_cut_is_named(quick_model, warnings_of):
     run = Run({**WORDS, "background": "a night sky " * 9}, {}, ONE_STEP)
-    (warning,) = warnings_of(lambda: make_layers(embedded, run))
+    (warning,) = warnings_of(lambda: make_layers(quick_model, run))
     assert "the prompt for background has 30 tokens, the model reads 16" in warning
 
 
 @pytest.mark.parametrize("size", [(64, 96), (128, 160)])
-def test_footage_of_another_kind_is_named_once(embedded, warnings_of, size):
+def test_footage_of_another_kind_is_named(embedded, warnings_of, size):
     video = torch.nn.functional.interpolate(camera_like(20), size)
-    (warning,) = warnings_of(lambda: decompose(embedded, video, Run(WORDS, {}, ONE_STEP)))
-    assert (
-        warning.startswith("the blended footage is unlike anything")
-        and "official checkpoint" in warning
-    )
+    (warning,) = warnings_of(lambda: fit_given(embedded, {"blended": video}))
+    assert warning.startswith("the blended footage is unlike anything")
+    assert "official checkpoint" in warning
+
+
+def test_footage_is_looked_at_once_for_all_windows(quick_model, warnings_of):
+    limited = replace(quick_model, config=replace(quick_model.config, reconstruction_limit=1e-6))
+    video = camera_like(20)
+    (warning,) = warnings_of(lambda: decompose(limited, video, Run(WORDS, {}, ONE_STEP)))
+    assert warning.startswith("the blended footage is unlike anything")
 
 
 def test_footage_of_its_own_world_is_not(embedded, warnings_of):
@@ -80,7 +83,7 @@ def test_footage_of_its_own_world_is_not(embedded, warnings_of):
         true = render(draw_scene(FIRST_SEED + number, held_out=True))
         for frames in (true.blended, true.background):
             assert reconstruction_error(embedded.vae, frames) < embedded.config.reconstruction_limit
-    assert warnings_of(lambda: decompose(embedded, true.blended, Run(WORDS, {}, ONE_STEP))) == []
+    assert warnings_of(lambda: fit_given(embedded, {"blended": true.blended})) == []
 
 
 def test_a_given_background_is_looked_at_and_a_foreground_is_not(embedded, warnings_of):

@@ -81,21 +81,21 @@ def test_same_seed_same_bits_also_after_a_cancelled_run(quick_model):
     assert fingerprint(make_layers(quick_model, replace(run, seed=6))) != first
 
 
-def test_same_seed_same_bits_in_a_new_process(embedded):
-    code = """
+def test_same_seed_same_bits_in_a_new_process(quick_model, quick_checkpoint):
+    code = f"""
 import hashlib, torch
-torch.set_num_threads(2)
+from pathlib import Path
+torch.set_num_threads({torch.get_num_threads()})
 from layerflow_core.model.loading import load_model
 from layerflow_core.pipeline import Host, Run, make_layers
 from layerflow_core.sampling.sampler import SamplerSettings
-from layerflow_core.toy.embedded import EMBEDDED
 from layerflow_core.toy.world import draw_scene, render
 scene = draw_scene(11, held_out=True)
-run = Run(scene.prompts, {"blended": render(scene).blended}, SamplerSettings(3, "dynamic", 6.0, "dpmpp_2m_sde"), 5)
-layers = make_layers(load_model(EMBEDDED), run)
+run = Run(scene.prompts, {{"blended": render(scene).blended}}, SamplerSettings(3, "dynamic", 6.0, "dpmpp_2m_sde"), 5)
+layers = make_layers(load_model(Path({str(quick_checkpoint)!r})), run)
 print(hashlib.sha256(b"".join(c.numpy().tobytes() for c in layers.clips().values())).hexdigest())
 """
-    here = fingerprint(make_layers(embedded, Run(SCENE.prompts, GIVEN["decompose"], SDE, 5)))
+    here = fingerprint(make_layers(quick_model, Run(SCENE.prompts, GIVEN["decompose"], SDE, 5)))
     there = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()[-1]
@@ -112,8 +112,10 @@ def test_observer_sees_stages_steps_and_previews(quick_model):
 
 def test_preview_looks_like_the_layers(embedded):
     """Given layers stand in the preview; their places must show their colours."""
-    seen = Recorder()
-    make_layers(embedded, Run(SCENE.prompts, GIVEN["decompose"], SamplerSettings(1), 0), Host(seen))
+    seen = Recorder(stop_after=1)
+    run = Run(SCENE.prompts, GIVEN["decompose"], SamplerSettings(1), 0)
+    with pytest.raises(Cancelled):
+        make_layers(embedded, run, Host(seen))
     shown = seen.previews[-1][:, :, 72:]
     true = torch.nn.functional.adaptive_avg_pool2d(TRUE.blended[8:12].mean(0), (16, 24))
     assert (shown - true).abs().mean() < 0.1
@@ -196,10 +198,12 @@ def test_every_part_is_released_also_when_cancelled(quick_model):
     }
 
 
-def test_given_latents_are_those_of_the_true_stack(embedded):
+def test_given_latents_are_those_of_the_true_stack(quick_model):
     """With clips encoded one by one, what stands in for the unknown ones cannot be seen."""
-    layout = embedded.config.layout.with_given("blended")
-    alone = encode_given(embedded, layout, GIVEN["decompose"], NoiseSource(0).generator(POSTERIOR))
+    layout = quick_model.config.layout.with_given("blended")
+    alone = encode_given(
+        quick_model, layout, GIVEN["decompose"], NoiseSource(0).generator(POSTERIOR)
+    )
     assert alone.shape == (1, 4, 8, 16, 24)
 
 

@@ -1,5 +1,7 @@
 """Nodes, called the way ComfyUI calls them."""
 
+import sys
+
 import pytest
 
 
@@ -21,7 +23,15 @@ def call(pack):
 
 
 @pytest.fixture
-def model(call):
+def embedded_model(call):
+    return call("LoadLayerFlow")[0]
+
+
+@pytest.fixture
+def model(pack, call, quick_checkpoint, monkeypatch):
+    """A small model of random weights in place of the embedded one, for runs whose image does not matter."""
+    loader = sys.modules[f"{pack.__name__}.nodes.load_layerflow"]
+    monkeypatch.setattr(loader, "EMBEDDED", quick_checkpoint)
     return call("LoadLayerFlow")[0]
 
 

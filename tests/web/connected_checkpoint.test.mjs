@@ -16,13 +16,20 @@ function makeGraph(nodes, links, asMap = true) {
       graph,
       inputs: inputs.map((kind) => ({ type: kind, link: null })),
       outputs: outputs.map((kind) => ({ type: kind, links: null })),
-      widgets: checkpoint === undefined ? [] : [{ name: 'precision', value: 'auto' }, { name: 'checkpoint', value: checkpoint }]
+      widgets:
+        checkpoint === undefined
+          ? []
+          : [
+              { name: 'precision', value: 'auto' },
+              { name: 'checkpoint', value: checkpoint }
+            ]
     }
   }
   const table = new Map()
   links.forEach(([origin, target, slot = 0], index) => {
     table.set(index, { origin_id: origin, target_id: target })
-    ;(made[origin].outputs[0].links ??= []).push(index)
+    const output = made[origin].outputs[0]
+    output.links = [...(output.links ?? []), index]
     made[target].inputs[slot].link = index
   })
   graph.links = asMap ? table : Object.fromEntries(table)
@@ -37,7 +44,14 @@ const loader = (checkpoint) => ({ type: 'LoadLayerFlow', outputs: [MODEL], check
 
 for (const asMap of [true, false]) {
   test(`directly, links as ${asMap ? 'a map' : 'an object'}`, () => {
-    const nodes = makeGraph({ p: prompts, s: sampler, l: loader('embedded') }, [['p', 's', 1], ['l', 's', 0]], asMap)
+    const nodes = makeGraph(
+      { p: prompts, s: sampler, l: loader('embedded') },
+      [
+        ['p', 's', 1],
+        ['l', 's', 0]
+      ],
+      asMap
+    )
     assert.equal(connectedCheckpoint(nodes.p), 'embedded')
   })
 }
@@ -45,7 +59,13 @@ for (const asMap of [true, false]) {
 test('through reroutes and other nodes, on both ways', () => {
   const nodes = makeGraph(
     { p: prompts, r: reroute, s: sampler, f: speed, q: reroute, l: loader('a.safetensors') },
-    [['p', 'r'], ['r', 's', 1], ['f', 's', 0], ['q', 'f'], ['l', 'q']]
+    [
+      ['p', 'r'],
+      ['r', 's', 1],
+      ['f', 's', 0],
+      ['q', 'f'],
+      ['l', 'q']
+    ]
   )
   assert.equal(connectedCheckpoint(nodes.p), 'a.safetensors')
 })
@@ -54,7 +74,12 @@ test('the nearest reader decides, not one behind its layers', () => {
   const next = { type: 'LayerSampler', inputs: [MODEL, PROMPTS, 'IMAGE'], outputs: [] }
   const nodes = makeGraph(
     { p: prompts, s: sampler, n: next, l: loader('near'), m: loader('far') },
-    [['p', 's', 1], ['l', 's', 0], ['s', 'n', 2], ['m', 'n', 0]]
+    [
+      ['p', 's', 1],
+      ['l', 's', 0],
+      ['s', 'n', 2],
+      ['m', 'n', 0]
+    ]
   )
   assert.equal(connectedCheckpoint(nodes.p), 'near')
 })
@@ -68,7 +93,11 @@ test('nothing is connected, or only a part', () => {
 })
 
 test('circles and links to nowhere end', () => {
-  const nodes = makeGraph({ p: prompts, r: reroute, q: reroute }, [['p', 'r'], ['r', 'q'], ['q', 'r']])
+  const nodes = makeGraph({ p: prompts, r: reroute, q: reroute }, [
+    ['p', 'r'],
+    ['r', 'q'],
+    ['q', 'r']
+  ])
   nodes.q.outputs[0].links.push(99)
   assert.equal(connectedCheckpoint(nodes.p), null)
 })

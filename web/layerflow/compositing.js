@@ -69,7 +69,8 @@ export function compositeFrame(atlas, width, height, layers, view) {
 function coverage(shown, atlas, pixel, size) {
   let clear = 1
   for (const layer of shown) {
-    if (layer.alphaRow != null) clear *= 1 - (atlas[4 * (layer.alphaRow * size + pixel)] / 255) * layer.opacity
+    if (layer.alphaRow != null)
+      clear *= 1 - (atlas[4 * (layer.alphaRow * size + pixel)] / 255) * layer.opacity
   }
   return 1 - clear
 }

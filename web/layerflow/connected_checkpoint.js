@@ -12,7 +12,9 @@ function linkOf(graph, id) {
 
 function readersOf(node) {
   const links = (node.outputs ?? []).flatMap((output) => output.links ?? [])
-  return links.map((id) => node.graph.getNodeById(linkOf(node.graph, id)?.target_id)).filter(Boolean)
+  return links
+    .map((id) => node.graph.getNodeById(linkOf(node.graph, id)?.target_id))
+    .filter(Boolean)
 }
 
 function originOf(node, input) {
@@ -44,7 +46,10 @@ export function connectedCheckpoint(node) {
   const sampler = search(readersOf(node), (each) => modelInputsOf(each).length > 0, readersOf)
   if (!sampler) return null
   const sources = modelInputsOf(sampler).map((input) => originOf(sampler, input))
-  const above = (each) => (each.inputs ?? []).filter(({ type }) => type === MODEL || type === ANY).map((input) => originOf(each, input))
+  const above = (each) =>
+    (each.inputs ?? [])
+      .filter(({ type }) => type === MODEL || type === ANY)
+      .map((input) => originOf(each, input))
   const loader = search(sources, (each) => each.type === LOADER, above)
   return loader?.widgets?.find((widget) => widget.name === WIDGET)?.value ?? null
 }

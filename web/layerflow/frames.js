@@ -30,15 +30,24 @@ export class Frames {
     const found = this.peek(index)
     if (found) return Promise.resolve(found)
     if (!this.pending.has(index)) {
-      this.pending.set(index, this.fetchFrame(index).finally(() => this.pending.delete(index)))
+      this.pending.set(
+        index,
+        this.fetchFrame(index).finally(() => this.pending.delete(index))
+      )
     }
     return this.pending.get(index)
   }
 
   async fetchFrame(index) {
     const answer = await fetch(this.urls[index], { signal: this.controller.signal })
-    if (!answer.ok) throw new Error(`frame ${index + 1} is gone from ComfyUI's temporary folder: run the graph again`)
-    const bitmap = await createImageBitmap(await answer.blob(), { colorSpaceConversion: 'none', premultiplyAlpha: 'none' })
+    if (!answer.ok)
+      throw new Error(
+        `frame ${index + 1} is gone from ComfyUI's temporary folder: run the graph again`
+      )
+    const bitmap = await createImageBitmap(await answer.blob(), {
+      colorSpaceConversion: 'none',
+      premultiplyAlpha: 'none'
+    })
     const canvas = new OffscreenCanvas(bitmap.width, bitmap.height)
     const context = canvas.getContext('2d', { willReadFrequently: true })
     context.drawImage(bitmap, 0, 0)

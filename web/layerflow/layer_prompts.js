@@ -19,13 +19,19 @@ function shorten(text) {
 }
 
 function textsOf(node) {
-  return LAYERS.map((name) => String(node.widgets?.find((widget) => widget.name === name)?.value ?? '')).map(shorten)
+  return LAYERS.map((name) =>
+    String(node.widgets?.find((widget) => widget.name === name)?.value ?? '')
+  ).map(shorten)
 }
 
 /* Without a model, or with one that is not there any more, as official checkpoints read. */
 async function ask(texts, checkpoint) {
   const body = JSON.stringify(checkpoint ? { texts, checkpoint } : { texts })
-  const answer = await api.fetchApi('/layerflow/tokens', { method: 'POST', body, headers: { 'Content-Type': 'application/json' } })
+  const answer = await api.fetchApi('/layerflow/tokens', {
+    method: 'POST',
+    body,
+    headers: { 'Content-Type': 'application/json' }
+  })
   if (answer.ok) return answer.json()
   return checkpoint ? ask(texts, null) : null
 }
@@ -35,14 +41,22 @@ async function count(node, line) {
   if (!answer) return
   const { counts, segment } = answer
   const long = LAYERS.filter((_, index) => counts[index] > segment)
-  line.textContent = long.length ? `${long.join(', ')}: more than ${segment} tokens, the rest will be cut` : `${counts.join(' · ')} of ${segment} tokens`
+  line.textContent = long.length
+    ? `${long.join(', ')}: more than ${segment} tokens, the rest will be cut`
+    : `${counts.join(' · ')} of ${segment} tokens`
   line.style.color = long.length ? '#f08060' : 'inherit'
 }
 
 function addLine(node) {
   const line = Object.assign(document.createElement('div'), { className: 'layerflow-tokens' })
-  line.style.cssText = 'font: 11px sans-serif; opacity: .8; padding: 0 6px; overflow: hidden; white-space: nowrap; text-overflow: ellipsis'
-  const widget = node.addDOMWidget('tokens', 'layerflow_tokens', line, { serialize: false, margin: 2, getMinHeight: () => 20, getMaxHeight: () => 20 })
+  line.style.cssText =
+    'font: 11px sans-serif; opacity: .8; padding: 0 6px; overflow: hidden; white-space: nowrap; text-overflow: ellipsis'
+  const widget = node.addDOMWidget('tokens', 'layerflow_tokens', line, {
+    serialize: false,
+    margin: 2,
+    getMinHeight: () => 20,
+    getMaxHeight: () => 20
+  })
   widget.serializeValue = () => undefined
   let timer = 0
   const later = () => {

@@ -21,8 +21,14 @@ const STYLE = `
 .layerflow-player .readout { min-height: 13px; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; opacity: .8 }
 `
 
-const BACKDROPS = { checker: { kind: 'checker' }, black: { kind: 'solid', colour: [0, 0, 0] }, white: { kind: 'solid', colour: [255, 255, 255] }, colour: null }
-const HELP = 'Space play, arrows step, Home and End, L loop, M matte, W wipe, 1-9 solo a layer, Shift+1-9 mute it'
+const BACKDROPS = {
+  checker: { kind: 'checker' },
+  black: { kind: 'solid', colour: [0, 0, 0] },
+  white: { kind: 'solid', colour: [255, 255, 255] },
+  colour: null
+}
+const HELP =
+  'Space play, arrows step, Home and End, L loop, M matte, W wipe, 1-9 solo a layer, Shift+1-9 mute it'
 
 function make(tag, properties = {}, ...children) {
   const element = Object.assign(document.createElement(tag), properties)
@@ -48,26 +54,98 @@ export class LayerPlayer {
     this.canvas.addEventListener('pointermove', (event) => this.readAt(event))
     this.canvas.addEventListener('pointerleave', () => this.say(''))
     this.screen = make('div', { className: 'screen' }, this.canvas)
-    this.play = make('button', { textContent: '▶', title: 'Play (Space)', onclick: () => this.toggle() })
-    this.loop = make('button', { textContent: '⟳', title: 'Loop (L)', onclick: () => this.setLoop(!this.looping) })
-    this.scrub = make('input', { type: 'range', min: 0, max: 0, value: 0, className: 'grow', title: 'Frame', oninput: () => this.show(Number(this.scrub.value)) })
+    this.play = make('button', {
+      textContent: '▶',
+      title: 'Play (Space)',
+      onclick: () => this.toggle()
+    })
+    this.loop = make('button', {
+      textContent: '⟳',
+      title: 'Loop (L)',
+      onclick: () => this.setLoop(!this.looping)
+    })
+    this.scrub = make('input', {
+      type: 'range',
+      min: 0,
+      max: 0,
+      value: 0,
+      className: 'grow',
+      title: 'Frame',
+      oninput: () => this.show(Number(this.scrub.value))
+    })
     this.count = make('span', { textContent: '0 / 0' })
-    const step = (by, text, title) => make('button', { textContent: text, title, onclick: () => this.step(by) })
-    const time = make('div', { className: 'bar' }, step(-1, '◀|', 'One frame back (left)'), this.play, step(1, '|▶', 'One frame on (right)'), this.loop, this.scrub, this.count)
-    this.backdrop = make('select', { title: 'What lies behind', onchange: () => this.setBackdrop(this.backdrop.value) })
-    this.backdrop.append(...Object.keys(BACKDROPS).map((name) => make('option', { value: name, textContent: name })))
-    this.colour = make('input', { type: 'color', value: '#2060a0', title: 'Colour behind', oninput: () => this.setBackdrop('colour') })
-    this.matte = make('button', { textContent: 'matte', title: 'Alpha of what is shown (M)', onclick: () => this.setMatte(!this.view.matte) })
-    this.wipe = make('button', { textContent: 'wipe', title: 'Layers on the left, the blended scene on the right (W)', onclick: () => this.setWipe(this.view.wipe == null ? 0.5 : null) })
-    this.edge = make('input', { type: 'range', min: 0, max: 1, step: 0.01, value: 0.5, title: 'Where the wipe stands', oninput: () => this.setWipe(Number(this.edge.value)) })
-    const look = make('div', { className: 'bar' }, this.backdrop, this.colour, this.matte, this.wipe, this.edge)
+    const step = (by, text, title) =>
+      make('button', { textContent: text, title, onclick: () => this.step(by) })
+    const time = make(
+      'div',
+      { className: 'bar' },
+      step(-1, '◀|', 'One frame back (left)'),
+      this.play,
+      step(1, '|▶', 'One frame on (right)'),
+      this.loop,
+      this.scrub,
+      this.count
+    )
+    this.backdrop = make('select', {
+      title: 'What lies behind',
+      onchange: () => this.setBackdrop(this.backdrop.value)
+    })
+    this.backdrop.append(
+      ...Object.keys(BACKDROPS).map((name) => make('option', { value: name, textContent: name }))
+    )
+    this.colour = make('input', {
+      type: 'color',
+      value: '#2060a0',
+      title: 'Colour behind',
+      oninput: () => this.setBackdrop('colour')
+    })
+    this.matte = make('button', {
+      textContent: 'matte',
+      title: 'Alpha of what is shown (M)',
+      onclick: () => this.setMatte(!this.view.matte)
+    })
+    this.wipe = make('button', {
+      textContent: 'wipe',
+      title: 'Layers on the left, the blended scene on the right (W)',
+      onclick: () => this.setWipe(this.view.wipe == null ? 0.5 : null)
+    })
+    this.edge = make('input', {
+      type: 'range',
+      min: 0,
+      max: 1,
+      step: 0.01,
+      value: 0.5,
+      title: 'Where the wipe stands',
+      oninput: () => this.setWipe(Number(this.edge.value))
+    })
+    const look = make(
+      'div',
+      { className: 'bar' },
+      this.backdrop,
+      this.colour,
+      this.matte,
+      this.wipe,
+      this.edge
+    )
     this.list = make('div', { className: 'layers' })
-    this.readout = make('div', { className: 'readout', textContent: 'Run the graph to see its layers.' })
-    const player = make('div', { className: 'layerflow-player', tabIndex: 0, title: HELP },
-      make('style', { textContent: STYLE }), this.screen, time, look, this.list, this.readout)
+    this.readout = make('div', {
+      className: 'readout',
+      textContent: 'Run the graph to see its layers.'
+    })
+    const player = make(
+      'div',
+      { className: 'layerflow-player', tabIndex: 0, title: HELP },
+      make('style', { textContent: STYLE }),
+      this.screen,
+      time,
+      look,
+      this.list,
+      this.readout
+    )
     player.addEventListener('keydown', (event) => this.onKey(event))
     // The graph's own shortcuts and dragging must not see what is meant for the player.
-    for (const kind of ['pointerdown', 'wheel', 'dblclick']) player.addEventListener(kind, (event) => event.stopPropagation())
+    for (const kind of ['pointerdown', 'wheel', 'dblclick'])
+      player.addEventListener(kind, (event) => event.stopPropagation())
     return player
   }
 
@@ -99,7 +177,10 @@ export class LayerPlayer {
   /* As large as the node allows, in its own aspect. */
   fit() {
     if (!this.run) return
-    const scale = Math.min(this.screen.clientWidth / this.run.width, this.screen.clientHeight / this.run.height)
+    const scale = Math.min(
+      this.screen.clientWidth / this.run.width,
+      this.screen.clientHeight / this.run.height
+    )
     this.canvas.style.width = `${Math.floor(this.run.width * scale)}px`
     this.canvas.style.height = `${Math.floor(this.run.height * scale)}px`
   }
@@ -115,19 +196,32 @@ export class LayerPlayer {
       made.setAttribute('aria-pressed', pressed)
       return made
     }
-    const row = make('div', { className: 'layer' },
+    const row = make(
+      'div',
+      { className: 'layer' },
       button('S', `Show ${layer.name} alone`, layer.solo, () => this.setSolo(index, !layer.solo)),
-      button('M', `Mute ${layer.name}`, !layer.visible, () => this.setVisible(index, !layer.visible)),
+      button('M', `Mute ${layer.name}`, !layer.visible, () =>
+        this.setVisible(index, !layer.visible)
+      ),
       make('span', { className: 'name', textContent: layer.name, title: layer.kind }),
-      make('input', { type: 'range', min: 0, max: 1, step: 0.01, value: layer.opacity, title: `Opacity of ${layer.name}`, oninput: (event) => this.setOpacity(index, Number(event.target.value)) }),
+      make('input', {
+        type: 'range',
+        min: 0,
+        max: 1,
+        step: 0.01,
+        value: layer.opacity,
+        title: `Opacity of ${layer.name}`,
+        oninput: (event) => this.setOpacity(index, Number(event.target.value))
+      }),
       button('↑', `${layer.name} one up`, false, () => this.move(index, 1)),
-      button('↓', `${layer.name} one down`, false, () => this.move(index, -1)))
+      button('↓', `${layer.name} one down`, false, () => this.move(index, -1))
+    )
     row.dataset.layer = layer.name
     return row
   }
 
   setSolo(index, on) {
-    this.layers.forEach((layer, i) => (layer.solo = on && i === index))
+    for (const [i, layer] of this.layers.entries()) layer.solo = on && i === index
     this.changed()
   }
 
@@ -151,7 +245,10 @@ export class LayerPlayer {
   setBackdrop(name) {
     const hex = this.colour.value
     this.backdrop.value = name
-    this.view.backdrop = BACKDROPS[name] ?? { kind: 'solid', colour: [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16)) }
+    this.view.backdrop = BACKDROPS[name] ?? {
+      kind: 'solid',
+      colour: [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16))
+    }
     this.draw()
   }
 
@@ -178,7 +275,12 @@ export class LayerPlayer {
   }
 
   sync() {
-    for (const [button, on] of [[this.loop, this.looping], [this.matte, this.view.matte], [this.wipe, this.view.wipe != null]]) button.setAttribute('aria-pressed', on)
+    for (const [button, on] of [
+      [this.loop, this.looping],
+      [this.matte, this.view.matte],
+      [this.wipe, this.view.wipe != null]
+    ])
+      button.setAttribute('aria-pressed', on)
     this.play.textContent = this.playing ? '❚❚' : '▶'
     this.play.setAttribute('aria-pressed', this.playing)
   }
@@ -249,10 +351,19 @@ export class LayerPlayer {
     if (!atlas) return
     const box = this.canvas.getBoundingClientRect()
     const { width, height } = this.run
-    const x = Math.min(width - 1, Math.max(0, Math.floor(((event.clientX - box.left) / box.width) * width)))
-    const y = Math.min(height - 1, Math.max(0, Math.floor(((event.clientY - box.top) / box.height) * height)))
+    const x = Math.min(
+      width - 1,
+      Math.max(0, Math.floor(((event.clientX - box.left) / box.width) * width))
+    )
+    const y = Math.min(
+      height - 1,
+      Math.max(0, Math.floor(((event.clientY - box.top) / box.height) * height))
+    )
     const values = readPixel(atlas, width, height, this.layers, x, y)
-    const text = values.map(({ name, colour, alpha }) => `${name} ${colour.join(' ')}${alpha == null ? '' : ` α ${(alpha / 255).toFixed(3)}`}`)
+    const text = values.map(
+      ({ name, colour, alpha }) =>
+        `${name} ${colour.join(' ')}${alpha == null ? '' : ` α ${(alpha / 255).toFixed(3)}`}`
+    )
     this.say(`${x}, ${y}:  ${text.join('   ')}`)
   }
 
@@ -265,9 +376,14 @@ export class LayerPlayer {
     const count = this.frames?.length ?? 0
     const digit = /^Digit([1-9])$/.exec(event.code)
     const actions = {
-      ' ': () => this.toggle(), ArrowLeft: () => this.step(-1), ArrowRight: () => this.step(1),
-      Home: () => count && this.show(0), End: () => count && this.show(count - 1),
-      l: () => this.setLoop(!this.looping), m: () => this.setMatte(!this.view.matte), w: () => this.setWipe(this.view.wipe == null ? 0.5 : null)
+      ' ': () => this.toggle(),
+      ArrowLeft: () => this.step(-1),
+      ArrowRight: () => this.step(1),
+      Home: () => count && this.show(0),
+      End: () => count && this.show(count - 1),
+      l: () => this.setLoop(!this.looping),
+      m: () => this.setMatte(!this.view.matte),
+      w: () => this.setWipe(this.view.wipe == null ? 0.5 : null)
     }
     const index = digit ? this.layers.length - Number(digit[1]) : -1 // counted from the top, as they are listed
     if (event.target.matches?.('input[type=range], select') && event.key.startsWith('Arrow')) return

@@ -10,13 +10,22 @@ const SIZE = [460, 560]
 const LEAST_HEIGHT = 340
 
 function urlOf(file) {
-  const query = new URLSearchParams({ filename: file.filename, subfolder: file.subfolder, type: file.type, r: file.run })
+  const query = new URLSearchParams({
+    filename: file.filename,
+    subfolder: file.subfolder,
+    type: file.type,
+    r: file.run
+  })
   return api.apiURL(`/view?${query}`)
 }
 
 function addPlayer(node) {
   const player = new LayerPlayer()
-  const widget = node.addDOMWidget('player', 'layerflow_player', player.element, { serialize: false, hideOnZoom: false, getMinHeight: () => LEAST_HEIGHT })
+  const widget = node.addDOMWidget('player', 'layerflow_player', player.element, {
+    serialize: false,
+    hideOnZoom: false,
+    getMinHeight: () => LEAST_HEIGHT
+  })
   widget.serializeValue = () => undefined
   node.layerflowPlayer = player
   node.setSize([Math.max(node.size[0], SIZE[0]), Math.max(node.size[1], SIZE[1])])

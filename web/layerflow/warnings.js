@@ -1,80 +1,80 @@
 // Warnings of a node's last run: a message when they come, and a line on the node that stays while they hold.
 
-import { app } from "../../../scripts/app.js";
-import { api } from "../../../scripts/api.js";
+import { app } from '../../../scripts/app.js'
+import { api } from '../../../scripts/api.js'
 
-const CATEGORY = "LayerFlow";
-const KEY = "layerflow_warnings";
-const WIDGET = "layerflow_warnings";
-const SHOWN_FOR = 15000; // milliseconds
+const CATEGORY = 'LayerFlow'
+const KEY = 'layerflow_warnings'
+const WIDGET = 'layerflow_warnings'
+const SHOWN_FOR = 15000 // milliseconds
 
 function showToast(node, texts) {
   for (const text of texts) {
     app.extensionManager?.toast?.add({
-      severity: "warn",
-      summary: node.title ?? "LayerFlow",
+      severity: 'warn',
+      summary: node.title ?? 'LayerFlow',
       detail: text,
-      life: SHOWN_FOR,
-    });
+      life: SHOWN_FOR
+    })
   }
 }
 
 function makeBox() {
-  const box = document.createElement("div");
-  box.className = "layerflow-warnings";
-  box.setAttribute("role", "status");
+  const box = document.createElement('div')
+  box.className = 'layerflow-warnings'
+  box.setAttribute('role', 'status')
   Object.assign(box.style, {
-    color: "#f0b429",
-    font: "12px sans-serif",
-    overflow: "auto",
-    padding: "4px 8px",
-    whiteSpace: "pre-wrap",
-  });
-  return box;
+    color: '#f0b429',
+    font: '12px sans-serif',
+    overflow: 'auto',
+    padding: '4px 8px',
+    whiteSpace: 'pre-wrap'
+  })
+  return box
 }
 
 function showOnNode(node, texts) {
-  let widget = node.widgets?.find((candidate) => candidate.name === WIDGET);
+  let widget = node.widgets?.find((candidate) => candidate.name === WIDGET)
   if (!widget && texts.length === 0) {
-    return;
+    return
   }
   if (!widget) {
-    const box = makeBox();
+    const box = makeBox()
     widget = node.addDOMWidget(WIDGET, WIDGET, box, {
       serialize: false,
-      getMinHeight: () => (box.textContent ? 48 : 0),
-    });
-    widget.serialize = false;
+      getMinHeight: () => (box.textContent ? 48 : 0)
+    })
+    widget.serialize = false
   }
-  widget.element.textContent = texts.map((text) => `⚠ ${text}`).join("\n");
-  widget.element.hidden = texts.length === 0;
-  node.setDirtyCanvas?.(true, true);
+  widget.element.textContent = texts.map((text) => `⚠ ${text}`).join('\n')
+  widget.element.hidden = texts.length === 0
+  node.setDirtyCanvas?.(true, true)
 }
 
 app.registerExtension({
-  name: "layerflow.warnings",
+  name: 'layerflow.warnings',
 
   setup() {
     // A node without warnings reports nothing when it has run, so the old ones go when it starts.
-    api.addEventListener("executing", ({ detail }) => {
-      const node = app.graph.getNodeById(detail?.node ?? detail);
+    api.addEventListener('executing', ({ detail }) => {
+      const node = app.graph.getNodeById(detail?.node ?? detail)
       if (node) {
-        showOnNode(node, []);
+        showOnNode(node, [])
       }
-    });
+    })
   },
 
   beforeRegisterNodeDef(nodeType, nodeData) {
     if (nodeData.category !== CATEGORY) {
-      return;
+      return
     }
-    const onExecuted = nodeType.prototype.onExecuted;
+    const onExecuted = nodeType.prototype.onExecuted
 
-    nodeType.prototype.onExecuted = function (output) {
-      onExecuted?.apply(this, arguments);
-      const texts = output?.[KEY] ?? [];
-      showToast(this, texts);
-      showOnNode(this, texts);
-    };
-  },
-});
+    nodeType.prototype.onExecuted = function (output, ...rest) {
+      onExecuted?.call(this, output, ...rest)
+      const texts = output?.[KEY] ?? []
+      showToast(this, texts)
+      showOnNode(this, texts)
+    }
+  }
+})

@@ -126,11 +126,12 @@ def test_damaged_tokenizer(embedded):
         TextEncoder.from_data(b"{", embedded.text.t5, 8)
 
 
-def test_what_is_too_long_is_counted_before_it_is_cut(embedded, caplog):
+def test_what_is_too_long_is_counted_before_it_is_cut(quick_model, caplog):
     from layerflow_core.pipeline import Run, make_layers
     from layerflow_core.sampling.sampler import SamplerSettings
 
-    text, layout = embedded.require_text(), embedded.config.layout
+    text = quick_model.require_text()
+    layout = quick_model.config.layout
     long = "a red solid circle moving right " * 9
     counts = text.truncated({"foreground": long, "background": "a sunset", "blended": ""}, layout)
     assert list(counts) == ["foreground"] and counts["foreground"] > text.tokens
@@ -138,7 +139,7 @@ def test_what_is_too_long_is_counted_before_it_is_cut(embedded, caplog):
     half = " ".join(long.split()[: len(long.split()) // 2])
     assert counts["foreground"] == pytest.approx(2 * text.count_tokens(half), abs=6)
     with caplog.at_level("WARNING", "layerflow"):
-        make_layers(embedded, Run({"foreground": long}, {}, SamplerSettings(1, "constant", 1.0)))
+        make_layers(quick_model, Run({"foreground": long}, {}, SamplerSettings(1, "constant", 1.0)))
     assert f"foreground has {counts['foreground']} tokens" in caplog.text
 
 

@@ -1,4 +1,7 @@
-"""One of several processes: ``parallel_worker.py RESULT CONTEXT``; the first writes the layers of a short run."""
+"""One of several processes: ``parallel_worker.py CHECKPOINT RESULT CONTEXT``.
+
+The first writes the layers of a short run.
+"""
 
 import sys
 from pathlib import Path
@@ -11,14 +14,13 @@ from layerflow_core.model.loading import load_model
 from layerflow_core.pipeline import Host, Run, make_layers
 from layerflow_core.runtime.parallel import join_process_group, leave_process_group
 from layerflow_core.sampling.sampler import SamplerSettings
-from layerflow_core.toy.embedded import EMBEDDED
 from layerflow_core.toy.world import draw_scene
 
 
-def main(result: Path, context: int) -> None:
+def main(checkpoint: Path, result: Path, context: int) -> None:
     torch.set_num_threads(1)
     group = join_process_group(torch.device("cpu"), context)
-    model = prepare_for_inference(load_model(EMBEDDED))
+    model = prepare_for_inference(load_model(checkpoint))
     run = Run(draw_scene(3, held_out=True).prompts, {}, SamplerSettings(3, "constant", 3.0), 1)
     layers = make_layers(model, run, Host(group=group))
     if group.is_first:
@@ -27,4 +29,4 @@ def main(result: Path, context: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))

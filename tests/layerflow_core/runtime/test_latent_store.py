@@ -150,6 +150,22 @@ for number in range(150):
 """
 
 
+def test_a_folder_that_goes_meanwhile_is_no_error(tmp_path, monkeypatch):
+    store = LatentStore(tmp_path / "latents")
+    glob = Path.glob
+
+    def forgotten(folder, pattern):
+        (tmp_path / "latents" / "run.safetensors").unlink()
+        (tmp_path / "latents").rmdir()
+        # As pathlib does it before Python 3.13.
+        os.scandir(folder)
+        return glob(folder, pattern)
+
+    monkeypatch.setattr(Path, "glob", forgotten)
+    store.keep("run", torch.zeros(1))
+    assert store.find("run") is None
+
+
 def test_processes_that_keep_one_run_do_not_meet(tmp_path):
     command = [sys.executable, "-c", _RACE, str(tmp_path / "latents")]
     processes = [

@@ -19,7 +19,7 @@ PACK = Path(__file__).parents[3]
 RUN = Run(draw_scene(3, held_out=True).prompts, {}, SamplerSettings(3, "constant", 3.0), 1)
 
 
-def test_several_processes_draw_what_one_draws(tmp_path, embedded):
+def test_several_processes_draw_what_one_draws(tmp_path, quick_model, quick_checkpoint):
     """Both branches of guidance on two processes each.
 
     Three heads and a sequence of odd length: nothing divides evenly.
@@ -34,12 +34,13 @@ def test_several_processes_draw_what_one_draws(tmp_path, embedded):
         "--nproc-per-node",
         "4",
         str(WORKER),
+        str(quick_checkpoint),
         str(shared),
         "2",
     ]
     done = subprocess.run(command, cwd=PACK, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
-    for name, expected in make_layers(embedded, RUN).clips().items():
+    for name, expected in make_layers(quick_model, RUN).clips().items():
         assert torch.allclose(load_file(shared)[name], expected, atol=1e-4), name
 
 
@@ -67,9 +68,9 @@ def test_without_torchrun_there_is_one(monkeypatch):
     )
 
 
-def test_a_step_cache_is_refused_on_several(embedded, monkeypatch):
+def test_a_step_cache_is_refused_on_several(quick_model, monkeypatch):
     from dataclasses import replace
 
     run = Run({"foreground": "a dog"}, {}, SamplerSettings(2, step_cache=0.1))
     with pytest.raises(SamplingError, match="several processes"):
-        make_layers(embedded, run, Host(group=replace(SINGLE_PROCESS, size=2)))
+        make_layers(quick_model, run, Host(group=replace(SINGLE_PROCESS, size=2)))

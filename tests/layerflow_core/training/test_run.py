@@ -1,6 +1,7 @@
-"""The three stages, one after another, on two clips of the procedural world and the embedded model."""
+"""The three stages, one after another, on two clips of the procedural world and a small model."""
 
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +11,6 @@ from layerflow_core.layer_files.record import RECORD
 from layerflow_core.model.loading import load_model
 from layerflow_core.model.lora import adapter_names
 from layerflow_core.model.lora_file import attach_lora, read_lora
-from layerflow_core.toy.embedded import EMBEDDED
 from layerflow_core.toy.world import draw_scene, render
 from layerflow_core.training.data.clip_folder import LayerClip, write_clip
 
@@ -38,22 +38,29 @@ def folder(tmp_path_factory):
     return root
 
 
-def train(
-    folder,
-    name: str,
-    data: str,
-    model: str = "",
-    stage: str = "",
-    precision: str = "no",
-    options: tuple[str, ...] = (),
-):
-    head = f'output = "{name}"\ncache = "cache"\n[model]\ncheckpoint = "{EMBEDDED}"\n{model}\n'
-    text = f'{head}[stage]\nname = "{name}"\ntasks = "all"\n{stage}\n{data}{PLAN.format(precision)}'
-    (folder / f"{name}.toml").write_text(text)
-    AcceleratorState._reset_state(
-        True
-    )  # one process has one precision, and these are several trainings in one
-    return cli.main(["train", str(folder / f"{name}.toml"), *options])
+@pytest.fixture(scope="module")
+def train(quick_checkpoint):
+    """(folder, stage, data, ...) -> the status of a training on a small model."""
+
+    def run(
+        folder: Path,
+        name: str,
+        data: str,
+        model: str = "",
+        stage: str = "",
+        precision: str = "no",
+        options: tuple[str, ...] = (),
+    ) -> int:
+        head = f'output = "{name}"\ncache = "cache"\n'
+        model = f'[model]\ncheckpoint = "{quick_checkpoint}"\n{model}\n'
+        stage = f'[stage]\nname = "{name}"\ntasks = "all"\n{stage}\n'
+        path = folder / f"{name}.toml"
+        path.write_text(f"{head}{model}{stage}{data}{PLAN.format(precision)}")
+        # One process has one precision, and these are several trainings in one.
+        AcceleratorState._reset_state(True)
+        return cli.main(["train", str(path), *options])
+
+    return run
 
 
 PASTED = (
@@ -62,7 +69,7 @@ PASTED = (
 
 
 @pytest.fixture(scope="module")
-def trained(folder):
+def trained(folder, train):
     assert train(folder, "base", '[data.coarse]\nfolder = "clips"\n') == 0
     assert train(folder, "motion", PASTED, stage="rank = 2", precision="bf16") == 0
     stills = '[data.stills]\nfolder = "clips"\n'
@@ -79,8 +86,11 @@ def trained(folder):
     return folder
 
 
-def test_base_changes_the_sixth_block_and_nothing_else(trained, embedded):
-    base, before = load_model(trained / "base" / "base.safetensors"), embedded.network.state_dict()
+def test_base_changes_the_sixth_block_and_nothing_else(trained, quick_model):
+    base, before = (
+        load_model(trained / "base" / "base.safetensors"),
+        quick_model.network.state_dict(),
+    )
     changed = {
         name
         for name, value in base.network.state_dict().items()
@@ -92,12 +102,12 @@ def test_base_changes_the_sixth_block_and_nothing_else(trained, embedded):
         "backbone.patch_embed.pos_embedding",
     )
     assert changed and all(name.startswith(allowed) for name in changed)
-    assert base.config == embedded.config and torch.equal(
-        base.text.t5.shared.weight, embedded.text.t5.shared.weight
+    assert base.config == quick_model.config and torch.equal(
+        base.text.t5.shared.weight, quick_model.text.t5.shared.weight
     )
 
 
-def test_loras_hold_what_their_stages_trained(trained, embedded):
+def test_loras_hold_what_their_stages_trained(trained, quick_model):
     motion, content = (
         read_lora(trained / name / f"{name}.safetensors") for name in ("motion", "content")
     )
@@ -113,7 +123,7 @@ def test_loras_hold_what_their_stages_trained(trained, embedded):
         for path in lora.paths
     )
     both = attach_lora(
-        embedded,
+        quick_model,
         [trained / "motion" / "motion.safetensors", trained / "content" / "content.safetensors"],
     )
     assert adapter_names(both.network.backbone) == ("content", "motion") and both.strengths == {
@@ -130,7 +140,7 @@ def test_a_training_leaves_logs_sheets_and_a_checkpoint(trained):
         assert (trained / name / "checkpoints" / f"step_{STEPS:08d}").is_dir()
 
 
-def test_a_finished_training_writes_the_same_result_again(trained):
+def test_a_finished_training_writes_the_same_result_again(train, trained):
     path = trained / "motion" / "motion.safetensors"
     before = path.read_bytes()
     path.unlink()
@@ -154,13 +164,13 @@ def test_a_finished_training_writes_the_same_result_again(trained):
     ],
 )
 def test_what_does_not_fit_is_said_before_training_starts(
-    trained, capsys, name, data, model, message
+    train, trained, capsys, name, data, model, message
 ):
     assert train(trained, name, data, model) == 1
     assert message in capsys.readouterr().err
 
 
-def test_other_data_does_not_go_on_in_the_same_folder(trained, capsys):
+def test_other_data_does_not_go_on_in_the_same_folder(train, trained, capsys):
     assert (
         train(
             trained,
@@ -174,7 +184,7 @@ def test_other_data_does_not_go_on_in_the_same_folder(trained, capsys):
     assert "made with other data.pasted" in capsys.readouterr().err
 
 
-def test_a_processor_without_halves_computes_in_float32(folder, capsys, monkeypatch):
+def test_a_processor_without_halves_computes_in_float32(train, folder, capsys, monkeypatch):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
     assert (
         train(folder, "motion", PASTED, stage="rank = 2", precision="bf16", options=("--check",))
@@ -186,7 +196,7 @@ def test_a_processor_without_halves_computes_in_float32(folder, capsys, monkeypa
     assert capsys.readouterr().out == emulated.out
 
 
-def test_check_prints_the_memory_plan_and_trains_nothing(folder, capsys):
+def test_check_prints_the_memory_plan_and_trains_nothing(train, folder, capsys):
     (folder / "base").mkdir(exist_ok=True)
     before = sorted(folder.rglob("*.safetensors"))
     assert train(folder, "base", '[data.coarse]\nfolder = "clips"\n', options=("--check",)) == 0
@@ -196,7 +206,7 @@ def test_check_prints_the_memory_plan_and_trains_nothing(folder, capsys):
     )
 
 
-def test_a_broken_clip_stops_the_training_before_its_first_step(folder, tmp_path, capsys):
+def test_a_broken_clip_stops_the_training_before_its_first_step(train, folder, tmp_path, capsys):
     scene = draw_scene(5)
     clip = LayerClip("scene", vars(render(scene)), scene.prompts)
     for _ in range(2):

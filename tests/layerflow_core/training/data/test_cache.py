@@ -32,17 +32,17 @@ class Scenes:
         return f"{self.name}:{self.count}"
 
 
-def test_a_cache_holds_what_the_vae_and_the_text_encoder_say(tmp_path, embedded):
-    clips = build_cache(Scenes(1), "moving", embedded, tmp_path)
-    scene, layout = draw_scene(0), embedded.config.layout
+def test_a_cache_holds_what_the_vae_and_the_text_encoder_say(tmp_path, quick_model):
+    clips = build_cache(Scenes(1), "moving", quick_model, tmp_path)
+    scene, layout = draw_scene(0), quick_model.config.layout
     pixels = to_model(vars(render(scene)), layout)
     generator = NoiseSource(4).generator(POSTERIOR)
-    drawn = embedded.vae.encode(pixels, layout, generator)[0]
+    drawn = quick_model.vae.encode(pixels, layout, generator)[0]
     standard = (drawn - clips[0].mean.float()) / clips[0].std.float()
     assert abs(float(standard.mean())) < 0.02 and float(standard.std()) == pytest.approx(
         1, abs=0.02
     )
-    expected = embedded.text.encode_layers(scene.prompts, layout)[0]
+    expected = quick_model.text.encode_layers(scene.prompts, layout)[0]
     assert torch.allclose(clips[0].context.float().flatten(0, 1), expected, atol=0.02)
     assert not torch.equal(
         clips[0].draw(torch.Generator().manual_seed(0)),
@@ -50,16 +50,18 @@ def test_a_cache_holds_what_the_vae_and_the_text_encoder_say(tmp_path, embedded)
     )
 
 
-def test_finished_shards_are_not_made_again_and_changed_inputs_are(tmp_path, embedded, monkeypatch):
+def test_finished_shards_are_not_made_again_and_changed_inputs_are(
+    tmp_path, quick_model, monkeypatch
+):
     monkeypatch.setattr(cache_module, "SHARD", 2)
     source = Scenes(3)
-    first = build_cache(source, "frozen", embedded, tmp_path)
+    first = build_cache(source, "frozen", quick_model, tmp_path)
     assert source.asked == [0, 1, 2] and len(list(first.folder.iterdir())) == 2
     second_shard = first.folder / "00001.safetensors"
     second_shard.unlink()  # as if stopped before it
-    again = build_cache(source, "frozen", embedded, tmp_path)
+    again = build_cache(source, "frozen", quick_model, tmp_path)
     assert source.asked == [0, 1, 2, 2] and torch.equal(again[2].mean, first[2].mean)
-    other = build_cache(Scenes(1, "others"), "frozen", embedded, tmp_path)
+    other = build_cache(Scenes(1, "others"), "frozen", quick_model, tmp_path)
     assert other.folder != first.folder
 
 
@@ -78,7 +80,7 @@ def test_picks_stay_within_the_clip():
     assert len(set(pick_frozen(9, 16, random.Random(1)))) == 1
 
 
-def test_a_clip_without_a_layer_stops_the_cache_and_is_named(tmp_path, embedded):
+def test_a_clip_without_a_layer_stops_the_cache_and_is_named(tmp_path, quick_model):
     class Broken(Scenes):
         def __getitem__(self, index):
             clip = super().__getitem__(index)
@@ -87,15 +89,15 @@ def test_a_clip_without_a_layer_stops_the_cache_and_is_named(tmp_path, embedded)
             )
 
     with pytest.raises(DatasetError, match="scene 0: layer alpha is missing"):
-        build_cache(Broken(1), "moving", embedded, tmp_path)
+        build_cache(Broken(1), "moving", quick_model, tmp_path)
     with pytest.raises(DatasetError, match="unknown treatment"):
-        build_cache(Scenes(1), "slow", embedded, tmp_path)
+        build_cache(Scenes(1), "slow", quick_model, tmp_path)
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
 @pytest.mark.parametrize("texts", [None, "[[", "[[7]]", '[["nowhere"]]', "[]"])
-def test_a_damaged_shard_is_named(tmp_path, embedded, texts):
-    clips = build_cache(Scenes(1), "frozen", embedded, tmp_path)
+def test_a_damaged_shard_is_named(tmp_path, quick_model, texts):
+    clips = build_cache(Scenes(1), "frozen", quick_model, tmp_path)
     (shard,) = clips.folder.iterdir()
     tensors, _ = read_tensors(shard)
     save_file(tensors, shard, None if texts is None else {"texts": texts})
