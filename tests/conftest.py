@@ -34,6 +34,7 @@ def quick_checkpoint(tmp_path_factory) -> Path:
     return write_quick_checkpoint(tmp_path_factory.mktemp("quick") / "quick.safetensors")
 
 
+@pytest.fixture(scope="session")
 def quick_model(quick_checkpoint):
     """A small model of random weights, for runs whose image does not matter."""
     from layerflow_core.model.loading import load_model
