@@ -19,6 +19,7 @@ from .conftest import GRAPHS
 
 SAVED = {"collect_layer_clip": 3, "edit_one_layer": 4, "move_and_save_layers": 2}
 WITHOUT_IMAGES = ("edit_one_layer", "move_and_save_layers")
+OLD_GRAPHS = sorted((PACK / "tests" / "data" / "old_graphs").glob("*.json"))
 ARTIFACTS = PACK / "tests" / "artifacts"
 
 pytestmark = pytest.mark.skipif(chromium() is None, reason="no Chromium here")
@@ -50,6 +51,16 @@ def test_template_opens_runs_and_shows(server, page, checkout, name):
         "document.querySelector(`[data-node-id='${n.id}'] img`))).length"
     )
     assert shown == 3
+
+
+@pytest.mark.parametrize("path", OLD_GRAPHS, ids=lambda path: path.stem)
+def test_a_graph_saved_by_an_earlier_version_still_runs(server, page, path):
+    """Templates saved before inputs and widgets were added, with fewer steps; what they lack gets its default."""
+    open_graph(page, json.loads(path.read_text()))
+    assert missing_nodes(page) == []
+    entry = run_and_wait(page, server)
+    assert entry["status"]["status_str"] == "success", error_of(entry)
+    assert server.saved(entry)
 
 
 def test_templates_are_offered_with_thumbnails(server):
