@@ -40,7 +40,7 @@ class Case:
 
     Args:
         part: its class.
-        weights, beside: of the part, and of its work under the fastest plan.
+        weights, beside: of the part, and of its work under the first plan that is tried.
         state: how ComfyUI was started, as its ``VRAMState`` says.
     """
 
@@ -52,6 +52,18 @@ class Case:
     reserved: float = LINUX
     state: str = "NORMAL_VRAM"
 
+
+# What the work of a plan takes beside the weights at true size, GiB (benchmarks/README.md).
+BESIDE = {
+    "whole on the device, both branches at once": 2.1,
+    "whole on the device, one branch at a time": 1.1,
+    "block by block, one branch at a time": 1.1,
+    "whole on the device": 0.25,
+    "block by block": 0.25,
+    "streamed": 14.7,
+    "streamed in tiles": 3.8,
+    "streamed in small tiles": 2.1,
+}
 
 CASES = (
     Case("24 GB, transformer", NETWORK, 3.3, 2.1, 22),
@@ -151,15 +163,20 @@ class Trials:
 
     def place(self, part: nn.Module, beside: float) -> tuple[str, float]:
         """The plan that a part works under, and GiB of it on the card meanwhile."""
-        plans = self._plans(type(part).__name__)
-        peaks = {plan.name: beside * GIB / (number + 1) for number, plan in enumerate(plans)}
-        named = (type(part).__name__, part, part, self.devices, plans)
-        with self.pack.placement.Placement(*named, lambda plan: int(peaks[plan.name])) as placement:
+        name = type(part).__name__
+        plans = [plan for plan in self._plans(name) if BESIDE.get(plan.name, 0) <= beside]
+
+        def peak(plan: object) -> int:
+            return int(BESIDE[plan.name] * GIB)
+
+        with self.pack.placement.Placement(
+            name, part, part, self.devices, plans, peak
+        ) as placement:
             return placement.run(lambda plan: (plan.name, on_card(part)))
 
     def _plans(self, name: str) -> Sequence[object]:
         if name == VAE:
-            return self.pack.vae.VAE_MODES[2:]
+            return self.pack.vae.VAE_MODES[1:]
         return self.pack.memory.TEXT_PLANS if name == TEXT else self.pack.memory.NETWORK_PLANS
 
     def run(self, case: Case) -> dict[str, object]:
@@ -181,7 +198,7 @@ class Trials:
             part.blocks[3].to_empty(device="cpu")
 
         model_management.load_models_gpu = partial_load
-        plan, _ = self.place(part, 0.1)
+        plan, _ = self.place(part, 2.1)
         model_management.load_models_gpu = load
         return plan
 
@@ -205,7 +222,7 @@ class Trials:
             pass
         self.pack.residence._copy = copy
         entries = len(model_management.current_loaded_models)
-        return {"there": on_card(part), "entries": entries, "plan": self.place(part, 0.1)[0]}
+        return {"there": on_card(part), "entries": entries, "plan": self.place(part, 2.1)[0]}
 
     def dead_entry(self) -> float:
         """GiB free beside a model that is gone from ComfyUI's list but for its name."""
@@ -226,8 +243,8 @@ class Trials:
         text = make_part(TEXT, 8.9)
         before = [id(tensor) for tensor in network.parameters()]
         seen = []
-        for part in (network, network, text, network):
-            self.place(part, 0.25)
+        for part, beside in ((network, 2.1), (network, 2.1), (text, 0.25), (network, 2.1)):
+            self.place(part, beside)
             seen.append([round(on_card(network), 1), round(on_card(text), 1)])
         model_management.free_memory(1e30, CARD)
         after = [id(tensor) for tensor in network.parameters()]

@@ -10,8 +10,19 @@ import pytest
 from tests.end_to_end.comfy_server import checkouts, interpreter
 
 SCRIPT = Path(__file__).parents[1] / "fake_card" / "comfy_loader.py"
-FOUND = checkouts()
 WHOLE = "whole on the device"
+
+
+def all_checkouts():
+    """Those of the end-to-end tests, and other versions of ComfyUI beside the first one: this takes seconds."""
+    found = checkouts()
+    if os.environ.get("COMFYUI_DIR") or not found:
+        return found
+    beside = sorted(found[0].parent.glob("ComfyUI*/main.py"))
+    return [*found, *(main.parent for main in beside if main.parent not in found)]
+
+
+FOUND = all_checkouts()
 
 
 @pytest.fixture(scope="module", params=FOUND or [None], ids=lambda path: path and path.name)
