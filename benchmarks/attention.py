@@ -5,7 +5,7 @@ import time
 import torch
 import torch.nn.functional as F
 
-from layerflow_core.toy.attention import attend
+from layerflow_core.toy.head_by_head import attend
 
 TOKENS = 1584  # sixteen latent frames of 8 x 12 patches and three texts
 ROUNDS = 5

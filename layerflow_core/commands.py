@@ -35,7 +35,7 @@ from .runtime.devices import OffloadingDevices
 from .runtime.latent_store import LatentStore
 from .runtime.parallel import join_process_group
 from .sampling.sampler import SamplerSettings
-from .toy.evaluation import Plan, evaluate, write_figures
+from .toy.evaluation import EvaluationPlan, evaluate, write_figures
 from .video.frame_selection import FrameSelection
 
 _SAMPLER = tuple(field.name for field in fields(SamplerSettings))
@@ -328,7 +328,9 @@ def evaluate_toy(options: argparse.Namespace) -> None:
         return
     if options.json:
         check_output_file(options.json, [options.model])
-    figures = evaluate(Plan(options.model, options.seed, options.scenes, options.steps), report)
+    figures = evaluate(
+        EvaluationPlan(options.model, options.seed, options.scenes, options.steps), report
+    )
     if options.json:
         write_figures(figures, options.json)
     _say(json.dumps(figures, indent=2))

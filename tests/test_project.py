@@ -74,15 +74,7 @@ def test_arrows_go_down_only(path):
             assert ROOMS.index(name.split(".")[0]) >= ROOMS.index(room), f"{inside} imports {name}"
 
 
-# Commands of the embedded model's training, tested as a whole in toy/test_workers.py and toy/test_proof.py.
-WHOLE = {f"toy/{name}.py" for name in ("attention", "curriculum", "evaluation", "export")}
-WHOLE |= {f"toy/{name}.py" for name in ("network_training", "proof_table", "train")}
-MIRRORED = [
-    path
-    for path in CORE
-    if path.name != "__init__.py"
-    and path.relative_to(PACK / "layerflow_core").as_posix() not in WHOLE
-]
+MIRRORED = [path for path in CORE if path.name != "__init__.py"]
 
 
 @pytest.mark.parametrize("path", MIRRORED, ids=lambda p: str(p.relative_to(PACK)))

@@ -10,7 +10,7 @@ from ..training.plan import TrainPlan
 
 
 @dataclass(frozen=True)
-class Stage:
+class CurriculumStage:
     """One stage of a curriculum.
 
     Args:
@@ -46,7 +46,7 @@ class Curriculum:
 
     layout: str
     sets: tuple[str, ...]
-    stages: tuple[Stage, ...]
+    stages: tuple[CurriculumStage, ...]
 
 
 def _tasks(apart: float, free: float) -> Mapping[tuple[str, ...], float]:
@@ -85,15 +85,19 @@ def make_plan(
 
 # Copying is learnt first, colours with it; shapes and motions take far longer, and are learnt where steps are cheap.
 _SHIPPED = (
-    Stage("stills", "stills", 1, make_plan(2400, 16, 3e-3, 4e-3), _tasks(0.45, 0.33), focus=10.0),
-    Stage("shapes", "stills", 1, make_plan(1300, 8, 2e-3, 2.5e-3), _tasks(0.25, 0.55), focus=10.0),
-    Stage(
+    CurriculumStage(
+        "stills", "stills", 1, make_plan(2400, 16, 3e-3, 4e-3), _tasks(0.45, 0.33), focus=10.0
+    ),
+    CurriculumStage(
+        "shapes", "stills", 1, make_plan(1300, 8, 2e-3, 2.5e-3), _tasks(0.25, 0.55), focus=10.0
+    ),
+    CurriculumStage(
         "more_shapes", "stills", 1, make_plan(2100, 16, 2e-3, 3e-3), _tasks(0.3, 0.5), focus=10.0
     ),
-    Stage(
+    CurriculumStage(
         "motions", "small_clips", 4, make_plan(2600, 8, 2e-3, 3e-3), _tasks(0.3, 0.5), focus=10.0
     ),
-    Stage(
+    CurriculumStage(
         "more_motions",
         "small_clips",
         4,
@@ -102,7 +106,7 @@ _SHIPPED = (
         focus=10.0,
         noise_power=0.3,
     ),
-    Stage(
+    CurriculumStage(
         "clips",
         "clips",
         4,
@@ -116,7 +120,7 @@ _SHIPPED = (
 
 def _start(layout: str) -> Curriculum:
     """Where the proof of the three stages starts, see ``proof``: frames of coarse footage, never a true layer."""
-    stage = Stage(
+    stage = CurriculumStage(
         f"start_{layout}",
         "coarse_stills",
         1,

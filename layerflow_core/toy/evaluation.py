@@ -30,7 +30,7 @@ from ..runtime.devices import fast_autocast
 from ..sampling.noise import POSTERIOR, NoiseSource
 from ..sampling.sampler import SamplerSettings
 from ..weights.checkpoint import read_checkpoint
-from .attention import HeadByHead
+from .head_by_head import HeadByHead
 from .measures import (
     gradient_error,
     mean_error,
@@ -55,7 +55,7 @@ Figures = dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True)
-class Plan:
+class EvaluationPlan:
     """What is evaluated.
 
     Args:
@@ -88,7 +88,9 @@ class Plan:
         return attach_lora(load_model(self.checkpoint), self.loras)
 
 
-def evaluate(plan: Plan, report: Callable[[int, int], None] = lambda done, total: None) -> dict:
+def evaluate(
+    plan: EvaluationPlan, report: Callable[[int, int], None] = lambda done, total: None
+) -> dict:
     """Run both tasks on all scenes.
 
     Returns:
@@ -115,10 +117,10 @@ def evaluate(plan: Plan, report: Callable[[int, int], None] = lambda done, total
     return {**facts, **_summarise(rows, _mean), "spread": _summarise(rows, _standard_error)}
 
 
-_worker: tuple[LayerFlowModel, Plan] | None = None
+_worker: tuple[LayerFlowModel, EvaluationPlan] | None = None
 
 
-def _start(plan: Plan) -> None:
+def _start(plan: EvaluationPlan) -> None:
     global _worker
     torch.set_num_threads(1)
     _worker = plan.load(), plan
@@ -128,11 +130,11 @@ def _measure_in_worker(index: int) -> Figures:
     return measure_scene(*_worker, index)
 
 
-def _settings(config: ModelConfig, plan: Plan, *given: str) -> SamplerSettings:
+def _settings(config: ModelConfig, plan: EvaluationPlan, *given: str) -> SamplerSettings:
     return replace(SamplerSettings(**config.sampler_for(given)), steps=plan.steps)
 
 
-def measure_scene(model: LayerFlowModel, plan: Plan, index: int) -> Figures:
+def measure_scene(model: LayerFlowModel, plan: EvaluationPlan, index: int) -> Figures:
     """All figures of one scene."""
     scene = plan.scene(index)
     true, other = (

@@ -18,7 +18,7 @@ from .curriculum import CURRICULA
 from .evaluation import STEPS
 from .latents import LatentSet
 from .scene_module import SceneTrainingModule, network_config
-from .vae_training import VAE, VAE_CONFIG, build_vae, model_clips
+from .vae_training import VAE, VAE_CONFIG, build_world_vae, model_clips
 from .workers import final_weights
 from .world import FPS, FRAMES, draw_scenes, render
 
@@ -39,7 +39,7 @@ def export(folder: Path, target: Path, curriculum: str) -> None:
         torch.load(final_weights(folder, row.stages[-1].name), weights_only=True)
     )
     parametrize.remove_parametrizations(module.network, "position_table", leave_parametrized=True)
-    vae = build_vae().eval()
+    vae = build_world_vae().eval()
     vae.load_state_dict(torch.load(final_weights(folder, VAE), weights_only=True))
     vae_config = {
         **VAE_CONFIG,

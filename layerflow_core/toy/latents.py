@@ -17,7 +17,7 @@ from ..errors import DatasetError
 from ..plain_data import Text, parse_record
 from ..runtime.devices import fast_autocast
 from .clips import COARSE, EXACT, QUALITIES
-from .vae_training import VAE, build_vae, model_clips
+from .vae_training import VAE, build_world_vae, model_clips
 from .workers import final_weights
 from .world import FRAMES, HEIGHT, WIDTH, Scene, TrueLayers, draw_scene, render
 
@@ -25,7 +25,7 @@ CHUNK = 16  # scenes encoded at once
 
 
 @dataclass(frozen=True)
-class Footage:
+class SceneSelection:
     """What one set of latents shows.
 
     Args:
@@ -42,11 +42,11 @@ class Footage:
     quality: str = EXACT
 
 
-SETS: Mapping[str, Footage] = {
-    "clips": Footage(3200, 10**8, 1, True),
-    "stills": Footage(16000, 2 * 10**8, 2, False),
-    "small_clips": Footage(8000, 4 * 10**8, 2, True),
-    "coarse_stills": Footage(16000, 5 * 10**8, 2, False, COARSE),
+SETS: Mapping[str, SceneSelection] = {
+    "clips": SceneSelection(3200, 10**8, 1, True),
+    "stills": SceneSelection(16000, 2 * 10**8, 2, False),
+    "small_clips": SceneSelection(8000, 4 * 10**8, 2, True),
+    "coarse_stills": SceneSelection(16000, 5 * 10**8, 2, False, COARSE),
 }
 
 
@@ -90,7 +90,7 @@ class LatentSet:
 
 
 @torch.inference_mode()
-def encode_scenes(vae, footage: Footage, seeds: range) -> LatentSet:
+def encode_scenes(vae, footage: SceneSelection, seeds: range) -> LatentSet:
     """Encode training scenes."""
     latents, prompts = [], []
     for start in range(0, len(seeds), CHUNK):
@@ -112,7 +112,7 @@ def encode_scenes(vae, footage: Footage, seeds: range) -> LatentSet:
     return LatentSet(stacked, prompts, *_moments(stacked))
 
 
-def _draw(scene: Scene, times: Tensor, footage: Footage, seed: int) -> TrueLayers:
+def _draw(scene: Scene, times: Tensor, footage: SceneSelection, seed: int) -> TrueLayers:
     size = HEIGHT // footage.shrink, WIDTH // footage.shrink
     if footage.quality == EXACT:
         return render(scene, times, *size)
@@ -133,7 +133,7 @@ def write_latents(rank: int, folder: str, sets: tuple[str, ...]) -> None:
     import torch.distributed as dist
 
     root, count = Path(folder), dist.get_world_size()
-    vae = build_vae().eval()
+    vae = build_world_vae().eval()
     vae.load_state_dict(torch.load(final_weights(root, VAE), weights_only=True))
     for name in sets:
         footage = SETS[name]

@@ -19,11 +19,11 @@ from ..model.loading import load_model
 from ..training.config import ModelSection, StageSection, TrainingConfig
 from ..training.run import run_training
 from ..training.stages import find_stage
-from .attention import HeadByHead
 from .clips import COARSE, EXACT, ProceduralClips
 from .curriculum import CHANNELS_START, CURRICULA, SEQUENCE_START, make_plan
 from .embedded import EMBEDDED
 from .export import export
+from .head_by_head import HeadByHead
 from .train import PROCESSES, require_finished, train_curriculum
 from .vae_training import VAE
 from .workers import final_weights, run_workers

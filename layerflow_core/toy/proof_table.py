@@ -11,7 +11,7 @@ from ..atomic import replacing
 from ..errors import TrainingError
 from ..plain_data import read_json
 from ..weights.checkpoint import digest
-from .evaluation import Plan, evaluate, write_figures
+from .evaluation import EvaluationPlan, evaluate, write_figures
 from .proof import TRAININGS, result_of
 
 SEEDS = 3
@@ -26,9 +26,9 @@ class Row:
     network: str
     lora: str | None = None
 
-    def plan(self, folder: Path, seed: int, scenes: int, steps: int) -> Plan:
+    def plan(self, folder: Path, seed: int, scenes: int, steps: int) -> EvaluationPlan:
         loras = () if self.lora is None else (result_of(folder, self.lora),)
-        return Plan(result_of(folder, self.network), seed, scenes, steps, loras)
+        return EvaluationPlan(result_of(folder, self.network), seed, scenes, steps, loras)
 
 
 FULL, VIDEO_ONLY, NO_MOTION, JOINT, CHANNELS = (
@@ -163,7 +163,7 @@ def measure_proof(
     return page
 
 
-def _measured(folder: Path, row: Row, plan: Plan) -> dict:
+def _measured(folder: Path, row: Row, plan: EvaluationPlan) -> dict:
     weights = "".join(digest(path)[:8] for path in (plan.checkpoint, *plan.loras))
     path = (
         folder

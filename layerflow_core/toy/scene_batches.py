@@ -14,7 +14,7 @@ from torch import Tensor
 from ..layout import BLENDED, FOREGROUND, Layout
 from ..training.objective import TEXT_DROP, TIMESTEPS
 from ..training.seeding import draw_samples, pick_weighted
-from .curriculum import Stage
+from .curriculum import CurriculumStage
 
 OBJECT_DISTANCE = 0.25  # mean difference from grey, in normalised latents, that counts as object
 
@@ -50,7 +50,7 @@ class SceneBatches:
     """
 
     def __init__(
-        self, layout: Layout, latents: Tensor, ids: Tensor, stage: Stage, seed: int
+        self, layout: Layout, latents: Tensor, ids: Tensor, stage: CurriculumStage, seed: int
     ) -> None:
         self.layout, self.latents, self.ids, self.stage, self.seed = (
             layout,

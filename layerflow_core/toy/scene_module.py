@@ -22,8 +22,8 @@ from ..model.text import build_t5
 from ..sampling.schedule import Schedule
 from ..training.objective import LayerObjective
 from ..training.training_module import TrainingModule
-from .attention import HeadByHead
 from .captions import TOKENS_PER_TEXT, vocabulary
+from .head_by_head import HeadByHead
 from .scene_batches import SceneBatch
 
 WIDTH, HEADS, BLOCKS = 192, 3, 6

@@ -12,7 +12,7 @@ from pathlib import Path
 from ..errors import TrainingError
 from .curriculum import CURRICULA, SHIPPED
 from .embedded import EMBEDDED
-from .evaluation import SCENES, Plan, evaluate, write_figures
+from .evaluation import SCENES, EvaluationPlan, evaluate, write_figures
 from .export import export
 from .latents import write_latents
 from .network_training import train_stage
@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None) -> None:
     export(options.folder, options.target, SHIPPED)
     if options.evaluate:
         write_figures(
-            evaluate(Plan(options.target, scenes=options.evaluate)),
+            evaluate(EvaluationPlan(options.target, scenes=options.evaluate)),
             options.target.with_name("figures.json"),
         )
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..model.vae import build_vae as build_from_config
+from ..model.vae import build_vae
 from ..rgba import over_grey
 from ..training.seeding import mix_seed, pick_weighted
 from ..training.trainer import Trainer
@@ -71,9 +71,9 @@ def model_clips(layers: TrueLayers) -> tuple[Tensor, ...]:
     )
 
 
-def build_vae() -> AutoencoderKLCogVideoX:
+def build_world_vae() -> AutoencoderKLCogVideoX:
     """The untrained VAE; its posterior starts narrow."""
-    vae = build_from_config(VAE_CONFIG)
+    vae = build_vae(VAE_CONFIG)
     with torch.no_grad():
         vae.encoder.conv_out.conv.bias[VAE_CONFIG["latent_channels"] :] = START_LOG_VARIANCE
     return vae
@@ -147,7 +147,8 @@ class VaeTrainingModule(TrainingModule):
 def train_vae(rank: int, folder: str, seed: int) -> None:
     """One process of the training; writes its ``final_weights`` into the folder."""
     torch.manual_seed(seed)
-    vae, root = build_vae(), Path(folder)
+    vae = build_world_vae()
+    root = Path(folder)
     finish(
         Trainer(VaeTrainingModule(vae), ClipBatches(), PLAN, root / VAE),
         vae,

@@ -4,7 +4,7 @@ import torch
 
 from layerflow_core.toy.clips import COARSE, EXACT
 from layerflow_core.toy.latents import SETS, LatentSet, encode_scenes
-from layerflow_core.toy.vae_training import build_vae
+from layerflow_core.toy.vae_training import build_world_vae
 
 
 def test_latent_sets_survive_the_disk(tmp_path):
@@ -18,7 +18,7 @@ def test_latent_sets_survive_the_disk(tmp_path):
 
 
 def test_every_set_shows_what_its_row_says():
-    vae = build_vae().eval()
+    vae = build_world_vae().eval()
     for name, footage in SETS.items():
         latents = encode_scenes(
             vae, footage, range(footage.first_seed, footage.first_seed + 2)
@@ -34,7 +34,8 @@ def test_every_set_shows_what_its_row_says():
 
 
 def test_coarse_scenes_have_the_same_words_and_other_layers():
-    vae, coarse = build_vae().eval(), SETS["coarse_stills"]
+    vae = build_world_vae().eval()
+    coarse = SETS["coarse_stills"]
     assert coarse.quality == COARSE
     sets = (
         encode_scenes(vae, footage, range(coarse.first_seed, coarse.first_seed + 1))

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from layerflow_core.sampling.schedule import Schedule
-from layerflow_core.toy.attention import HeadByHead
 from layerflow_core.toy.captions import TOKENS_PER_TEXT
+from layerflow_core.toy.head_by_head import HeadByHead
 from layerflow_core.toy.scene_batches import SceneBatches
 from layerflow_core.toy.scene_module import SceneTrainingModule, network_config
 from layerflow_core.training.optimisers import is_block_matrix

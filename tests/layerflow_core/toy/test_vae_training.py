@@ -1,6 +1,6 @@
 import torch
 
-from layerflow_core.toy.vae_training import ClipBatches, VaeTrainingModule, build_vae
+from layerflow_core.toy.vae_training import ClipBatches, VaeTrainingModule, build_world_vae
 
 
 def test_processes_draw_other_clips_of_one_shape():
@@ -15,7 +15,7 @@ def test_processes_draw_other_clips_of_one_shape():
 
 def test_loss_falls_where_its_gradient_points():
     torch.manual_seed(0)
-    module = VaeTrainingModule(build_vae())
+    module = VaeTrainingModule(build_world_vae())
     batch = vars(ClipBatches().draw(1, range(1)))
     batch = {"clips": batch["clips"][:1, :, :4], "seed": batch["seed"]}
     loss = module(batch)
