@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +25,7 @@ from layerflow_core.model.kernels import KERNELS
 from layerflow_core.model.loading import LayerFlowModel, build_network, load_model
 from layerflow_core.model.text import TextEncoder
 from layerflow_core.model.vae import VAE_MODES, LayerVAE, build_vae
-from layerflow_core.official.verification import verify_folder
+from layerflow_core.official.verification import GOLDEN, verify_folder
 from layerflow_core.pipeline import Host, Run, SilentObserver, make_layers, predictor
 from layerflow_core.runtime.devices import OffloadingDevices
 from layerflow_core.runtime.memory import (
@@ -51,7 +50,6 @@ PROMPTS = {
 CARDS_GIB = (24, 16, 12, 8, 6, 4)
 STEPS = 4
 CALLS = 3
-GOLDEN = Path(__file__).parents[1] / "tests" / "data" / "golden"
 
 
 # Parts with random weights.

@@ -36,6 +36,7 @@ from .errors import LayerFlowError
 from .footage import TIMINGS
 from .layout import COLOUR_LAYERS, OFFICIAL_VARIANTS
 from .official.conversion import DTYPES
+from .official.verification import GOLDEN
 from .runtime.parallel import leave_process_group
 from .toy.embedded import EMBEDDED
 from .toy.evaluation import SCENES, STEPS
@@ -286,7 +287,13 @@ COMMANDS: Mapping[str, Command] = {
         "compare with recorded outputs of the official code",
         verify,
         (
-            argument("folder", type=Path),
+            argument(
+                "folder",
+                type=Path,
+                nargs="?",
+                default=GOLDEN,
+                help="recordings; default: those that come with this package",
+            ),
             argument("--out", type=Path, help="write own results here"),
             argument("--device", default="cpu", help="where the networks compute, such as cuda"),
         ),

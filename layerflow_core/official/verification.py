@@ -30,6 +30,8 @@ from .keys import from_official
 from .variants import read_config
 
 Tensors = dict[str, Tensor]
+GOLDEN = Path(__file__).parent / "golden"
+"""Fixtures that come with this package: three variants, the sampler, preprocessing."""
 _CPU = torch.device("cpu")
 _Size = Annotated[int, Interval(ge=1, le=4096)]
 
@@ -107,6 +109,14 @@ class PreprocessFixture:
     cases: Annotated[list[PreprocessCase], Len(0, 1000)]
 
 
+@dataclass(frozen=True)
+class _Where:
+    """What a fixture's network computes on, and in."""
+
+    device: torch.device
+    dtype: torch.dtype
+
+
 class _Recorded(dict):
     """Recorded tensors by key."""
 
@@ -128,12 +138,16 @@ class Verdict:
 
 
 def verify_folder(
-    folder: Path, out: Path | None = None, device: torch.device = _CPU
+    folder: Path,
+    out: Path | None = None,
+    device: torch.device = _CPU,
+    dtype: torch.dtype = torch.float32,
 ) -> Iterator[Verdict]:
     """Run every fixture of a folder; write own results under the fixture's keys to ``out/X.safetensors``.
 
     Args:
-        device: where networks compute; what a fixture records of other things is computed on the CPU.
+        device, dtype: where and in which networks compute; what a fixture records of other things is computed on
+            the CPU in float32.
 
     Raises:
         CheckpointError: the folder holds no fixture, or one is damaged.
@@ -144,7 +158,7 @@ def verify_folder(
     if not descriptions:
         raise CheckpointError(f"{folder} holds no fixtures, expected X.json beside X.safetensors")
     for path in descriptions:
-        results, recorded = run_fixture(path, device)
+        results, recorded = run_fixture(path, device, dtype)
         if out:
             out.mkdir(parents=True, exist_ok=True)
             save_file(
@@ -154,8 +168,10 @@ def verify_folder(
         yield Verdict(path.stem, _errors(results, recorded))
 
 
-def run_fixture(path: Path, device: torch.device = _CPU) -> tuple[Tensors, Tensors]:
-    """(own results, recorded tensors) of one fixture by its json; its network computes on ``device``."""
+def run_fixture(
+    path: Path, device: torch.device = _CPU, dtype: torch.dtype = torch.float32
+) -> tuple[Tensors, Tensors]:
+    """(own results, recorded tensors) of one fixture by its json; its network computes on ``device`` in ``dtype``."""
     data = read_json(path, CheckpointError)
     tensors, _ = read_tensors(path.with_suffix(".safetensors"))
     recorded = _Recorded(tensors)
@@ -167,7 +183,7 @@ def run_fixture(path: Path, device: torch.device = _CPU) -> tuple[Tensors, Tenso
     record, run = _KINDS[kind]
     description = as_record(record, data, str(path), CheckpointError)
     with torch.inference_mode():
-        return run(path, description, recorded, device), recorded
+        return run(path, description, recorded, _Where(device, dtype)), recorded
 
 
 def load_fixture_model(path: Path, description: VariantFixture) -> LayerFlowModel:
@@ -187,7 +203,7 @@ def load_fixture_model(path: Path, description: VariantFixture) -> LayerFlowMode
 
 
 def _run_variant(
-    path: Path, description: VariantFixture, recorded: Tensors, device: torch.device
+    path: Path, description: VariantFixture, recorded: Tensors, where: _Where
 ) -> Tensors:
     model = load_fixture_model(path.with_name(f"{path.stem}.ckpt.safetensors"), description)
     layout = model.config.layout
@@ -197,13 +213,14 @@ def _run_variant(
             f"{layout.name!r} has {list(layout.given_frames)}"
         )
     context = recorded["in.context"].flatten(0, 1)[None]
-    model.network.to(device)
+    device = where.device
+    model.network.to(device, where.dtype)
     given = layout.given_of(recorded["in.z_full"])
     computed = predictor(model, layout, context, None if given is None else given.to(device))
 
     def predict(x: Tensor, timestep: int, guided: bool = True) -> tuple[Tensor | None, Tensor]:
         v_uncond, v_cond = computed(x.to(device), timestep, guided)
-        return (None if v_uncond is None else v_uncond.cpu()), v_cond.cpu()
+        return (None if v_uncond is None else v_uncond.cpu().float()), v_cond.cpu().float()
 
     return _run_probes(model, predict, description, recorded) | _run_trajectory(
         model, predict, description, recorded
@@ -257,7 +274,7 @@ def _run_trajectory(
 
 
 def _run_sampler(
-    path: Path, description: SamplerFixture, recorded: Tensors, device: torch.device
+    path: Path, description: SamplerFixture, recorded: Tensors, where: _Where
 ) -> Tensors:
     results: Tensors = {}
 
@@ -285,7 +302,7 @@ def _run_sampler(
 
 
 def _run_preprocess(
-    path: Path, description: PreprocessFixture, recorded: Tensors, device: torch.device
+    path: Path, description: PreprocessFixture, recorded: Tensors, where: _Where
 ) -> Tensors:
     height, width = description.target_height, description.target_width
     results = {}
@@ -302,7 +319,7 @@ def _run_preprocess(
     return results
 
 
-_KINDS: Mapping[str, tuple[type, Callable[[Path, Any, Tensors, torch.device], Tensors]]] = {
+_KINDS: Mapping[str, tuple[type, Callable[[Path, Any, Tensors, _Where], Tensors]]] = {
     "variant": (VariantFixture, _run_variant),
     "sampler": (SamplerFixture, _run_sampler),
     "preprocess": (PreprocessFixture, _run_preprocess),

@@ -18,6 +18,7 @@ from layerflow_core.model.lora_file import write_lora
 from layerflow_core.model.network import LayerFlowNetwork
 from layerflow_core.model.text import build_t5
 from layerflow_core.model.vae import build_vae
+from layerflow_core.official.verification import GOLDEN
 from layerflow_core.runtime.latent_store import LatentStore
 from layerflow_core.toy.captions import tokenizer_json
 from layerflow_core.weights.checkpoint import (
@@ -27,7 +28,6 @@ from layerflow_core.weights.checkpoint import (
     write_checkpoint,
 )
 
-GOLDEN = Path(__file__).parents[1] / "data" / "golden" / "gen_rgba.ckpt.safetensors"
 NETWORK = NetworkConfig(2, 16, 1, 16, 8, 4, 4, 6, 2, tokens_per_text=5, content_rank=2)
 T5 = {
     "vocab_size": len(json.loads(tokenizer_json())["model"]["vocab"]),
@@ -97,7 +97,10 @@ def _t5_tensors() -> dict[str, torch.Tensor]:
 
 def _official_tensors() -> dict[str, torch.Tensor]:
     """The recorded one, with all that reading does not need made small."""
-    return {key: value.bfloat16() for key, value in load_file(GOLDEN).items()}
+    return {
+        key: value.bfloat16()
+        for key, value in load_file(GOLDEN / "gen_rgba.ckpt.safetensors").items()
+    }
 
 
 def _write_official_safetensors(folder: Path) -> None:

@@ -8,12 +8,12 @@ from safetensors.torch import load_file
 
 from benchmarks.small_parts import write_t5, write_vae
 from layerflow_core.official.conversion import Conversion, convert_official
+from layerflow_core.official.verification import GOLDEN
 
-from .comfy_server import PACK, error_of
+from .comfy_server import error_of
 from .conftest import load_graph
 from .test_graphs import quickly
 
-GOLDEN = PACK / "tests" / "data" / "golden"
 TEXT_WIDTH = 24  # of the golden networks
 # The graph, its checkpoint, and where that lies in models/layerflow: converted ones, a released folder, a plain file.
 CASES = {

@@ -17,6 +17,7 @@ from layerflow_core import commands
 from layerflow_core.cli import build_parser, main
 from layerflow_core.errors import Cancelled
 from layerflow_core.layer_files.loading import load_layers
+from layerflow_core.official.verification import GOLDEN
 from layerflow_core.toy.world import draw_scene, render
 from layerflow_core.video.files import read_video
 from layerflow_core.video.streams.encodings import write_h264, write_prores
@@ -24,7 +25,6 @@ from layerflow_core.video.streams.encodings import write_h264, write_prores
 PACK = Path(__file__).parents[2]
 WORDS = ["--foreground", "a red solid star", "--background", "a night sky"]
 TRUE = render(draw_scene(3))
-GOLDEN = PACK / "tests" / "data" / "golden"
 
 
 @pytest.fixture

@@ -1,14 +1,13 @@
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 
 from layerflow_core.errors import LayoutError
 from layerflow_core.layout import LAYOUTS, OFFICIAL_VARIANTS, Clip, Layout, find_layout
+from layerflow_core.official.verification import GOLDEN
 
-GOLDEN = Path(__file__).parents[1] / "data" / "golden"
 SHORT = {"fg": "foreground", "alpha": "alpha", "bg": "background", "bl": "blended"}
 
 # (latent frames, pixel frames, given latent frames, texts) of the released code

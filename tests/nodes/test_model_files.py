@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load_file
 
 from benchmarks.small_parts import write_t5, write_vae
+from layerflow_core.official.verification import GOLDEN
 from layerflow_core.toy.captions import tokenizer_json
 
-GOLDEN = Path(__file__).parents[1] / "data" / "golden"
 TEXT_WIDTH = 24  # of the golden networks
 
 

@@ -12,10 +12,9 @@ from layerflow_core.errors import CheckpointError, LayoutError
 from layerflow_core.model.loading import load_model
 from layerflow_core.official.conversion import FP8, Conversion, convert_official
 from layerflow_core.official.keys import PREFIX
-from layerflow_core.official.verification import verify_folder
+from layerflow_core.official.verification import GOLDEN, verify_folder
 from layerflow_core.weights.checkpoint import digest
 
-GOLDEN = Path(__file__).parents[2] / "data" / "golden"
 FIXTURE = "gen_rgba"
 EXACT = Conversion(dtype=torch.float32)
 

@@ -1,5 +1,4 @@
 import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,9 +14,9 @@ from layerflow_core.official.keys import (
     to_official,
 )
 from layerflow_core.official.variants import read_config
+from layerflow_core.official.verification import GOLDEN
 from layerflow_core.weights.tensor_file import MemorySource
 
-GOLDEN = Path(__file__).parents[2] / "data" / "golden"
 VARIANTS = ("gen_rgba", "seg_rgb", "fg2bg_rgba")
 
 

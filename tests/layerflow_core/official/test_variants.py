@@ -8,8 +8,8 @@ from layerflow_core.layout import OFFICIAL_VARIANTS, find_layout
 from layerflow_core.official.conversion import open_official
 from layerflow_core.official.keys import POSITIONS
 from layerflow_core.official.variants import choose_variant, detect_variant, read_config
+from layerflow_core.official.verification import GOLDEN
 
-GOLDEN = Path(__file__).parents[2] / "data" / "golden"
 # Rows of the released position tables, as the official configuration builds them.
 RELEASED = {
     "gen_rgb": 18228,

@@ -8,9 +8,8 @@ import pytest
 from safetensors.torch import load_file
 
 from layerflow_core.errors import CheckpointError
-from layerflow_core.official.verification import verify_folder
+from layerflow_core.official.verification import GOLDEN, verify_folder
 
-OWN = Path(__file__).parents[2] / "data" / "golden"
 # A larger set of the same format, where one lies beside the project or is named.
 WHOLE = Path(os.environ.get("LAYERFLOW_GOLDEN", Path(__file__).parents[4] / "shared" / "golden"))
 LIMITS = {"x0": 1e-5, "fg": 1e-6, "bl": 1e-6, "alpha": 1e-6}
@@ -29,9 +28,9 @@ def check(folder: Path, out: Path) -> None:
 
 
 def test_own_fixtures(tmp_path):
-    check(OWN, tmp_path)
+    check(GOLDEN, tmp_path)
     results = load_file(tmp_path / "gen_rgba.safetensors")
-    recorded = load_file(OWN / "gen_rgba.safetensors")
+    recorded = load_file(GOLDEN / "gen_rgba.safetensors")
     assert {
         k for k in recorded if not k.startswith("in.") and not k.endswith((".x", "noise"))
     } <= set(results)
@@ -51,7 +50,7 @@ def test_damage_is_seen(tmp_path):
 
     from safetensors.torch import save_file
 
-    for path in OWN.glob("seg_rgb*"):
+    for path in GOLDEN.glob("seg_rgb*"):
         shutil.copy(path, tmp_path)
     weights = load_file(tmp_path / "seg_rgb.ckpt.safetensors")
     table = weights["model.diffusion_model.mixins.pos_embed.pos_embedding"]
@@ -76,7 +75,7 @@ def test_damage_is_seen(tmp_path):
 def test_a_damaged_description_is_named(change, tmp_path):
     import shutil
 
-    for path in OWN.glob("gen_rgba*"):
+    for path in GOLDEN.glob("gen_rgba*"):
         shutil.copy(path, tmp_path)
     data = json.loads((tmp_path / "gen_rgba.json").read_text())
     change(data)

@@ -1,15 +1,14 @@
 import json
-from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from layerflow_core.errors import SamplingError
+from layerflow_core.official.verification import GOLDEN
 from layerflow_core.sampling.guidance import constant_weight, dynamic_weight, find_guidance
 from layerflow_core.sampling.schedule import MOST_STEPS, Schedule, zero_terminal_snr
 
-GOLDEN = Path(__file__).parents[2] / "data" / "golden"
 SCHEDULE = Schedule()
 
 

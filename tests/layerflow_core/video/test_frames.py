@@ -1,10 +1,10 @@
 import json
-from pathlib import Path
 
 import pytest
 import torch
 
 from layerflow_core.errors import FrameError
+from layerflow_core.official.verification import GOLDEN
 from layerflow_core.video.frames import (
     FITS,
     Fit,
@@ -15,8 +15,6 @@ from layerflow_core.video.frames import (
     resize,
     spread_frames,
 )
-
-GOLDEN = Path(__file__).parents[2] / "data" / "golden"
 
 
 def test_frame_choice_against_the_record():

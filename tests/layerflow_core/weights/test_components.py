@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from layerflow_core.errors import CheckpointError, MissingPartError
 from layerflow_core.model.text import build_t5, untie
 from layerflow_core.model.vae import build_vae
+from layerflow_core.official.verification import GOLDEN
 from layerflow_core.toy.captions import tokenizer_json
 from layerflow_core.weights.checkpoint import load_strictly
 from layerflow_core.weights.components import (
@@ -268,13 +269,12 @@ def test_a_base_folder_names_its_parts(tmp_path):
 
 
 def test_parts_go_into_a_converted_file_and_onto_a_model(t5, vae, tmp_path):
-    from pathlib import Path
 
     from layerflow_core.model.loading import load_model
     from layerflow_core.official.conversion import Conversion, convert_official
     from layerflow_core.toy.embedded import EMBEDDED
 
-    golden = Path(__file__).parents[2] / "data" / "golden" / "gen_rgba.ckpt.safetensors"
+    golden = GOLDEN / "gen_rgba.ckpt.safetensors"
     save_file(single_file(t5), tmp_path / "t5.safetensors")
     save_file(vae.state_dict(), tmp_path / "vae.safetensors")
     (tmp_path / "tokenizer.json").write_text(tokenizer_json())
