@@ -10,8 +10,8 @@ import sys
 
 import torch
 
-from benchmarks.plans import TRUE_VAE
 from benchmarks.step import time_call
+from layerflow_core.check.true_size import TRUE_VAE
 from layerflow_core.model.vae import VAE_MODES, build_vae, set_mode
 
 ROUNDS = 2

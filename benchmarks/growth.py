@@ -12,7 +12,8 @@ from dataclasses import replace
 import torch
 
 from benchmarks.step import time_call
-from benchmarks.synthetic import official_config, random_tensors
+from benchmarks.synthetic import random_tensors
+from layerflow_core.check.true_size import official_config
 from layerflow_core.inference import prepare_for_inference
 from layerflow_core.layout import ALPHA, BACKGROUND, BLENDED, FOREGROUND, Clip, Layout
 from layerflow_core.model.loading import LayerFlowModel, build_network

@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from benchmarks.plans import TRUE_VAE
-from benchmarks.synthetic import official_config, random_tensors
+from benchmarks.synthetic import random_tensors
+from layerflow_core.check.true_size import TRUE_VAE, official_config
 from layerflow_core.model.loading import build_network
 from layerflow_core.model.vae import STREAMED, TILED, WHOLE, Decoder, build_vae, set_mode
 from layerflow_core.runtime.memory import count_peak, size_of

@@ -17,7 +17,8 @@ from collections.abc import Callable
 
 import torch
 
-from benchmarks.synthetic import official_config, random_tensors
+from benchmarks.synthetic import random_tensors
+from layerflow_core.check.true_size import official_config
 from layerflow_core.inference import ComputeOptions, prepare_for_inference, with_compute
 from layerflow_core.model.loading import LayerFlowModel, build_network
 from layerflow_core.model.lora import CONTENT, MOTION, adapted_layers, merge, set_strengths

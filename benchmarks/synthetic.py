@@ -6,33 +6,14 @@ from pathlib import Path
 
 import torch
 
+from layerflow_core.check.true_size import official_config
 from layerflow_core.config import ModelConfig, NetworkConfig
-from layerflow_core.layout import find_layout
 from layerflow_core.model.loading import network_tensors
 from layerflow_core.model.lora import CONTENT, MOTION, add_adapter
 from layerflow_core.model.network import LayerFlowNetwork
 from layerflow_core.official.keys import to_official
 
 _STD = 0.02
-
-
-def official_config(
-    variant: str = "gen_rgba",
-    width: int = 1920,
-    blocks: int = 30,
-    latent_size: tuple[int, int] = (60, 90),
-) -> ModelConfig:
-    """CogVideoX-2B's dimensions but for width, blocks and latent height and width, with both LoRA."""
-    height, width_of_latents = latent_size
-    network = NetworkConfig(
-        num_attention_heads=width // 64,
-        num_layers=blocks,
-        latent_height=height,
-        latent_width=width_of_latents,
-        content_rank=min(256, width // 4),
-        motion_rank=8,
-    )
-    return ModelConfig(find_layout(variant), network)
 
 
 def random_tensors(config: ModelConfig, dtype: torch.dtype) -> dict[str, torch.Tensor]:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from .arguments import BASE, FIT, MODEL, PROMPTS, READING, SAVING, Argument, argument, out_folder
 from .commands import (
+    check,
     collect_coarse,
     composite,
     condition,
@@ -281,6 +282,24 @@ COMMANDS: Mapping[str, Command] = {
                 help="the whole scene; once for all masks, or for each",
             ),
             argument("--out", type=Path, required=True, help="dataset folder"),
+        ),
+    ),
+    "check": Command(
+        "what this machine does with the model: errors, memory and time of every plan, as a report for issues",
+        check,
+        (
+            argument("--minutes", type=float, default=10.0, help="after which nothing more begins"),
+            argument(
+                "--model", type=Path, help="a checkpoint of your own, of which a short run is made"
+            ),
+            *BASE,
+            argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ..."),
+            argument(
+                "--out",
+                type=Path,
+                default=Path("layerflow_out/check"),
+                help="the report's name; it is written as .md and .json",
+            ),
         ),
     ),
     "verify": Command(

@@ -29,7 +29,13 @@ from .layers import LayerVideo
 from .layout import BLENDED, COLOUR_LAYERS, FOREGROUND
 from .model.loading import LayerFlowModel
 from .names import clean_name
-from .options import check_output_file, check_output_folder, read_device, read_lora_pair
+from .options import (
+    check_output_file,
+    check_output_folder,
+    read_device,
+    read_lora_pair,
+    read_minutes,
+)
 from .pipeline import Host, Run, SilentObserver, make_layers
 from .runtime.devices import OffloadingDevices
 from .runtime.latent_store import LatentStore
@@ -277,6 +283,20 @@ def verify(options: argparse.Namespace) -> None:
 
     for verdict in verify_folder(options.folder, options.out, read_device(options.device)):
         _say(str(verdict))
+
+
+def check(options: argparse.Namespace) -> None:
+    from .check.cases import Bench
+    from .check.checking import run_check
+
+    minutes = read_minutes(options.minutes)
+    for suffix in (".md", ".json"):
+        check_output_file(options.out.with_suffix(suffix), filter(None, [options.model]))
+    bench = Bench(read_device(options.device), options.model, _base(options))
+    report = run_check(bench, minutes, _say)
+    _say("\n".join(str(path) for path in report.write(options.out)))
+    if report.failures:
+        raise SamplingError(f"{len(report.failures)} of the measurements above are wrong")
 
 
 def demo(options: argparse.Namespace) -> None:

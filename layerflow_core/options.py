@@ -49,6 +49,13 @@ def read_lora_pair(name: str, strength: str) -> tuple[Path, float]:
     return Path(name), number
 
 
+def read_minutes(minutes: float) -> float:
+    """Raises SamplingError unless it is a finite number of minutes above 0."""
+    if not (math.isfinite(minutes) and minutes > 0):
+        raise SamplingError(f"got --minutes {minutes}, expected a number above 0, such as 10")
+    return minutes
+
+
 def check_output_file(target: Path, inputs: Iterable[Path]) -> None:
     """Raises VideoFileError if a file cannot be written there, or if it is one of those that are read."""
     if os.path.realpath(target) in map(os.path.realpath, inputs):

@@ -18,6 +18,7 @@ ROOMS = (
     "commands",
     "options",
     "download",
+    "check",
     "toy",
     "training",
     "inference",

@@ -53,11 +53,11 @@ class SequenceAttention:
         """
         texts = encoder_hidden_states.shape[1]
         query, key, value = _project(attn, torch.cat([encoder_hidden_states, hidden_states], 1))
-        attended = self._attend(attn.norm_q(query), attn.norm_k(key), value).flatten(2)
+        attended = self.attend(attn.norm_q(query), attn.norm_k(key), value).flatten(2)
         attended = attn.to_out[1](attn.to_out[0](attended))
         return attended[:, texts:], attended[:, :texts]
 
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """[B, S, H, d] each, and so is the result."""
         if self._parallel is None and self.kernel in _OWN:
             return _attend_alone(_OWN[self.kernel], query, key, value)

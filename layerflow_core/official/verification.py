@@ -165,7 +165,7 @@ def verify_folder(
                 {k: v.contiguous() for k, v in results.items()},
                 str(out / f"{path.stem}.safetensors"),
             )
-        yield Verdict(path.stem, _errors(results, recorded))
+        yield verdict_of(path.stem, results, recorded)
 
 
 def run_fixture(
@@ -326,7 +326,8 @@ _KINDS: Mapping[str, tuple[type, Callable[[Path, Any, Tensors, _Where], Tensors]
 }
 
 
-def _errors(results: Tensors, recorded: Tensors) -> dict[str, float]:
+def verdict_of(fixture: str, results: Tensors, recorded: Tensors) -> Verdict:
+    """What ``run_fixture`` found, compared."""
     errors: dict[str, float] = {}
     for key, value in results.items():
         if key in recorded:
@@ -334,4 +335,4 @@ def _errors(results: Tensors, recorded: Tensors) -> dict[str, float]:
             errors[group] = max(
                 errors.get(group, 0.0), float((value.float() - recorded[key].float()).abs().max())
             )
-    return errors
+    return Verdict(fixture, errors)

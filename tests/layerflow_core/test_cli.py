@@ -33,6 +33,28 @@ def fast(quick_checkpoint) -> list[str]:
     return ["--steps", "2", "--device", "cpu", "--model", str(quick_checkpoint)]
 
 
+def test_check_writes_its_report_and_fails_where_something_is_wrong(tmp_path, capsys, monkeypatch):
+    from layerflow_core.check import checking
+    from layerflow_core.check.cases import Case, Reading
+
+    def set_case(reading: Reading) -> None:
+        rows = [("row", lambda: reading)]
+        monkeypatch.setattr(checking, "CASES", [Case("case", ("value",), lambda bench: rows)])
+
+    out = tmp_path / "report"
+    set_case(Reading(("1",)))
+    assert main(["check", "--device", "cpu", "--out", str(out)]) == 0
+    assert "| row | 1 |" in out.with_suffix(".md").read_text()
+    assert str(out.with_suffix(".json")) in capsys.readouterr().out
+    set_case(Reading(("2",), "got 2, expected 1", True))
+    assert main(["check", "--device", "cpu", "--out", str(out)]) == 1
+    assert json.loads(out.with_suffix(".json").read_text())["failures"] == [
+        "case, row: got 2, expected 1"
+    ]
+    assert main(["check", "--minutes", "nan"]) == 1
+    assert "expected a number above 0" in capsys.readouterr().err
+
+
 def test_generate_writes_a_folder_that_says_what_it_is(tmp_path, capsys, fast):
     assert (
         main(

@@ -1,3 +1,4 @@
+import copy
 from dataclasses import replace
 
 import pytest
@@ -62,6 +63,6 @@ def test_models_of_one_shape_are_counted_once(quick_model, monkeypatch):
     assert len(counted) == 2
     network_peak(quicker, 2, CPU)
     network_peak(with_compute(quicker, ComputeOptions("chunked"), CPU), 1, CPU)
-    halves = share_weights(quicker.network).to(torch.bfloat16)
+    halves = copy.deepcopy(quicker.network).to(torch.bfloat16)
     network_peak(replace(quicker, network=halves), 1, CPU)
     assert len(counted) == 5
