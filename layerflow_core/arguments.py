@@ -82,6 +82,12 @@ MODEL = (
         help="kernel of attention; sage works in 8 bits and is not exact",
     ),
     argument(
+        "--allow-8bit-attention",
+        dest="allow_8bit",
+        action="store_true",
+        help="auto takes SageAttention where it is installed: faster, not exact",
+    ),
+    argument(
         "--context",
         type=int,
         metavar="N",

@@ -76,7 +76,7 @@ def _load(options: argparse.Namespace) -> tuple[LayerFlowModel, Host]:
     device = read_device(options.device)
     group = join_process_group(device, options.context)
     base = _base(options)
-    compute = ComputeOptions(options.attention, options.compile)
+    compute = ComputeOptions(options.attention, options.compile, options.allow_8bit)
     how = LoadOptions(options.precision, loras=loras, compute=compute)
     model = load_for_inference(options.model, device, how, lambda config: base)
     observer = BarObserver() if group.is_first else SilentObserver()

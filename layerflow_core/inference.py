@@ -31,16 +31,18 @@ _LEAST_TORCH = (2, 6)  # knows how to run compiled blocks eagerly, which countin
 
 @dataclass(frozen=True)
 class ComputeOptions:
-    """How the transformer computes; every row gives the same layers up to rounding, but for ``sage``.
+    """How the transformer computes; every kernel gives the same layers up to rounding, but for ``sage``.
 
     Args:
         kernel: of attention, key of ``kernels.KERNELS`` or ``auto``.
         compiled: blocks go through ``torch.compile``, one graph for the first block and one for all
             others, at all steps.
+        allow_8bit: ``auto`` may take SageAttention, which computes scores in 8 bits.
     """
 
     kernel: str = AUTO
     compiled: bool = False
+    allow_8bit: bool = False
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ def with_compute(
         SamplingError: a kernel that is unknown or does not run there, or compiling where that cannot be.
     """
     network = share_weights(model.network)
-    kernel = choose_kernel(how.kernel, device, network.position_table.dtype)
+    kernel = choose_kernel(how.kernel, device, network.position_table.dtype, how.allow_8bit)
     use_kernel(network.backbone, kernel)
     if how.compiled:
         compile_blocks(network.backbone)

@@ -66,14 +66,30 @@ class LayerFlowSpeed:
                         "guidance weighs less than 1 + this. 0: off.",
                     },
                 ),
-            }
+            },
+            "optional": {
+                "allow_8bit_attention": (
+                    "BOOLEAN",
+                    {
+                        "default": False,
+                        "tooltip": "Not exact. Lets auto take SageAttention where it is "
+                        "installed and runs on this card.",
+                    },
+                ),
+            },
         }
 
     def speed(
-        self, model, attention: str, compile: bool, step_cache: float, guidance_margin: float
+        self,
+        model,
+        attention: str,
+        compile: bool,
+        step_cache: float,
+        guidance_margin: float,
+        allow_8bit_attention: bool = False,
     ) -> tuple:
         from comfy import model_management
 
-        how = ComputeOptions(choose_kernel(attention), compile)
+        how = ComputeOptions(choose_kernel(attention), compile, allow_8bit_attention)
         faster = with_compute(model, how, model_management.get_torch_device())
         return (with_approximations(faster, step_cache, guidance_margin),)

@@ -16,13 +16,24 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .chunked_attention import attend_in_chunks
-from .kernels import CHUNKED, KERNELS, SDPA, check_kernel, has_fused_kernel, is_refusal
+from .kernels import (
+    CHUNKED,
+    KERNELS,
+    SDPA,
+    TORCH_BACKENDS,
+    attend_by,
+    check_kernel,
+    has_fused_kernel,
+    is_refusal,
+)
 
 _log = logging.getLogger(__name__)
 _QKV = ("to_q", "to_k", "to_v")
 _WITH_SCORES = "with scores"  # what torch does without a fused kernel, for callers that count it
-_OWN: Mapping[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+_Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+_OWN: Mapping[str, _Attend] = {
     SDPA: F.scaled_dot_product_attention,
+    **{name: partial(attend_by, name) for name in TORCH_BACKENDS},
     CHUNKED: attend_in_chunks,
     _WITH_SCORES: partial(attend_in_chunks, limit=sys.maxsize),
 }
@@ -59,19 +70,25 @@ class SequenceAttention:
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """[B, S, H, d] each, and so is the result."""
-        if self._parallel is None and self.kernel in _OWN:
-            return _attend_alone(_OWN[self.kernel], query, key, value)
-        if self._parallel is not None or torch.compiler.is_compiling():
+        if self._parallel is not None:
             return self._dispatch(query, key, value)
+        attend = self._kernel_function()
+        if torch.compiler.is_compiling():
+            return attend(query, key, value)
         try:
-            return self._dispatch(query, key, value)
+            return attend(query, key, value)
         except RuntimeError as error:
-            if not is_refusal(error):
+            if self.kernel == SDPA or not is_refusal(error):
                 raise
             reason = str(error).splitlines()[0]
             _log.warning("attention: %s refuses (%s), %s takes over", self.kernel, reason, SDPA)
         self.kernel = SDPA
-        return _attend_alone(_OWN[SDPA], query, key, value)
+        return self._kernel_function()(query, key, value)
+
+    def _kernel_function(self) -> _Attend:
+        """Of [B, S, H, d] each."""
+        own = _OWN.get(self.kernel)
+        return self._dispatch if own is None else partial(_attend_alone, own)
 
     def _dispatch(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         from diffusers.models.attention_dispatch import dispatch_attention_fn
@@ -81,9 +98,7 @@ class SequenceAttention:
         )
 
 
-def _attend_alone(
-    attend: Callable[[Tensor, Tensor, Tensor], Tensor], query: Tensor, key: Tensor, value: Tensor
-) -> Tensor:
+def _attend_alone(attend: _Attend, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """[B, S, H, d] each, for a function of [B, H, S, d]."""
     heads_first = (x.transpose(1, 2) for x in (query, key, value))
     return attend(*heads_first).transpose(1, 2)

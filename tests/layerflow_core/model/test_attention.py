@@ -53,8 +53,7 @@ def test_projections_with_lora_are_left_alone(network):
 
 
 def test_flash_and_plain_agree_where_both_run(network, inputs_for):
-    """torch's flash kernel has a CPU form, so diffusers' dispatch can be compared here."""
-    pytest.importorskip("diffusers.models.attention_dispatch")
+    """torch's flash kernel has a CPU form."""
     inputs, other = inputs_for(network), deepcopy(network)
     for kernel, net in (("sdpa", network), ("flash", other)):
         use_kernel(net.backbone, kernel)
@@ -66,7 +65,6 @@ def test_flash_and_plain_agree_where_both_run(network, inputs_for):
 
 def test_a_kernel_that_refuses_at_work_is_replaced_once_and_said(network, inputs_for, caplog):
     """cuDNN's, which is not on this CPU, ends in torch's RuntimeError."""
-    pytest.importorskip("diffusers.models.attention_dispatch")
     inputs = inputs_for(network)
     expected = call(network, inputs)
     use_kernel(network.backbone, "cudnn")
@@ -80,12 +78,25 @@ def test_a_kernel_that_refuses_at_work_is_replaced_once_and_said(network, inputs
 def test_a_kernel_that_runs_out_of_memory_is_not_replaced(network, inputs_for, monkeypatch):
     use_kernel(network.backbone, "flash")
 
-    def fail(self, query, key, value):
+    def fail(query, key, value):
         raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(attention.SequenceAttention, "_dispatch", fail)
+    monkeypatch.setitem(attention._OWN, "flash", fail)
     with pytest.raises(torch.cuda.OutOfMemoryError):
         call(network, inputs_for(network))
+
+
+def test_torchs_kernels_copy_no_projection(network, inputs_for, monkeypatch):
+    """Query, key and value are views of one product, and reach the kernel as such."""
+    fuse_qkv(network.backbone)
+    use_kernel(network.backbone, "flash")
+    seen = []
+    monkeypatch.setitem(
+        attention._OWN, "flash", lambda q, k, v: seen.append((q, k, v)) or q * 0 + v.mean()
+    )
+    call(network, inputs_for(network))
+    *_, value = seen[0]
+    assert value.stride(2) == 3 * value.shape[1] * value.shape[3]
 
 
 def test_what_is_counted_is_what_will_be_allocated(network, monkeypatch):

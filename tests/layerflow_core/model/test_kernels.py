@@ -81,8 +81,20 @@ def test_auto_falls_back_where_cudnn_refuses(card, monkeypatch):
     hopper = card("cuda", (9, 0))
     monkeypatch.setattr(kernels, "refusal", lambda *asked: "No available kernel")
     assert best_kernel(hopper, BF16) == "sdpa"
-    monkeypatch.setattr(kernels, "_has_dispatch", lambda: False)
-    assert best_kernel(hopper, BF16) == "sdpa"
+
+
+def test_8_bits_are_taken_where_they_are_allowed_installed_and_run(card, monkeypatch):
+    ada = card("cuda", (8, 9))
+    installed = [False]
+    monkeypatch.setattr(kernels, "is_installed", lambda name: installed[0])
+    assert best_kernel(ada, BF16, allow_8bit=True) == "sdpa"
+    installed[0] = True
+    assert best_kernel(ada, BF16) == "sdpa", "never unasked"
+    assert best_kernel(ada, BF16, allow_8bit=True) == "sage"
+    assert choose_kernel("auto", ada, BF16, allow_8bit=True) == "sage"
+    assert choose_kernel("sdpa", ada, BF16, allow_8bit=True) == "sdpa", "a name decides"
+    monkeypatch.setattr(kernels, "refusal", lambda *asked: "unsupported")
+    assert best_kernel(ada, BF16, allow_8bit=True) == "sdpa"
 
 
 @pytest.mark.parametrize("fused", ["flash", "efficient", "neither"])
@@ -105,7 +117,6 @@ def test_torch_is_asked_for_a_fused_kernel(monkeypatch, fused):
 
 
 def test_a_kernel_without_its_device_is_our_error():
-    pytest.importorskip("diffusers.models.attention_dispatch")
     with pytest.raises(SamplingError, match="'cudnn', which does not run on cpu in torch.float32"):
         choose_kernel("cudnn", CPU, FP32)
     assert refusal("flash", CPU, FP32) is None
@@ -120,7 +131,8 @@ def test_what_is_not_here_is_named(monkeypatch):
         check_kernel("sage")
     monkeypatch.setattr(kernels, "_has_dispatch", lambda: False)
     with pytest.raises(SamplingError, match="diffusers 0.35"):
-        check_kernel("flash")
+        check_kernel("sage")
+    check_kernel("flash")
 
 
 @pytest.mark.parametrize(
