@@ -4,9 +4,12 @@ benchmarks without downloads.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
 
 from layerflow_core.model.text import build_t5
 from layerflow_core.model.vae import build_vae
@@ -15,10 +18,9 @@ from layerflow_core.weights.tensor_file import write_tensors
 T5_VOCABULARY = 32128
 
 
-def write_t5(path: Path, width: int) -> Path:
-    """A single file in Hugging Face's keys, as ComfyUI has them."""
+def build_small_t5(width: int) -> nn.Module:
     torch.manual_seed(0)
-    t5 = build_t5(
+    return build_t5(
         {
             "vocab_size": T5_VOCABULARY,
             "d_model": width,
@@ -29,24 +31,55 @@ def write_t5(path: Path, width: int) -> Path:
             "feed_forward_proj": "gated-gelu",
         }
     )
-    write_tensors(
-        path,
-        {key: value for key, value in t5.state_dict().items() if "embed_tokens" not in key},
-        {},
+
+
+def build_small_vae(widths: tuple[int, ...] = (32, 32, 32, 32), layers: int = 1) -> nn.Module:
+    """8x in space as the true one."""
+    torch.manual_seed(0)
+    levels = len(widths)
+    return build_vae(
+        {
+            "block_out_channels": widths,
+            "layers_per_block": layers,
+            "latent_channels": 16,
+            "down_block_types": ("CogVideoXDownBlock3D",) * levels,
+            "up_block_types": ("CogVideoXUpBlock3D",) * levels,
+        }
     )
+
+
+def write_t5(path: Path, width: int) -> Path:
+    """A single file in Hugging Face's keys, as ComfyUI has them."""
+    tensors = build_small_t5(width).state_dict()
+    write_tensors(path, {k: v for k, v in tensors.items() if "embed_tokens" not in k}, {})
     return path
 
 
 def write_vae(path: Path, widths: tuple[int, ...] = (32, 32, 32, 32), layers: int = 1) -> Path:
-    """A single file in diffusers' keys; 8x in space as the true one."""
-    torch.manual_seed(0)
-    levels = len(widths)
-    config = {
-        "block_out_channels": widths,
-        "layers_per_block": layers,
-        "latent_channels": 16,
-        "down_block_types": ("CogVideoXDownBlock3D",) * levels,
-        "up_block_types": ("CogVideoXUpBlock3D",) * levels,
-    }
-    write_tensors(path, build_vae(config).state_dict(), {})
+    """A single file in diffusers' keys."""
+    write_tensors(path, build_small_vae(widths, layers).state_dict(), {})
     return path
+
+
+def released_parts(width: int) -> dict[str, Tensor]:
+    """The same two parts as an official training saves them beside its network, float32."""
+    text = build_small_t5(width).state_dict()
+    vae = original_keys(build_small_vae().state_dict())
+    return {
+        **{f"conditioner.embedders.0.transformer.{key}": value for key, value in text.items()},
+        **{f"first_stage_model.{key}": value for key, value in vae.items()},
+    }
+
+
+def original_keys(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A VAE's tensors by the original release's names."""
+    last = max(int(number) for key in tensors for number in re.findall(r"up_blocks\.(\d+)", key))
+    renamed = {}
+    for key, value in tensors.items():
+        name = re.sub(r"up_blocks\.(\d+)", lambda m: f"up.{last - int(m[1])}", key)
+        name = name.replace("down_blocks.", "down.")
+        name = re.sub(r"mid_block\.resnets\.(\d)", lambda m: f"mid.block_{int(m[1]) + 1}", name)
+        name = name.replace(".resnets.", ".block.").replace("conv_shortcut", "nin_shortcut")
+        name = name.replace("downsamplers.0", "downsample").replace("upsamplers.0", "upsample")
+        renamed[name] = value
+    return renamed

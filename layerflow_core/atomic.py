@@ -157,6 +157,17 @@ def check_writable(folder: Path, error_type: type[LayerFlowError] = VideoFileErr
         _remove(probe)
 
 
+def check_room(path: Path, size: int, error_type: type[LayerFlowError]) -> None:
+    """Raises error_type unless N bytes are free where a file or folder is to be."""
+    folder = next(parent for parent in path.absolute().parents if parent.is_dir())
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        raise error_type(
+            f"{path} takes {size / 1e9:.1f} GB, {free / 1e9:.1f} GB are free there: "
+            "make room, or choose another disk"
+        )
+
+
 def numbered(folder: Path, name: str, first: int = 1) -> Iterator[Path]:
     """``name_00001`` and so on in a folder: names for ``new_folder`` to choose from."""
     return (folder / f"{name}_{number:05d}" for number in count(first))

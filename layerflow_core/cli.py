@@ -18,6 +18,7 @@ from pathlib import Path
 
 from .arguments import BASE, FIT, MODEL, PROMPTS, READING, SAVING, Argument, argument, out_folder
 from .commands import (
+    ALL_PARTS,
     check,
     collect_coarse,
     composite,
@@ -178,6 +179,17 @@ COMMANDS: Mapping[str, Command] = {
                 help="fp8 stores the blocks' matrices so, the rest in bf16",
             ),
             argument(
+                "--parts",
+                default=ALL_PARTS,
+                choices=(ALL_PARTS, "network"),
+                help="all: the text encoder and VAE that the file holds are taken along",
+            ),
+            argument(
+                "--text-precision",
+                choices=tuple(DTYPES),
+                help="of the text encoder; default: as the network, or bf16 beside fp8",
+            ),
+            argument(
                 "--merge",
                 action="store_true",
                 help="add the content LoRA to the weights; its strength is fixed then",
@@ -205,6 +217,11 @@ COMMANDS: Mapping[str, Command] = {
                 "--revision",
                 default="",
                 help="commit, tag or branch; default: the commit of the last time, or the newest",
+            ),
+            argument(
+                "--convert",
+                action="store_true",
+                help="make NAME.safetensors of it, half as large, and remove what was fetched",
             ),
         ),
     ),

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from .download import download
+from .download import convert_download, download
 from .editing.composite import Placement, composite_over
 from .errors import DatasetError, SamplingError, VideoFileError
 from .footage import Condition, add_condition, fit_conditions
@@ -44,6 +44,7 @@ from .sampling.sampler import SamplerSettings
 from .toy.evaluation import EvaluationPlan, evaluate, write_figures
 from .video.frame_selection import FrameSelection
 
+ALL_PARTS = "all"
 _SAMPLER = tuple(field.name for field in fields(SamplerSettings))
 
 
@@ -75,7 +76,7 @@ def _load(options: argparse.Namespace) -> tuple[LayerFlowModel, Host]:
     loras = [read_lora_pair(*pair) for pair in options.lora]
     device = read_device(options.device)
     group = join_process_group(device, options.context)
-    base = _base(options)
+    base = _parts(options)
     compute = ComputeOptions(options.attention, options.compile, options.allow_8bit)
     how = LoadOptions(options.precision, loras=loras, compute=compute)
     model = load_for_inference(options.model, device, how, lambda config: base)
@@ -236,17 +237,17 @@ def composite(options: argparse.Namespace) -> None:
 
 
 def convert(options: argparse.Namespace) -> None:
-    from .official.conversion import DTYPES, Conversion, convert_official
+    from .official.conversion import DTYPES, Conversion, Packing, convert_official
 
     check_output_file(options.target, [options.source])
-    size = tuple(options.latent_size) if options.latent_size else None
+    text_dtype = DTYPES[options.text_precision] if options.text_precision else None
     how = Conversion(
         options.variant,
         DTYPES[options.precision],
         options.merge,
         options.motion,
-        size,
-        base=_base(options),
+        tuple(options.latent_size) if options.latent_size else None,
+        packing=Packing(_base(options), options.parts == ALL_PARTS, text_dtype),
     )
     _say(f"{options.target}  sha256 {convert_official(options.source, options.target, how)}")
 
@@ -264,18 +265,26 @@ def _base(options: argparse.Namespace):
     return replace(folder, **named)
 
 
+def _parts(options: argparse.Namespace):
+    """Those of ``_base``; a text encoder of the checkpoint's own gets a tokenizer that lies near, if it lacks one."""
+    from .weights.components import find_tokenizer
+
+    base = _base(options)
+    if base.text_encoder or base.tokenizer or options.model is None:
+        return base
+    return replace(base, tokenizer=find_tokenizer(options.model, Path(__file__)))
+
+
 def fetch(options: argparse.Namespace) -> None:
-    _say(
-        "\n".join(
-            str(path)
-            for path in download(
-                options.name,
-                options.models,
-                options.revision,
-                lambda file, size: _say(f"{file}, {size / 1e9:.1f} GB"),
-            )
-        )
+    paths = download(
+        options.name,
+        options.models,
+        options.revision,
+        lambda file, size: _say(f"{file}, {size / 1e9:.1f} GB"),
     )
+    if options.convert:
+        paths = [convert_download(options.name, options.models)]
+    _say("\n".join(str(path) for path in paths))
 
 
 def verify(options: argparse.Namespace) -> None:
@@ -292,7 +301,7 @@ def check(options: argparse.Namespace) -> None:
     minutes = read_minutes(options.minutes)
     for suffix in (".md", ".json"):
         check_output_file(options.out.with_suffix(suffix), filter(None, [options.model]))
-    bench = Bench(read_device(options.device), options.model, _base(options))
+    bench = Bench(read_device(options.device), options.model, _parts(options))
     report = run_check(bench, minutes, _say)
     _say("\n".join(str(path) for path in report.write(options.out)))
     if report.failures:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -18,9 +19,10 @@ from typing import Annotated
 
 from annotated_types import Len
 
-from .atomic import replacing
+from .atomic import check_room, replacing
 from .errors import DownloadError, LayerFlowError
 from .layout import OFFICIAL_VARIANTS
+from .official.conversion import Conversion, convert_official
 from .official.variants import released_folder
 from .plain_data import read_record
 from .weights.checkpoint import digest
@@ -53,7 +55,7 @@ _REVISION = re.compile(r"[\w][\w./-]{0,199}")  # a commit, tag or branch
 _LAYERFLOW = "zjuJish/LayerFlow"
 SOURCES: Mapping[str, Source] = {
     **{
-        variant: Source(_LAYERFLOW, (f"{released_folder(variant)}/*",), "layerflow", "4 to 14 GB")
+        variant: Source(_LAYERFLOW, (f"{released_folder(variant)}/*",), "layerflow", "27 GB")
         for variant in OFFICIAL_VARIANTS
     },
     "CogVideoX-2b": Source(
@@ -81,7 +83,7 @@ def download(
         report: called with every file's name and size in bytes before it is fetched.
 
     Raises:
-        DownloadError: unknown name, no connection, or a file that is not what the repository says.
+        DownloadError: unknown name, no connection, too little room, or a file that is not what the repository says.
     """
     from huggingface_hub import HfApi, hf_hub_download
 
@@ -102,6 +104,7 @@ def download(
             f"{source.repo} at {info.sha} has no {' or '.join(source.patterns)}; expected the "
             "released files, name another revision"
         )
+    check_room(folder, _missing_bytes(files, folder), DownloadError)
     paths = []
     for file in files:
         report(file.rfilename, file.size or 0)
@@ -124,6 +127,32 @@ def download(
             json.dumps({"repo": source.repo, "revision": info.sha, "sha256": hashes}, indent=2)
         )
     return paths
+
+
+def _missing_bytes(files: Sequence, folder: Path) -> int:
+    """Of files that are not there yet; what lies half fetched counts as not there."""
+    missing = (file for file in files if not (folder / file.rfilename).is_file())
+    return sum(file.size or 0 for file in missing)
+
+
+def convert_download(name: str, models: Path) -> Path:
+    """One variant that was fetched becomes ``layerflow/NAME.safetensors``; the released folder is removed then.
+
+    Raises:
+        DownloadError: no variant.
+        CheckpointError: see ``convert_official``; then the folder stays.
+    """
+    if name not in OFFICIAL_VARIANTS:
+        raise DownloadError(
+            f"got --convert with {name!r}, expected one of {', '.join(OFFICIAL_VARIANTS)}: "
+            "only checkpoints are converted"
+        )
+    folder = models / find_source(name).place
+    released = folder / released_folder(name)
+    target = folder / f"{name}.safetensors"
+    convert_official(released, target, Conversion(name))
+    shutil.rmtree(released)
+    return target
 
 
 def find_source(name: str) -> Source:

@@ -84,7 +84,7 @@ def load_for_inference(
     dtype = choose_dtype(options.precision, device)
     text_dtype = choose_dtype(options.text_precision or options.precision, device)
     vae_dtype = choose_dtype(options.vae_precision or options.precision, device)
-    checkpoint = read_any(path)
+    checkpoint = read_any(path, dtype)
     parts = find_parts(checkpoint.config)
     model = assemble(checkpoint, dtype, path, parts, text_dtype, vae_dtype)
     model.set_strengths(options.content, options.motion)

@@ -42,8 +42,9 @@ class DownloadLayerFlow:
                 "what": (
                     list(SOURCES),
                     {
-                        "tooltip": "Official checkpoints do one task each; CogVideoX-2b holds "
-                        f"text encoder and VAE for all of them. {sizes}."
+                        "tooltip": "Official checkpoints do one task each, and hold their own text "
+                        "encoder and VAE. CogVideoX-2b: those two alone, for files that lack "
+                        f"them. {sizes}."
                     },
                 ),
                 "revision": (

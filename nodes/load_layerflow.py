@@ -145,10 +145,9 @@ def find_checkpoint(name: str) -> Path:
 
 def _find_parts(text_encoder: str, vae: str, config: ModelConfig) -> Components:
     """Parts that are named, or that the checkpoint lacks."""
-    t5 = tokenizer = vae_file = None
+    t5 = vae_file = None
     if text_encoder != AUTO or not config.text_encoder:
         t5 = find_part(TEXT_ENCODER, text_encoder, config.network)
-        tokenizer = find_tokenizer(t5)
     if vae != AUTO or not config.vae:
         vae_file = find_part(VAE, vae, config.network)
-    return Components(t5, tokenizer, vae_file)
+    return Components(t5, find_tokenizer(t5), vae_file)

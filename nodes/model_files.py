@@ -87,12 +87,16 @@ def find_part(kind: PartKind, name: str, network: NetworkConfig = NetworkConfig(
     return path
 
 
-def find_tokenizer(text_encoder: Path) -> Path:
-    """T5's tokenizer: beside a diffusers text encoder, else the one that ComfyUI brings along."""
+def find_tokenizer(text_encoder: Path | None) -> Path:
+    """T5's tokenizer: beside a diffusers text encoder, else the one that ComfyUI brings along.
+
+    Args:
+        text_encoder: None where it is the checkpoint's own.
+    """
     import folder_paths
 
-    beside = text_encoder.parent / "tokenizer"
-    if os.path.isdir(text_encoder) and os.path.isdir(beside):
+    beside = text_encoder and text_encoder.parent / "tokenizer"
+    if beside and os.path.isdir(text_encoder) and os.path.isdir(beside):
         return beside
     return Path(folder_paths.__file__).parent / "comfy" / "text_encoders" / "t5_tokenizer"
 

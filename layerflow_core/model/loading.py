@@ -24,7 +24,15 @@ from ..weights.checkpoint import (
     read_checkpoint,
 )
 from ..weights.component_config import t5_fields, vae_fields
-from ..weights.components import Components, Part, read_text_encoder, read_tokenizer, read_vae
+from ..weights.components import (
+    TEXT_PART,
+    VAE_PART,
+    Components,
+    Part,
+    read_text_encoder,
+    read_tokenizer,
+    read_vae,
+)
 from ..weights.tensor_file import MemorySource
 from .lora import (
     CONTENT,
@@ -190,6 +198,7 @@ def assemble(
     Raises:
         CheckpointError: where weights and config disagree.
     """
+    base = _needed(checkpoint, base)
     network = (
         build_network(checkpoint.config, checkpoint.part("network") | checkpoint.part("lora"))
         .to(dtype)
@@ -220,6 +229,14 @@ def assemble(
     )
 
 
+def _needed(checkpoint: Checkpoint, base: Components) -> Components:
+    """Without a tokenizer that nobody reads: the checkpoint's own goes with its own text encoder."""
+    is_own = checkpoint.config.text_encoder and TOKENIZER_KEY in checkpoint.tensors
+    has_text = base.text_encoder or checkpoint.config.text_encoder
+    is_idle = not has_text or (is_own and not base.text_encoder)
+    return replace(base, tokenizer=None) if is_idle else base
+
+
 def _check_fit(
     config: ModelConfig, text: Mapping[str, Any] | None, vae: Mapping[str, Any] | None
 ) -> None:
@@ -237,22 +254,17 @@ def _check_fit(
 
 def _text_part(checkpoint: Checkpoint, base: Components) -> tuple[Part, bytes] | None:
     """The text encoder and its tokenizer, named from outside or the checkpoint's own."""
-    inside = checkpoint.tensors.get(TOKENIZER_KEY)
     if base.text_encoder:
-        own = inside is not None and base.tokenizer is None
-        return read_text_encoder(base.text_encoder), decode_bytes(
-            inside, TOKENIZER_KEY
-        ) if own else read_tokenizer(base.tokenizer)
-    if checkpoint.config.text_encoder is None:
+        part = read_text_encoder(base.text_encoder)
+    elif checkpoint.config.text_encoder:
+        fields = t5_fields(checkpoint.config.text_encoder, "the checkpoint's text encoder config")
+        part = Part(fields, MemorySource(checkpoint.part(TEXT_PART)))
+    else:
         return None
-    if inside is None:
-        raise CheckpointError(
-            "the checkpoint has a text encoder but no tokenizer: the file is incomplete"
-        )
-    fields = t5_fields(checkpoint.config.text_encoder, "the checkpoint's text encoder config")
-    return Part(fields, MemorySource(checkpoint.part("text_encoder"))), decode_bytes(
-        inside, TOKENIZER_KEY
-    )
+    inside = checkpoint.tensors.get(TOKENIZER_KEY)
+    if base.tokenizer is None and inside is not None:
+        return part, decode_bytes(inside, TOKENIZER_KEY)
+    return part, read_tokenizer(base.tokenizer)
 
 
 def _vae_part(checkpoint: Checkpoint, base: Components) -> Part | None:
@@ -261,7 +273,7 @@ def _vae_part(checkpoint: Checkpoint, base: Components) -> Part | None:
     if not checkpoint.config.vae:
         return None
     fields = vae_fields(checkpoint.config.vae, "the checkpoint's VAE config")
-    return Part(fields, MemorySource(checkpoint.part("vae")))
+    return Part(fields, MemorySource(checkpoint.part(VAE_PART)))
 
 
 def _build_text(part: Part, tokenizer: bytes, dtype: torch.dtype, tokens: int) -> TextEncoder:

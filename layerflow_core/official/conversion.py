@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -25,23 +26,51 @@ from ..weights.checkpoint import (
     encode_bytes,
     read_checkpoint,
 )
-from ..weights.components import Components, read_text_encoder, read_tokenizer, read_vae
+from ..weights.components import (
+    TEXT_PART,
+    VAE_PART,
+    Components,
+    Part,
+    find_tokenizer,
+    read_text_encoder,
+    read_tokenizer,
+    read_vae,
+    released_parts,
+)
 from ..weights.tensor_file import (
     Chunk,
     MemorySource,
     SafetensorsFile,
     TensorSource,
     View,
+    planned_size,
     write_chunks,
 )
 from ..weights.weight_file import open_weights
-from .keys import from_official, is_official, network_keys, official_chunks
+from .keys import is_official, network_keys, official_chunks
 from .variants import TOKENS_PER_TEXT, choose_variant, read_config
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32, "fp8": FP8}
 _BESIDE_FP8 = torch.bfloat16
 _DEEPSPEED_FILE = "mp_rank_00_model_states.pt"
+_log = logging.getLogger(__name__)
 _LARGEST_NOTE = 1000  # bytes of ``latest``
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Which parts a new file gets beside its network.
+
+    Args:
+        base: parts from elsewhere, which go before the file's own.
+        own: take along the text encoder and VAE that the file holds.
+        text_dtype: of the text encoder; in fp8 are the matrices inside its blocks, the rest is bf16. None: as the VAE,
+            which has the network's, or bf16 beside fp8.
+    """
+
+    base: Components = Components()
+    own: bool = True
+    text_dtype: torch.dtype | None = None
 
 
 @dataclass(frozen=True)
@@ -54,7 +83,7 @@ class Conversion:
         merge: add the content LoRA to the weights instead of keeping it apart.
         motion: keep the motion LoRA.
         latent_size: latent height and width where they are not of 480 x 720's aspect ratio.
-        base: text encoder, tokenizer and VAE to be packed along.
+        packing: what stands beside the network.
     """
 
     variant: str | None = None
@@ -63,7 +92,7 @@ class Conversion:
     motion: bool = True
     latent_size: tuple[int, int] | None = None
     tokens_per_text: int = TOKENS_PER_TEXT
-    base: Components = Components()
+    packing: Packing = Packing()
 
 
 def convert_official(source: Path, target: Path, how: Conversion = Conversion()) -> str:
@@ -76,9 +105,12 @@ def convert_official(source: Path, target: Path, how: Conversion = Conversion())
         sha256 of the new file.
 
     Raises:
-        CheckpointError: unreadable, incomplete, or the variant cannot be told; no file is left behind.
+        CheckpointError: unreadable, incomplete, the variant cannot be told, or the disk has too little room; no file
+            is left behind.
     """
-    file = open_official(source)
+    path = released_file(source)
+    opened = open_weights(path)
+    file = official_network(opened, path)
     config = read_config(
         file.specs,
         how.variant or choose_variant(file.specs, source, how.tokens_per_text),
@@ -102,26 +134,59 @@ def convert_official(source: Path, target: Path, how: Conversion = Conversion())
         content_rank=config.network.content_rank * (CONTENT in kept),
         motion_rank=config.network.motion_rank * (MOTION in kept),
     )
-    config, parts = _pack_base(replace(config, network=network), how)
-    write_chunks(target, [*finished, *parts], {CONFIG_KEY: config.to_json()})
+    parts = _parts_beside(opened, path, how.packing)
+    config = _with_parts(replace(config, network=network), parts)
+    beside = _pack(parts, _find_tokenizer(parts, path, target, how.packing), how)
+    chunks = [*finished, *beside]
+    _log.info("%s: %.1f GB will be written", target.name, planned_size(chunks) / 1e9)
+    write_chunks(target, chunks, {CONFIG_KEY: config.to_json()})
     return digest(target)
 
 
-def read_any(path: Path) -> Checkpoint:
-    """A checkpoint of our format, or an official one as it was released; tensors are mapped, not read.
+def read_any(path: Path, dtype: torch.dtype | None = None) -> Checkpoint:
+    """A checkpoint of our format, or an official one as it was released, with the text encoder and VAE that it holds.
+
+    Tensors are mapped, not read, but for those of an official network that must be put together.
+
+    Args:
+        dtype: of an official network; so what is put together is never there at full width. None: as in the file.
 
     Raises:
         CheckpointError: neither, damaged, or its shapes and name do not tell which of the eight it is.
     """
-    if os.path.isdir(path):
-        file = open_official(path)
-    else:
-        opened = open_weights(path)
-        if isinstance(opened, SafetensorsFile) and CONFIG_KEY in opened.metadata:
-            return read_checkpoint(path)
-        file = official_network(opened, path)
-    config = read_config(file.specs, choose_variant(file.specs, path))
-    return Checkpoint(config, _file_keys(from_official(file.read(file.specs), config)))
+    file = released_file(path)
+    opened = open_weights(file)
+    if isinstance(opened, SafetensorsFile) and CONFIG_KEY in opened.metadata:
+        return read_checkpoint(file)
+    network = official_network(opened, file)
+    config = read_config(network.specs, choose_variant(network.specs, path))
+    tensors: dict[str, Tensor] = {}
+    for chunk in official_chunks(network, config):
+        tensors |= {key: value.to(dtype or value.dtype) for key, value in chunk.tensors().items()}
+    tensors = _file_keys(tensors)
+    parts = released_parts(opened, file)
+    for name, part in parts.items():
+        found = part.tensors.read(part.tensors.specs)
+        tensors |= {f"{name}.{key}": value for key, value in found.items()}
+    return Checkpoint(_with_parts(config, parts), tensors)
+
+
+def _with_parts(config: ModelConfig, parts: Mapping[str, Part]) -> ModelConfig:
+    return replace(config, **{name: part.config for name, part in parts.items()})
+
+
+def released_file(source: Path) -> Path:
+    """The file itself, or the newest one of a released folder; raises CheckpointError if that holds none."""
+    if not os.path.isdir(source):
+        return source
+    found = sorted(source.rglob(_DEEPSPEED_FILE))
+    named = source / "latest"
+    newest = [path for path in found if path.parent.name == _iteration(named)]
+    if not found:
+        raise CheckpointError(
+            f"{source} holds no {_DEEPSPEED_FILE}: expected the folder of a released checkpoint"
+        )
+    return (newest or found)[-1]
 
 
 def open_official(source: Path) -> TensorSource:
@@ -130,16 +195,8 @@ def open_official(source: Path) -> TensorSource:
     Raises:
         CheckpointError: nothing there, a pickle that holds more than tensors and plain data, or another kind of file.
     """
-    if os.path.isdir(source):
-        found = sorted(source.rglob(_DEEPSPEED_FILE))
-        named = source / "latest"
-        newest = [path for path in found if path.parent.name == _iteration(named)]
-        if not found:
-            raise CheckpointError(
-                f"{source} holds no {_DEEPSPEED_FILE}: expected the folder of a released checkpoint"
-            )
-        source = (newest or found)[-1]
-    return official_network(open_weights(source), source)
+    file = released_file(source)
+    return official_network(open_weights(file), file)
 
 
 def official_network(file: TensorSource, source: Path) -> TensorSource:
@@ -220,30 +277,52 @@ def cast(key: str, value: Tensor, dtype: torch.dtype) -> Tensor:
     return to_fp8(value)
 
 
-def _pack_base(config: ModelConfig, how: Conversion) -> tuple[ModelConfig, list[Chunk]]:
-    base, chunks = how.base, []
-    dtype = _BESIDE_FP8 if how.dtype == FP8 else how.dtype
-    if base.text_encoder:
-        text = read_text_encoder(base.text_encoder)
-        tokenizer = {TOKENIZER_KEY: encode_bytes(read_tokenizer(base.tokenizer))}
-        config = replace(config, text_encoder=text.config)
-        chunks += [
-            *_repack("text_encoder", text.tensors, dtype),
-            Chunk(MemorySource(tokenizer), list(tokenizer)),
-        ]
-    if base.vae:
-        vae = read_vae(base.vae)
-        config = replace(config, vae=vae.config)
-        chunks += _repack("vae", vae.tensors, dtype)
-    return config, chunks
+def _parts_beside(opened: TensorSource, path: Path, packing: Packing) -> dict[str, Part]:
+    """By ``TEXT_PART`` and ``VAE_PART``."""
+    parts = released_parts(opened, path) if packing.own else {}
+    if packing.base.text_encoder:
+        parts[TEXT_PART] = read_text_encoder(packing.base.text_encoder)
+    if packing.base.vae:
+        parts[VAE_PART] = read_vae(packing.base.vae)
+    return parts
 
 
-def _repack(part: str, source: TensorSource, dtype: torch.dtype) -> list[Chunk]:
-    return [
-        Chunk(
-            source,
-            [key],
-            lambda found: {f"{part}.{key}": value.to(dtype) for key, value in found.items()},
+def _find_tokenizer(
+    parts: Mapping[str, Part], path: Path, target: Path, packing: Packing
+) -> Path | None:
+    """For a text encoder that is packed; where none is found, ComfyUI has its own."""
+    if TEXT_PART not in parts:
+        return None
+    place = packing.base.tokenizer or find_tokenizer(path, target, Path(__file__))
+    if place is None and packing.base.text_encoder is None:
+        _log.warning(
+            "no tokenizer is packed: ComfyUI brings its own; for the command line name "
+            "one with --tokenizer"
         )
-        for key in source.specs
+        return None
+    return place
+
+
+def _pack(parts: Mapping[str, Part], tokenizer: Path | None, how: Conversion) -> list[Chunk]:
+    beside = _BESIDE_FP8 if how.dtype == FP8 else how.dtype
+    dtypes = {TEXT_PART: how.packing.text_dtype or beside, VAE_PART: beside}
+    chunks = [
+        Chunk(part.tensors, [key], partial(_repack, name, dtype=dtypes[name]))
+        for name, part in parts.items()
+        for key in part.tensors.specs
     ]
+    if TEXT_PART in parts and (tokenizer or how.packing.base.text_encoder):
+        data = {TOKENIZER_KEY: encode_bytes(read_tokenizer(tokenizer))}
+        chunks.append(Chunk(MemorySource(data), list(data)))
+    return chunks
+
+
+def _repack(part: str, tensors: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    return {f"{part}.{key}": _cast_part(key, value, dtype) for key, value in tensors.items()}
+
+
+def _cast_part(key: str, value: Tensor, dtype: torch.dtype) -> Tensor:
+    if dtype != FP8:
+        return value.to(dtype)
+    is_matrix = value.ndim == 2 and ".layer." in key and "relative_attention_bias" not in key
+    return to_fp8(value) if is_matrix else value.to(_BESIDE_FP8)

@@ -6,6 +6,7 @@ diffusers' keys or in those of the original release.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import re
@@ -31,15 +32,20 @@ from .weight_file import open_weights
 TOKENIZER_FILE = "tokenizer.json"
 SCALING_FACTOR = 1.15258426  # of CogVideoX-2B's latents; no shape tells this and the next
 NORM_GROUPS = 32
+TEXT_PART = "text_encoder"
+VAE_PART = "vae"
+"""Prefixes of the parts' keys in our files, and names of their configs."""
+_log = logging.getLogger(__name__)
 _VOCABULARY = "spiece.model"
 
 
 @dataclass(frozen=True)
 class Components:
-    """Where the parts are that an official checkpoint lacks; a diffusers folder or a single file each.
+    """Where the parts are that a checkpoint lacks, or that go before its own; a diffusers folder or a single file each.
 
     Args:
-        tokenizer: ``tokenizer.json``, or a folder with one or with T5's ``spiece.model``.
+        tokenizer: ``tokenizer.json``, or a folder with one or with T5's ``spiece.model``; for a text encoder of the
+            checkpoint's own it is taken where that has none with it.
     """
 
     text_encoder: Path | None = None
@@ -67,7 +73,11 @@ class Part:
 
 def read_text_encoder(path: Path) -> Part:
     """A T5 encoder; raises CheckpointError if there is none at this place."""
-    source = unscaled(open_weights(path), path)
+    return _text_encoder_in(open_weights(path), path)
+
+
+def _text_encoder_in(weights: TensorSource, path: Path) -> Part:
+    source = unscaled(weights, path)
     source = View(source, {key: key for key in source.specs if _is_of_encoder(key)})
     config = read_config_file(path) if os.path.isdir(path) else None
     stated = t5_fields(config or _t5_config(source.specs, path), str(path))
@@ -81,15 +91,42 @@ def _is_of_encoder(key: str) -> bool:
 
 def read_vae(path: Path) -> Part:
     """A CogVideoX VAE; raises CheckpointError if there is none at this place."""
-    source = open_weights(path)
-    names = _network_of_vae(source.specs)
+    return _vae_in(open_weights(path), path)
+
+
+def _vae_in(weights: TensorSource, path: Path) -> Part:
+    names = _network_of_vae(weights.specs)
     blocks = count_blocks(names, r"decoder\.up\.(\d+)\.")
-    source = View(source, {_diffusers_key(key, blocks): theirs for key, theirs in names.items()})
+    source = View(weights, {_diffusers_key(key, blocks): theirs for key, theirs in names.items()})
     config = read_config_file(path) if os.path.isdir(path) else None
     stated = vae_fields(config or _vae_config(source.specs, path), str(path))
     found = count_blocks(source.specs, r"encoder\.down_blocks\.(\d+)\.")
     _check_count(len(stated.get("block_out_channels", range(4))), found, path)
     return Part(stated, source)
+
+
+# What a training run saves beside the network: name here -> prefix there, and what reads it.
+_RELEASED: Mapping[str, tuple[str, Callable[[TensorSource, Path], Part]]] = {
+    TEXT_PART: ("conditioner.embedders.0.transformer.", _text_encoder_in),
+    VAE_PART: ("first_stage_model.", _vae_in),
+}
+
+
+def released_parts(weights: TensorSource, path: Path) -> dict[str, Part]:
+    """The text encoder and VAE that an official file holds beside its network, by ``TEXT_PART`` and ``VAE_PART``.
+
+    One that is incomplete is left out, with a warning: it can be had from elsewhere.
+    """
+    found = {}
+    for name, (prefix, read) in _RELEASED.items():
+        names = {key.removeprefix(prefix): key for key in weights.specs if key.startswith(prefix)}
+        if not names:
+            continue
+        try:
+            found[name] = read(View(weights, names), path)
+        except CheckpointError as error:
+            _log.warning("the %s in the file is not taken: %s", name.replace("_", " "), error)
+    return found
 
 
 def _check_count(stated: int, found: int, path: Path) -> None:
@@ -98,6 +135,18 @@ def _check_count(stated: int, found: int, path: Path) -> None:
         raise CheckpointError(
             f"{path}: got the weights of {found} blocks, expected {stated} as its config says"
         )
+
+
+def find_tokenizer(*places: Path) -> Path | None:
+    """T5's tokenizer near some files or folders, without being named: one beside them, or ComfyUI's own above them."""
+    above = [folder for place in places for folder in place.absolute().parents]
+    beside = [place.parent / "tokenizer" for place in places]
+    comfyui = [folder / "comfy" / "text_encoders" / "t5_tokenizer" for folder in above]
+    wanted = (TOKENIZER_FILE, _VOCABULARY)
+    for folder in (*beside, *comfyui):
+        if any(os.path.isfile(folder / name) for name in wanted):
+            return folder
+    return None
 
 
 def read_tokenizer(path: Path | None) -> bytes:
@@ -110,7 +159,7 @@ def read_tokenizer(path: Path | None) -> bytes:
     if path is None:
         raise MissingPartError(
             "got a text encoder without tokenizer, expected T5's tokenizer.json or the "
-            "tokenizer folder of CogVideoX-2b beside it"
+            "tokenizer folder of CogVideoX-2b: name it with --tokenizer, or put it beside"
         )
     file = path / TOKENIZER_FILE if os.path.isdir(path) else path
     if os.path.isfile(file):

@@ -16,7 +16,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ..atomic import replacing
+from ..atomic import check_room, replacing
 from ..errors import CheckpointError
 from .file_kind import SAFETENSORS, check_kind
 
@@ -199,10 +199,12 @@ def write_chunks(path: Path, chunks: Iterable[Chunk], metadata: Mapping[str, str
     what is in memory whole.
 
     Raises:
-        CheckpointError: the folder cannot be written to, or the disk is full.
+        CheckpointError: the folder cannot be written to, or has too little room, which is found before a byte is
+            written.
     """
     chunks = list(chunks)
     header, places = _lay_out([chunk.specs() for chunk in chunks], metadata)
+    check_room(path, len(header) + planned_size(chunks), CheckpointError)
     # A partial weight file must not end like a whole one, or ComfyUI would list it.
     with replacing(path, CheckpointError, keep_suffix=False) as partial, partial.open("wb") as file:
         file.write(len(header).to_bytes(8, "little") + header)
@@ -210,6 +212,12 @@ def write_chunks(path: Path, chunks: Iterable[Chunk], metadata: Mapping[str, str
             for key, value in chunk.tensors().items():
                 file.seek(8 + len(header) + places[key])
                 file.write(_bytes_of(value))
+
+
+def planned_size(chunks: Iterable[Chunk]) -> int:
+    """Bytes of the tensors that ``write_chunks`` would write."""
+    specs = (spec for chunk in chunks for spec in chunk.specs().values())
+    return sum(spec.numel() * spec.element_size() for spec in specs)
 
 
 def _lay_out(

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from benchmarks.small_parts import write_t5, write_vae
+from benchmarks.small_parts import released_parts, write_t5, write_vae
 from layerflow_core.official.conversion import Conversion, convert_official
 from layerflow_core.official.verification import GOLDEN
 
@@ -69,3 +69,19 @@ def test_a_missing_part_is_named_with_its_place(server, installed):
     graph["1"]["inputs"] |= {"checkpoint": CASES["generate"][1], "precision": "fp16"}
     entry = server.run(graph)
     assert entry["status"]["status_str"] == "error" and "models/text_encoders" in error_of(entry)
+
+
+def test_a_released_file_runs_with_empty_folders_beside_it(server):
+    """Network, text encoder and VAE in one file, float32; the tokenizer is ComfyUI's own."""
+    target = server.base / "models" / "layerflow" / "gen_rgba_released.pt"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    network = load_file(GOLDEN / "gen_rgba.ckpt.safetensors")
+    torch.save({"module": network | released_parts(TEXT_WIDTH), "iteration": 1000}, target)
+    for folder in ("text_encoders", "vae"):
+        for path in (server.base / "models" / folder).glob("*.safetensors"):
+            path.unlink()
+    graph = quickly(load_graph("generate"))
+    graph["1"]["inputs"] |= {"checkpoint": target.name, "text_encoder": "auto", "vae": "auto"}
+    entry = server.run(graph)
+    assert entry["status"]["status_str"] == "success", error_of(entry)
+    assert len(server.saved(entry)) == 4

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from layerflow_core.atomic import (
+    check_room,
     check_writable,
     new_folder,
     numbered,
@@ -223,3 +224,10 @@ def test_a_place_is_tried_without_a_trace(tmp_path):
     with pytest.raises(VideoFileError, match="cannot be written"):
         check_writable(tmp_path / "file" / "deep")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_room_is_counted_before_anything_is_written(tmp_path):
+    check_room(tmp_path / "deep" / "file", 1, VideoFileError)
+    with pytest.raises(VideoFileError, match=r"takes 1000000000.0 GB, .* GB are free there"):
+        check_room(tmp_path / "deep" / "file", 10**18, VideoFileError)
+    assert list(tmp_path.iterdir()) == []

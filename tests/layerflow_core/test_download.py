@@ -1,9 +1,15 @@
 import json
+from types import SimpleNamespace
 
 import pytest
 
-from layerflow_core.download import SOURCES, download
+from benchmarks.synthetic import write_released
+from layerflow_core import atomic
+from layerflow_core.download import SOURCES, convert_download, download
 from layerflow_core.errors import DownloadError
+from layerflow_core.model.loading import load_model
+from layerflow_core.official.variants import released_folder
+from layerflow_core.toy.captions import tokenizer_json
 
 from .hub import Hub, serving
 
@@ -134,3 +140,21 @@ def test_the_node_downloads_in_a_process_that_can_be_cancelled(hub, host, pack, 
         monkeypatch.setattr(host, "interrupt", True)
         with pytest.raises(host.interrupted):
             node.download("gen_rgba", NEW)
+
+
+def test_too_little_room_is_said_before_a_byte_is_fetched(hub, tmp_path, monkeypatch):
+    monkeypatch.setattr(atomic.shutil, "disk_usage", lambda folder: SimpleNamespace(free=1))
+    with serving(hub) as endpoint, pytest.raises(DownloadError, match="GB are free there"):
+        download("gen_rgba", tmp_path, endpoint=endpoint)
+    assert not any(path.is_file() for path in tmp_path.rglob("*"))
+
+
+def test_a_download_becomes_one_file(tmp_path):
+    folder = tmp_path / "layerflow" / released_folder("seg_rgba")
+    write_released(folder / "1000" / "mp_rank_00_model_states.pt", "seg_rgba")
+    (tmp_path / "layerflow" / "tokenizer").mkdir()
+    (tmp_path / "layerflow" / "tokenizer" / "tokenizer.json").write_text(tokenizer_json())
+    target = convert_download("seg_rgba", tmp_path)
+    assert load_model(target).config.layout.name == "seg_rgba" and not folder.exists()
+    with pytest.raises(DownloadError, match="only checkpoints are converted"):
+        convert_download("CogVideoX-2b", tmp_path)

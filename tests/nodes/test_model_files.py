@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from benchmarks.small_parts import write_t5, write_vae
+from benchmarks.small_parts import released_parts, write_t5, write_vae
 from layerflow_core.official.verification import GOLDEN
 from layerflow_core.toy.captions import tokenizer_json
 
@@ -381,3 +381,19 @@ def test_an_official_file_is_listed_and_runs_as_it_was_downloaded(place, pack, m
         )
     assert (v - recorded["probe.599.v_cond"]).abs().max() < 1e-4
     assert model.frame_size == (48, 64) and model.require_text().width == TEXT_WIDTH
+
+
+def test_a_released_file_needs_no_other_part(pack, models):
+    """Empty folders beside it; the tokenizer is ComfyUI's own."""
+    target = models / "layerflow" / "gen_rgba.pt"
+    target.parent.mkdir()
+    network = load_file(GOLDEN / "gen_rgba.ckpt.safetensors")
+    torch.save({"module": network | released_parts(TEXT_WIDTH)}, target)
+    (model,) = pack.NODE_CLASS_MAPPINGS["LoadLayerFlow"]().load("gen_rgba.pt", "fp32", 1.0, 0.0)
+    assert model.frame_size == (48, 64)
+    own = model.require_text().encode("a dog")
+    write_t5(models / "text_encoders" / "t5xxl.safetensors", TEXT_WIDTH)
+    (named,) = pack.NODE_CLASS_MAPPINGS["LoadLayerFlow"]().load(
+        "gen_rgba.pt", "fp32", 1.0, 0.0, text_encoder="t5xxl.safetensors"
+    )
+    assert torch.allclose(named.require_text().encode("a dog"), own, atol=1e-4)

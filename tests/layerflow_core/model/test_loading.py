@@ -96,7 +96,7 @@ def test_a_part_that_is_missing_is_asked_for_when_it_is_needed(checkpoint):
 
 def test_a_text_encoder_without_its_tokenizer_is_incomplete(checkpoint):
     tensors = {key: value for key, value in checkpoint.tensors.items() if key != TOKENIZER_KEY}
-    with pytest.raises(CheckpointError, match="no tokenizer: the file is incomplete"):
+    with pytest.raises(MissingPartError, match="got a text encoder without tokenizer"):
         assemble(Checkpoint(checkpoint.config, tensors))
 
 

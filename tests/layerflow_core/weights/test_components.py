@@ -1,11 +1,11 @@
 import json
-import re
 import shutil
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from benchmarks.small_parts import original_keys
 from layerflow_core.errors import CheckpointError, MissingPartError
 from layerflow_core.model.text import build_t5, untie
 from layerflow_core.model.vae import build_vae
@@ -173,24 +173,6 @@ def test_what_is_no_text_encoder_is_refused(t5, vae, tmp_path):
             read_text_encoder(tmp_path / name)
 
 
-def original_keys(tensors):
-    """A VAE by the names of CogVideoX's original release."""
-    last = len(LEVELS) - 1
-    renamed = {}
-    for key, value in tensors.items():
-        key = re.sub(r"up_blocks\.(\d+)", lambda m: f"up.{last - int(m[1])}", key).replace(
-            "down_blocks.", "down."
-        )
-        key = re.sub(r"mid_block\.resnets\.(\d)", lambda m: f"mid.block_{int(m[1]) + 1}", key)
-        key = (
-            key.replace(".resnets.", ".block.")
-            .replace("downsamplers.0", "downsample")
-            .replace("upsamplers.0", "upsample")
-        )
-        renamed[key.replace("conv_shortcut", "nin_shortcut")] = value
-    return renamed
-
-
 def test_original_names_are_the_original_ones(vae):
     """Some of them, as the released code spells them."""
     keys = original_keys(vae.state_dict())
@@ -271,7 +253,7 @@ def test_a_base_folder_names_its_parts(tmp_path):
 def test_parts_go_into_a_converted_file_and_onto_a_model(t5, vae, tmp_path):
 
     from layerflow_core.model.loading import load_model
-    from layerflow_core.official.conversion import Conversion, convert_official
+    from layerflow_core.official.conversion import Conversion, Packing, convert_official
     from layerflow_core.toy.embedded import EMBEDDED
 
     golden = GOLDEN / "gen_rgba.ckpt.safetensors"
@@ -283,7 +265,9 @@ def test_parts_go_into_a_converted_file_and_onto_a_model(t5, vae, tmp_path):
     )
     convert_official(golden, tmp_path / "bare.safetensors", Conversion(dtype=torch.float32))
     convert_official(
-        golden, tmp_path / "packed.safetensors", Conversion(dtype=torch.float32, base=base)
+        golden,
+        tmp_path / "packed.safetensors",
+        Conversion(dtype=torch.float32, packing=Packing(base)),
     )
     assert any(key.startswith("vae.decoder") for key in load_file(tmp_path / "packed.safetensors"))
     packed, beside = (

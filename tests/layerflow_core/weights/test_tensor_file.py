@@ -9,6 +9,7 @@ from layerflow_core.weights.tensor_file import (
     MemorySource,
     SafetensorsFile,
     View,
+    planned_size,
     read_tensors,
     write_chunks,
     write_tensors,
@@ -120,3 +121,19 @@ def test_a_place_that_cannot_be_written_to_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(CheckpointError, match="cannot be written"):
         write_tensors(tmp_path / "file" / "a.safetensors", {"a": torch.ones(2)}, {})
+
+
+def test_a_disk_that_is_too_small_is_found_before_a_byte_is_written(tmp_path):
+    large = torch.empty(2**45, 8, dtype=torch.uint8, device="meta")
+
+    class Large:
+        specs = {"weight": large}
+
+        def read(self, keys):
+            raise AssertionError("was read")
+
+    chunks = [Chunk(Large(), ["weight"])]
+    assert planned_size(chunks) == 2**48
+    with pytest.raises(CheckpointError, match="takes 281475.0 GB"):
+        write_chunks(tmp_path / "a.safetensors", chunks, {})
+    assert list(tmp_path.iterdir()) == []
