@@ -166,6 +166,13 @@ def _lora_from_official(source: StrictReader, i: int, config: ModelConfig) -> di
     }
 
 
+def lora_matrices(config: ModelConfig) -> Iterator[tuple[str, str]]:
+    """(our key, official key) of every LoRA matrix that a checkpoint may have."""
+    for i in range(config.network.num_layers):
+        for ours, module, matrix in _lora_keys(i):
+            yield ours, f"{module}.{matrix}"
+
+
 def _lora_keys(i: int) -> Iterator[tuple[str, str, str]]:
     """(our key, official module, its matrix) of every LoRA matrix of block i."""
     for adapter, (down, up) in LORA_MATRICES.items():

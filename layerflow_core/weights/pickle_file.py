@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import mmap
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from .inert_pickle import StoredTensor, read_pickle
 from .tensor_file import is_countable
 from .torch_archive import Stretch, TorchArchive, read_archive
 
+_SMALL = 64 * 1024  # bytes
 _CONTAINERS = ("module", "state_dict")  # DeepSpeed's, Lightning's
 _STORAGE_DTYPES = {
     "DoubleStorage": torch.float64,
@@ -55,17 +57,16 @@ class PickleFile:
             raise CheckpointError(f"{path} holds no tensors by name: not a checkpoint")
 
     def read(self, keys: Collection[str]) -> dict[str, Tensor]:
+        """Each tensor's own bytes are mapped: a file larger than RAM could not be mapped as a whole."""
         try:
             if self.path.stat().st_size != self._size:
                 raise CheckpointError(f"{self.path} has changed since it was opened; load it again")
-            mapped = torch.from_file(
-                str(self.path), shared=False, size=self._size, dtype=torch.uint8
-            )
-        except (OSError, RuntimeError) as error:
+            with self.path.open("rb") as file:
+                return {key: self._places[key].read(file) for key in keys}
+        except (OSError, RuntimeError, ValueError) as error:
             raise CheckpointError(
                 f"{self.path} cannot be mapped into memory: {_first_line(error)}"
             ) from error
-        return {key: self._places[key].read(mapped) for key in keys}
 
 
 def _named_tensors(archive: TorchArchive, path: Path) -> dict[str, StoredTensor]:
@@ -110,15 +111,29 @@ class _Place:
     def spec(self) -> Tensor:
         return torch.empty(self._tensor.size, dtype=self._dtype, device="meta")
 
-    def read(self, mapped: Tensor) -> Tensor:
-        stored = mapped[self._stretch.start : self._stretch.start + self._stretch.length]
-        usable = stored[: len(stored) // self._dtype.itemsize * self._dtype.itemsize]
-        if usable.storage_offset() % self._dtype.itemsize:
-            usable = usable.clone()  # torch aligns storages, other writers need not
-        flat = usable.view(self._dtype)
-        return flat.as_strided(
-            self._tensor.size, self._tensor.stride, flat.storage_offset() + self._tensor.offset
-        )
+    def read(self, file: BinaryIO) -> Tensor:
+        tensor = self._tensor
+        if not math.prod(tensor.size):
+            return torch.empty(tensor.size, dtype=self._dtype)
+        steps = ((size - 1) * stride for size, stride in zip(tensor.size, tensor.stride))
+        width = self._dtype.itemsize
+        start = self._stretch.start + tensor.offset * width
+        flat = _read_bytes(file, Stretch(start, (1 + sum(steps)) * width))
+        if flat.data_ptr() % width:
+            flat = flat.clone()  # torch aligns storages, other writers need not
+        return flat.view(self._dtype).as_strided(tensor.size, tensor.stride)
+
+
+def _read_bytes(file: BinaryIO, stretch: Stretch) -> Tensor:
+    """[length] uint8: small ones are read, others mapped so that writing to them changes no file."""
+    if stretch.length <= _SMALL:
+        file.seek(stretch.start)
+        return torch.frombuffer(bytearray(file.read(stretch.length)), dtype=torch.uint8)
+    before = stretch.start % mmap.ALLOCATIONGRANULARITY
+    length = before + stretch.length
+    first = stretch.start - before
+    mapped = mmap.mmap(file.fileno(), length, access=mmap.ACCESS_COPY, offset=first)
+    return torch.frombuffer(mapped, dtype=torch.uint8, offset=before)
 
 
 def _find_dtype(tensor: StoredTensor, name: str) -> torch.dtype:

@@ -20,7 +20,7 @@ import pytest
 import torch
 
 from layerflow_core.errors import CheckpointError
-from layerflow_core.weights import inert_pickle
+from layerflow_core.weights import inert_pickle, pickle_file
 from layerflow_core.weights.inert_pickle import Global, Opaque, read_pickle
 from layerflow_core.weights.pickle_file import PickleFile
 
@@ -460,3 +460,35 @@ def test_damage_is_never_untyped(tmp_path):
             file.read(file.specs)
         except CheckpointError as error:
             assert "weights_only" not in str(error)
+
+
+def test_no_more_is_mapped_than_is_asked_for(tmp_path, monkeypatch):
+    """A file larger than RAM cannot be mapped as a whole, nor a storage that holds all of its tensors."""
+    flat = torch.arange(400_000, dtype=torch.float32)
+    tensors = {"first": flat[:100_000].view(100, 1000), "last": flat[300_000:], "few": flat[7:9]}
+    torch.save({"module": tensors}, tmp_path / "a.pt")
+    file = PickleFile(tmp_path / "a.pt")
+    mapped = []
+    original = pickle_file.mmap.mmap
+    monkeypatch.setattr(
+        pickle_file.mmap,
+        "mmap",
+        lambda number, length, **where: mapped.append(length) or original(number, length, **where),
+    )
+    for key, value in tensors.items():
+        assert torch.equal(file.read([key])[key], value), key
+    assert len(mapped) == 2 and max(mapped) < 400_000 + pickle_file.mmap.ALLOCATIONGRANULARITY
+    read = file.read(["first"])["first"]
+    read += 1
+    assert torch.equal(file.read(["first"])["first"], tensors["first"]), "the file stays as it is"
+
+
+def test_a_turned_tensor_and_an_empty_one_are_read(tmp_path):
+    turned = torch.randn(300, 200).T
+    torch.save(
+        {"turned": turned, "empty": torch.zeros(0, 3), "half": turned[50:]}, tmp_path / "a.pt"
+    )
+    file = PickleFile(tmp_path / "a.pt")
+    found = file.read(file.specs)
+    assert torch.equal(found["turned"], turned) and torch.equal(found["half"], turned[50:])
+    assert found["empty"].shape == (0, 3)
