@@ -7,7 +7,7 @@ Legend: B batch, T latent frames of the whole sequence, G generated ones, K give
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from typing import Annotated, Any
@@ -353,6 +353,28 @@ class Layout:
             return (slice(0, self.frames),)
         return tuple(self.span(name) for name in self.names)
 
+    def vae_spans_beside(self, known: Collection[str], stretch: int) -> tuple[slice, ...]:
+        """``vae_spans`` less the clips whose pixels are known, where that changes no other one; empty in their place.
+
+        Clips that are coded one by one go out each for itself. Of a joint stack those at its end do: the VAE is
+        causal, so nothing before them sees them, as long as the rest falls into the same stretches. A stack that is
+        coded as a whole keeps them, because its group norm sees all.
+
+        Args:
+            known: names of clips.
+            stretch: latent frames that the VAE codes at a time, the first time with those left over; 0 for all.
+        """
+        if self.vae_batching == PER_CLIP:
+            spans = zip(self.names, self.vae_spans)
+            return tuple(slice(0, 0) if name in known else span for name, span in spans)
+        end = self.frames
+        for clip in reversed(self.clips):
+            if clip.name not in known:
+                break
+            end -= clip.frames
+        falls_alike = stretch and end >= stretch and (self.frames - end) % stretch == 0
+        return (slice(0, end),) if falls_alike else self.vae_spans
+
     def to_vae(self, clips: Mapping[str, Tensor]) -> list[Tensor]:
         """Clips by name, each [N, 3, H, W], to what the VAE codes in one call each, [N', 3, H, W]."""
         if self.vae_batching == JOINT:
@@ -360,7 +382,7 @@ class Layout:
         return [clips[name] for name in self.names]
 
     def from_vae(self, decoded: Sequence[Tensor]) -> dict[str, Tensor]:
-        """The inverse of ``to_vae``."""
+        """The inverse of ``to_vae``; of a clip that was left out there are no frames."""
         if self.vae_batching == JOINT:
             return self.cut(decoded[0])
         return dict(zip(self.names, decoded, strict=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -157,11 +157,23 @@ def make_checked_layers(
         if latents is None:
             latents = keep(_sample(model, layout, run, given, noise, host))
         host.observer.stage("decode")
-        decoded = _decode(model, layout, layout.join(latents, given), host)
+        known = known_clips(run.given, layout)
+        decoded = _decode(model, layout, layout.join(latents, given), host, known)
 
     # A given layer comes back as it was given, not as the VAE remembers it.
     as_given = {name: pixels.float() for name, pixels in run.given.items()}
-    return assemble_layers(from_model(decoded, layout) | as_given, layout, model.config.fps)
+    clips = from_model(to_model(known, layout) | decoded, layout)
+    return assemble_layers(clips | as_given, layout, model.config.fps)
+
+
+def known_clips(given: Mapping[str, Tensor], layout: Layout) -> dict[str, Tensor]:
+    """Given layers that need no decoding: all but the alpha of a generated foreground, which is drawn with it."""
+    drawn_with = {
+        alpha.name
+        for clip in layout.of_kind(FOREGROUND)
+        if clip.name not in given and (alpha := layout.alpha_of(clip.name)) is not None
+    }
+    return {name: pixels for name, pixels in given.items() if name not in drawn_with}
 
 
 def _encode_run(
@@ -180,12 +192,16 @@ def _encode_run(
 
 
 def _decode(
-    model: LayerFlowModel, layout: Layout, latents: Tensor, host: Host
+    model: LayerFlowModel,
+    layout: Layout,
+    latents: Tensor,
+    host: Host,
+    known: Collection[str],
 ) -> dict[str, Tensor]:
-    """Clips in the model's colours, see ``LayerVAE.decode``."""
+    """Clips in the model's colours but for the known ones, see ``LayerVAE.decode``."""
     vae = model.require_vae()
     with for_vae(host.devices, model, layout) as placement, pausing(vae.vae, host.observer.pause):
-        clips = placement.run(lambda mode: vae.decode(latents, layout, mode))
+        clips = placement.run(lambda mode: vae.decode(latents, layout, mode, known))
     _check_finite(clips.values(), "the VAE's frames", vae.vae.dtype)
     return clips
 

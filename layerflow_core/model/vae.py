@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -207,12 +207,26 @@ class LayerVAE:
         return (latents - self.mean.to(latents)) / self.std.to(latents)
 
     @torch.inference_mode()
-    def decode(self, latents: Tensor, layout: Layout, mode: VaeMode = WHOLE) -> dict[str, Tensor]:
-        """[1, T, C, h, w] to clips by name, each [N, 3, H, W] float32 in about -1..1, on the CPU."""
+    def decode(
+        self,
+        latents: Tensor,
+        layout: Layout,
+        mode: VaeMode = WHOLE,
+        known: Collection[str] = (),
+    ) -> dict[str, Tensor]:
+        """[1, T, C, h, w] to clips by name, each [N, 3, H, W] float32 in about -1..1, on the CPU.
+
+        Args:
+            known: clips that need not be decoded, and are left out where that changes no other one.
+        """
         set_mode(self.vae, mode, tuple(latents.shape[-2:]))
-        return layout.from_vae([self._decode_part(latents[0, span]) for span in layout.vae_spans])
+        spans = layout.vae_spans_beside(known, mode.latent_frames)
+        clips = layout.from_vae([self._decode_part(latents[0, span]) for span in spans])
+        return {name: clip for name, clip in clips.items() if name not in known}
 
     def _decode_part(self, latents: Tensor) -> Tensor:
+        if not len(latents):
+            return latents
         scaled = latents.float() * self.std.to(latents.device) + self.mean.to(latents.device)
         video = rearrange(scaled.to(self.vae.device, self.vae.dtype), "t c h w -> 1 c t h w")
         return rearrange(self.vae.decode(video).sample, "1 c n h w -> n c h w").float().cpu()

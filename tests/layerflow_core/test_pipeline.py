@@ -8,8 +8,17 @@ import pytest
 import torch
 
 from layerflow_core.errors import Cancelled, FrameError, LayoutError, PromptError, SamplingError
-from layerflow_core.model.vae import LayerVAE
-from layerflow_core.pipeline import Host, Run, SilentObserver, check_run, encode_given, make_layers
+from layerflow_core.layout import find_layout
+from layerflow_core.model.vae import STREAMED, LayerVAE
+from layerflow_core.pipeline import (
+    Host,
+    Run,
+    SilentObserver,
+    check_run,
+    encode_given,
+    known_clips,
+    make_layers,
+)
 from layerflow_core.runtime.devices import InPlaceDevices
 from layerflow_core.sampling.noise import POSTERIOR, NoiseSource
 from layerflow_core.sampling.sampler import SamplerSettings
@@ -259,3 +268,36 @@ def test_a_checkpoint_of_one_task_refuses_another(quick_model):
     )
     with pytest.raises(LayoutError, match="blended"):
         check_run(for_one_task, Run(SCENE.prompts, {}, SDE))
+
+
+def test_a_given_scene_is_not_decoded_again(quick_model, quick, monkeypatch):
+    """A quarter of the stack, and no other layer changes."""
+    decode = LayerVAE.decode
+    lengths = []
+
+    def streamed(known_too):
+        def call(self, latents, layout, mode, known):
+            clips = decode(self, latents, layout, STREAMED, known if known_too else ())
+            lengths.append(sum(map(len, clips.values())))
+            return clips
+
+        return call
+
+    scene = draw_scene(3)
+    run = Run(scene.prompts, {"blended": render(scene).blended}, quick)
+    made = []
+    for known_too in (False, True):
+        monkeypatch.setattr(LayerVAE, "decode", streamed(known_too))
+        made.append(make_layers(quick_model, run).clips())
+    assert lengths == [64, 48]
+    assert all(torch.equal(made[0][name], made[1][name]) for name in made[0])
+
+
+def test_the_alpha_of_a_drawn_foreground_is_decoded_with_it():
+    layout = find_layout("unified_rgba")
+    frames = torch.zeros(16, 1, 8, 8)
+    assert set(known_clips({"alpha": frames, "blended": frames}, layout)) == {"blended"}
+    assert set(known_clips({"alpha": frames, "foreground": frames}, layout)) == {
+        "alpha",
+        "foreground",
+    }

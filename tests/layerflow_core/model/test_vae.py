@@ -9,6 +9,7 @@ from layerflow_core.model.vae import (
     STREAMED,
     TILED,
     VAE_MODES,
+    WHOLE,
     LayerVAE,
     build_vae,
     in_channels_last,
@@ -117,6 +118,36 @@ def test_every_mode_gives_all_frames(vae, mode, variant):
     assert {tuple(clip.shape) for clip in vae.decode(latents, layout, mode).values()} == {
         (16, 3, 56, 44)
     }
+
+
+@pytest.mark.parametrize("mode", (WHOLE, STREAMED, TILED), ids=lambda mode: mode.name)
+@pytest.mark.parametrize("variant", ["seg_rgb", "fg2bg_rgba"])
+@pytest.mark.parametrize("batching", [JOINT, PER_CLIP])
+def test_known_clips_are_left_out_where_no_other_one_changes(vae, mode, variant, batching):
+    layout = replace(find_layout(variant), vae_batching=batching)
+    latents = torch.randn(1, layout.frames, 4, 14, 11, generator=torch.Generator().manual_seed(1))
+    whole = vae.decode(latents, layout, mode)
+    known = ("blended", "background")
+    part = vae.decode(latents, layout, mode, known)
+    assert set(part) == set(layout.names) - set(known)
+    assert all(torch.equal(clip, whole[name]) for name, clip in part.items())
+
+
+@pytest.mark.parametrize(
+    ("variant", "known", "stretch", "decoded"),
+    [
+        ("seg_rgba", ("blended",), 2, 12),
+        ("seg_rgba", ("blended",), 0, 16),  # group norm of a whole stack sees all
+        ("seg_rgba", ("foreground", "alpha"), 2, 16),  # those behind them see them
+        ("seg_rgba", ("background", "blended"), 2, 8),
+        ("fg2bg_rgba", ("blended",), 2, 13),  # the leading frame goes with the first stretch
+        ("seg_rgba", ("blended",), 3, 16),  # 12 frames would fall into other stretches than 16
+        ("gen_rgba", (), 2, 16),
+    ],
+)
+def test_what_is_decoded(variant, known, stretch, decoded):
+    spans = find_layout(variant).vae_spans_beside(known, stretch)
+    assert sum(span.stop - span.start for span in spans) == decoded
 
 
 def test_modes_are_close_on_a_trained_vae(embedded):

@@ -85,11 +85,11 @@ def test_out_of_memory_in_decoding_keeps_the_latents(quick_model, calls, monkeyp
     made, _ = calls
     decode, modes = type(quick_model.vae).decode, []
 
-    def failing(self, latents, layout, mode=WHOLE):
+    def failing(self, latents, layout, mode=WHOLE, known=()):
         modes.append((mode, latents.clone()))
         if mode is WHOLE:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-        return decode(self, latents, layout, mode)
+        return decode(self, latents, layout, mode, known)
 
     monkeypatch.setattr(type(quick_model.vae), "decode", failing)
     make_layers(quick_model, RUN)
