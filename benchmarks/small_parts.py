@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from layerflow_core.model.text import build_t5
 from layerflow_core.model.vae import build_vae
+from layerflow_core.weights.gguf_file import t5_names
 from layerflow_core.weights.tensor_file import write_tensors
 
 T5_VOCABULARY = 32128
@@ -83,3 +84,32 @@ def original_keys(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         name = name.replace("downsamplers.0", "downsample").replace("upsamplers.0", "upsample")
         renamed[name] = value
     return renamed
+
+
+def write_t5_gguf(path: Path, tensors: Mapping[str, Tensor], kind: str = "F32") -> Path:
+    """T5's encoder by the library's own writer, its matrices in bits of this kind, the rest in float32."""
+    import gguf
+    import gguf.quants
+
+    writer = gguf.GGUFWriter(path, "t5encoder")
+    writer.add_array("tokenizer.ggml.tokens", ["a", "b", "c"])
+    writer.add_array("tokenizer.ggml.scores", [0.5, 1.5])
+    for ours, theirs in t5_names(_llama_cpp_names(tensors)).items():
+        value = tensors[ours].numpy()
+        stored = gguf.GGMLQuantizationType[
+            kind if value.ndim == 2 and value.shape[1] % 32 == 0 else "F32"
+        ]
+        writer.add_tensor(theirs, gguf.quants.quantize(value, stored), raw_dtype=stored)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def _llama_cpp_names(tensors: Mapping[str, Tensor]) -> list[str]:
+    parts = ("attn_q", "attn_k", "attn_v", "attn_o", "attn_norm")
+    parts += ("ffn_gate", "ffn_up", "ffn_down", "ffn_norm")
+    blocks = range(len([key for key in tensors if key.endswith("SelfAttention.q.weight")]))
+    names = [f"enc.blk.{i}.{part}.weight" for i in blocks for part in parts]
+    return ["token_embd.weight", "enc.output_norm.weight", "enc.blk.0.attn_rel_b.weight", *names]

@@ -29,6 +29,8 @@ __all__ = [
 AUTO = "auto"
 CHECKPOINTS = "layerflow"
 _EXTENSIONS = {".safetensors", ".pt"}
+# Where people keep T5 in GGUF: text encoders, and where another pack lists such files.
+_GGUF_FOLDERS = ("text_encoders", "clip", "clip_gguf", "unet", "diffusion_models", "unet_gguf")
 # Where diffusers folders are kept; the first is another pack's place for this very model.
 _DIFFUSERS = ("CogVideo", "diffusers")
 
@@ -44,7 +46,8 @@ def list_parts(kind: PartKind) -> list[str]:
     """Names a widget offers: diffusers folders, then single files."""
     import folder_paths
 
-    return [*_folders_with(kind), *folder_paths.get_filename_list(kind.folder)]
+    listed = folder_paths.get_filename_list(kind.folder)
+    return list(dict.fromkeys([*_folders_with(kind), *listed, *_gguf_files(kind)]))
 
 
 def find_file(folder: str, name: str) -> Path:
@@ -82,7 +85,7 @@ def find_part(kind: PartKind, name: str, network: NetworkConfig = NetworkConfig(
     if name == AUTO:
         candidates = _candidates(kind)
         return candidates[choose_part(kind, candidates, network)]
-    path = _folders_with(kind).get(name) or find_file(kind.folder, name)
+    path = _find_named(kind, name)
     warn_of_choice(kind, name, path, network)
     return path
 
@@ -104,11 +107,7 @@ def find_tokenizer(text_encoder: Path | None) -> Path:
 def stamp_part(kind: PartKind, name: str) -> str:
     """Another text where another file would be taken, or the same has changed."""
     try:
-        paths = (
-            _candidates(kind)
-            if name == AUTO
-            else {name: _folders_with(kind).get(name) or find_file(kind.folder, name)}
-        )
+        paths = _candidates(kind) if name == AUTO else {name: _find_named(kind, name)}
     except (CheckpointError, MissingPartError):
         return name
     return " ".join(stamp(path) for path in paths.values())
@@ -123,12 +122,32 @@ def stamp(path: Path) -> str:
     return f"{path}:{status.st_size}:{status.st_mtime_ns}"
 
 
+def _find_named(kind: PartKind, name: str) -> Path:
+    known = _folders_with(kind) | _gguf_files(kind)
+    return known.get(name) or find_file(kind.folder, name)
+
+
+def _gguf_files(kind: PartKind) -> dict[str, Path]:
+    """By their names within a folder, those whose name says that they are this part; ComfyUI itself lists none."""
+    found: dict[str, Path] = {}
+    if kind is not TEXT_ENCODER:
+        return found
+    for root in (Path(root) for folder in _GGUF_FOLDERS for root in _roots(folder)):
+        for path in sorted(root.rglob("*.gguf")):
+            name = path.relative_to(root).as_posix()
+            if kind.wanted.search(name) or "t5" in path.name.lower():
+                found.setdefault(name, path)
+    return found
+
+
 def _candidates(kind: PartKind) -> dict[str, Path]:
     import folder_paths
 
     found = dict(_folders_with(kind))
     for name in folder_paths.get_filename_list(kind.folder):
         found.setdefault(name, find_file(kind.folder, name))
+    for name, path in _gguf_files(kind).items():
+        found.setdefault(name, path)
     return found
 
 

@@ -31,7 +31,13 @@ _T5_V1_1_XXL = {
     "num_heads": 64,
 }
 # Of the same model the more exact file is taken; what no pattern fits goes between.
-_PRECISIONS = (r"fp16|f16|bf16", r"fp32|f32", r"scaled", r"fp8|e4m3|e5m2|q8|int8")
+_PRECISIONS = (
+    r"fp16|f16|bf16",
+    r"fp32|f32",
+    r"scaled|q8",
+    r"fp8|e4m3|e5m2|q[4-7]|int8",
+    r"q[1-3]",
+)
 _UNSAID = 2
 _SHOWN = 6
 
@@ -94,7 +100,7 @@ TEXT_ENCODER = PartKind(
     wanted=re.compile(r"(?<![a-z])t5[-_. ]?(v1[-_.]?1[-_.]?)?xxl", re.IGNORECASE),
     foreign=re.compile(
         r"flan|umt5|mt5|byt5|long[-_.]?t5|code[-_.]?t5|aurora|(?<![a-z0-9])ul2|t5[-_.]?v?1[-_.]?0|"
-        r"(?<![a-z0-9])t0|gguf|pile[-_.]?t5|abliterat|uncensor|"
+        r"(?<![a-z0-9])t0|pile[-_.]?t5|abliterat|uncensor|"
         r"heretic|unchained|derestrict|jailbreak|nsfw|distil|fine[-_.]?tun",
         re.IGNORECASE,
     ),
@@ -176,7 +182,7 @@ def _rank(label: str, path: Path) -> tuple[bool, bool, int]:
     precision = next(
         (i for i, names in enumerate(_PRECISIONS) if re.search(names, label, re.IGNORECASE)), None
     )
-    ranks = (0, 1, 3, 4)
+    ranks = (0, 1, 3, 4, 5)
     is_2b = re.search(r"2b", label, re.IGNORECASE) is not None
     return not os.path.isdir(path), not is_2b, _UNSAID if precision is None else ranks[precision]
 

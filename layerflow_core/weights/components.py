@@ -24,7 +24,8 @@ from ..errors import CheckpointError, MissingPartError
 from ..plain_data import parse_json, read_bytes
 from .block_count import count_blocks
 from .component_config import read_config_file, t5_fields, vae_fields
-from .file_kind import find_kind, wrong_text
+from .file_kind import GGUF, find_kind, wrong_text
+from .gguf_file import GgufFile, t5_names
 from .scaled_fp8 import unscaled
 from .tensor_file import TensorSource, View
 from .weight_file import open_weights
@@ -73,6 +74,15 @@ class Part:
 
 def read_text_encoder(path: Path) -> Part:
     """A T5 encoder; raises CheckpointError if there is none at this place."""
+    if not os.path.isdir(path) and find_kind(path) == GGUF:
+        file = GgufFile(path)
+        names = t5_names(file.specs)
+        if not names:
+            raise CheckpointError(
+                f"{path} is a GGUF file without T5's tensors (met {sorted(file.specs)[:3]}): "
+                "not a T5 encoder"
+            )
+        return _text_encoder_in(View(file, names), path)
     return _text_encoder_in(open_weights(path), path)
 
 

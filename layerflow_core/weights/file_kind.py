@@ -34,6 +34,7 @@ _CONVERT = "take the .safetensors or .pt file of the model instead"
 
 SAFETENSORS = FileKind("a safetensors file", _CONVERT)
 TORCH = FileKind("a torch file", _CONVERT)
+GGUF = FileKind("a GGUF file", _CONVERT)
 EMPTY = FileKind("an empty file", _AGAIN)
 POINTER = FileKind(
     "a Git LFS pointer, a few lines of text in place of the file itself",
@@ -56,7 +57,7 @@ UNKNOWN = FileKind("of no known kind", f"it is damaged, or {_AGAIN}")
 
 _STARTS = (
     (b"version https://git-lfs", POINTER),
-    (b"GGUF", FileKind("a GGUF file", _CONVERT)),
+    (b"GGUF", GGUF),
     (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", OLD_TORCH),
     (b"\x89HDF\r\n", FileKind("an HDF5 file", _CONVERT)),
     (b"\x1f\x8b", FileKind("a gzip archive", "unpack it first")),

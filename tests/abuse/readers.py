@@ -219,6 +219,7 @@ READERS = (
     Reader("official folders", "official folder", _read_official),
     Reader("text encoder folders", "text encoder folder", _load_text_encoder),
     Reader("text encoder files", "text encoder file", _load_text_encoder),
+    Reader("text encoders in GGUF", "text encoder gguf", _load_text_encoder),
     Reader("scaled fp8", "scaled fp8", _load_text_encoder),
     Reader("tokenizers", "tokenizer", _load_tokenizer),
     Reader("VAE folders", "VAE folder", _load_vae),

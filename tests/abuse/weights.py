@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
+from benchmarks.small_parts import write_t5_gguf
 from layerflow_core.config import ModelConfig, NetworkConfig
 from layerflow_core.layout import find_layout
 from layerflow_core.model.loading import build_network, network_tensors
@@ -127,6 +128,10 @@ def _write_t5_file(folder: Path) -> None:
     save_file(_t5_tensors(), folder / "t5.safetensors")
 
 
+def _write_t5_gguf(folder: Path) -> None:
+    write_t5_gguf(folder / "t5.gguf", _t5_tensors(), "Q8_0")
+
+
 def _write_scaled_t5(folder: Path) -> None:
     tensors = _t5_tensors()
     mark = encode_bytes(json.dumps({"format": "float8_e4m3fn", "full_precision": False}).encode())
@@ -180,6 +185,7 @@ WEIGHTS: Mapping[str, tuple[Callable[[Path], None], str, str]] = {
     "official folder": (_write_official_folder, "gen_rgba", "latest"),
     "text encoder folder": (_write_t5_folder, "", "config.json"),
     "text encoder file": (_write_t5_file, "t5.safetensors", "*"),
+    "text encoder gguf": (_write_t5_gguf, "t5.gguf", "*"),
     "scaled fp8": (_write_scaled_t5, "t5.safetensors", "*"),
     "VAE folder": (_write_vae_folder, "", "config.json"),
     "VAE pickle": (_write_vae_pickle, "vae.pt", "*"),

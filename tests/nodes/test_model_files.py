@@ -397,3 +397,19 @@ def test_a_released_file_needs_no_other_part(pack, models):
         "gen_rgba.pt", "fp32", 1.0, 0.0, text_encoder="t5xxl.safetensors"
     )
     assert torch.allclose(named.require_text().encode("a dog"), own, atol=1e-4)
+
+
+def test_a_t5_in_gguf_is_listed_and_taken_where_nothing_better_is(files, models):
+    for place in ("unet/t5-v1_1-xxl-encoder-Q5_K_M.gguf", "text_encoders/a/t5xxl-Q8_0.gguf"):
+        path = models / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"GGUF")
+    (models / "unet" / "flux1-dev-Q4_0.gguf").write_bytes(b"GGUF")
+    listed = files.list_parts(files.TEXT_ENCODER)
+    assert {"t5-v1_1-xxl-encoder-Q5_K_M.gguf", "a/t5xxl-Q8_0.gguf"} <= set(listed)
+    assert "flux1-dev-Q4_0.gguf" not in listed and files.list_parts(files.VAE) == []
+    with pytest.raises(Exception, match="a GGUF file"):
+        files.find_part(files.TEXT_ENCODER, "auto")
+    assert files.find_part(files.TEXT_ENCODER, "a/t5xxl-Q8_0.gguf").name == "t5xxl-Q8_0.gguf"
+    with pytest.raises(Exception, match="not in models/text_encoders"):
+        files.find_part(files.TEXT_ENCODER, "../unet/t5-v1_1-xxl-encoder-Q5_K_M.gguf")
