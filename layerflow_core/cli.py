@@ -185,6 +185,13 @@ COMMANDS: Mapping[str, Command] = {
                 help="all: the text encoder and VAE that the file holds are taken along",
             ),
             argument(
+                "--share",
+                type=Path,
+                metavar="MODELS",
+                help="ComfyUI's models folder: text encoder and VAE are written there as files of "
+                "their own, once for all checkpoints that have the same",
+            ),
+            argument(
                 "--text-precision",
                 choices=tuple(DTYPES),
                 help="of the text encoder; default: as the network, or bf16 beside fp8",

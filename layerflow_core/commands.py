@@ -247,7 +247,7 @@ def convert(options: argparse.Namespace) -> None:
         options.merge,
         options.motion,
         tuple(options.latent_size) if options.latent_size else None,
-        packing=Packing(_base(options), options.parts == ALL_PARTS, text_dtype),
+        packing=Packing(_base(options), options.parts == ALL_PARTS, options.share, text_dtype),
     )
     _say(f"{options.target}  sha256 {convert_official(options.source, options.target, how)}")
 

@@ -18,28 +18,9 @@ from ..model.fp8 import FP8, to_fp8
 from ..model.loading import build_network
 from ..model.lora import ADAPTERS, CONTENT, MOTION
 from ..plain_data import read_text
-from ..weights.checkpoint import (
-    CONFIG_KEY,
-    TOKENIZER_KEY,
-    Checkpoint,
-    digest,
-    encode_bytes,
-    read_checkpoint,
-)
-from ..weights.components import (
-    TEXT_PART,
-    VAE_PART,
-    Components,
-    Part,
-    find_tokenizer,
-    read_text_encoder,
-    read_tokenizer,
-    read_vae,
-    released_parts,
-)
+from ..weights.checkpoint import CONFIG_KEY, Checkpoint, digest, read_checkpoint
+from ..weights.components import Part, released_parts
 from ..weights.tensor_file import (
-    Chunk,
-    MemorySource,
     SafetensorsFile,
     TensorSource,
     View,
@@ -48,29 +29,13 @@ from ..weights.tensor_file import (
 )
 from ..weights.weight_file import open_weights
 from .keys import is_official, lora_matrices, network_keys, official_chunks
+from .packing import BESIDE_FP8, Packing, pack_parts, parts_beside, share_parts
 from .variants import TOKENS_PER_TEXT, choose_variant, read_config
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32, "fp8": FP8}
-_BESIDE_FP8 = torch.bfloat16
 _DEEPSPEED_FILE = "mp_rank_00_model_states.pt"
 _log = logging.getLogger(__name__)
 _LARGEST_NOTE = 1000  # bytes of ``latest``
-
-
-@dataclass(frozen=True)
-class Packing:
-    """Which parts a new file gets beside its network.
-
-    Args:
-        base: parts from elsewhere, which go before the file's own.
-        own: take along the text encoder and VAE that the file holds.
-        text_dtype: of the text encoder; in fp8 are the matrices inside its blocks, the rest is bf16. None: as the VAE,
-            which has the network's, or bf16 beside fp8.
-    """
-
-    base: Components = Components()
-    own: bool = True
-    text_dtype: torch.dtype | None = None
 
 
 @dataclass(frozen=True)
@@ -134,9 +99,12 @@ def convert_official(source: Path, target: Path, how: Conversion = Conversion())
         content_rank=config.network.content_rank * (CONTENT in kept),
         motion_rank=config.network.motion_rank * (MOTION in kept),
     )
-    parts = _parts_beside(opened, path, how.packing)
+    parts = parts_beside(opened, path, how.packing)
+    if how.packing.shared is not None:
+        share_parts(parts, how.packing, how.dtype)
+        parts = {}
     config = _with_parts(replace(config, network=network), parts)
-    beside = _pack(parts, _find_tokenizer(parts, path, target, how.packing), how)
+    beside = pack_parts(parts, (path, target), how.packing, how.dtype)
     chunks = [*finished, *beside]
     _log.info("%s: %.1f GB will be written", target.name, planned_size(chunks) / 1e9)
     write_chunks(target, chunks, {CONFIG_KEY: config.to_json()})
@@ -275,56 +243,5 @@ def cast(key: str, value: Tensor, dtype: torch.dtype) -> Tensor:
     if dtype != FP8:
         return value.to(dtype)
     if _is_adapter(key) or "transformer_blocks" not in key or value.ndim != 2:
-        return value.to(_BESIDE_FP8)
+        return value.to(BESIDE_FP8)
     return to_fp8(value)
-
-
-def _parts_beside(opened: TensorSource, path: Path, packing: Packing) -> dict[str, Part]:
-    """By ``TEXT_PART`` and ``VAE_PART``."""
-    parts = released_parts(opened, path) if packing.own else {}
-    if packing.base.text_encoder:
-        parts[TEXT_PART] = read_text_encoder(packing.base.text_encoder)
-    if packing.base.vae:
-        parts[VAE_PART] = read_vae(packing.base.vae)
-    return parts
-
-
-def _find_tokenizer(
-    parts: Mapping[str, Part], path: Path, target: Path, packing: Packing
-) -> Path | None:
-    """For a text encoder that is packed; where none is found, ComfyUI has its own."""
-    if TEXT_PART not in parts:
-        return None
-    place = packing.base.tokenizer or find_tokenizer(path, target, Path(__file__))
-    if place is None and packing.base.text_encoder is None:
-        _log.warning(
-            "no tokenizer is packed: ComfyUI brings its own; for the command line name "
-            "one with --tokenizer"
-        )
-        return None
-    return place
-
-
-def _pack(parts: Mapping[str, Part], tokenizer: Path | None, how: Conversion) -> list[Chunk]:
-    beside = _BESIDE_FP8 if how.dtype == FP8 else how.dtype
-    dtypes = {TEXT_PART: how.packing.text_dtype or beside, VAE_PART: beside}
-    chunks = [
-        Chunk(part.tensors, [key], partial(_repack, name, dtype=dtypes[name]))
-        for name, part in parts.items()
-        for key in part.tensors.specs
-    ]
-    if TEXT_PART in parts and (tokenizer or how.packing.base.text_encoder):
-        data = {TOKENIZER_KEY: encode_bytes(read_tokenizer(tokenizer))}
-        chunks.append(Chunk(MemorySource(data), list(data)))
-    return chunks
-
-
-def _repack(part: str, tensors: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
-    return {f"{part}.{key}": _cast_part(key, value, dtype) for key, value in tensors.items()}
-
-
-def _cast_part(key: str, value: Tensor, dtype: torch.dtype) -> Tensor:
-    if dtype != FP8:
-        return value.to(dtype)
-    is_matrix = value.ndim == 2 and ".layer." in key and "relative_attention_bias" not in key
-    return to_fp8(value) if is_matrix else value.to(_BESIDE_FP8)

@@ -1,23 +1,14 @@
 """Files as they were very probably released: network, text encoder and VAE in one, float32."""
 
-import json
-
 import pytest
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file
 
 from benchmarks.small_parts import build_small_vae, write_t5, write_vae
 from benchmarks.synthetic import write_released
 from layerflow_core.errors import MissingPartError
 from layerflow_core.inference import LoadOptions, load_for_inference
 from layerflow_core.layout import OFFICIAL_VARIANTS
-from layerflow_core.model.loading import load_model
 from layerflow_core.official.conversion import (
-    FP8,
-    Conversion,
-    Packing,
-    convert_official,
     read_any,
 )
 from layerflow_core.official.variants import released_folder
@@ -97,60 +88,6 @@ def test_an_incomplete_part_is_left_out_and_said(tokenizer, tmp_path, caplog):
     assert checkpoint.config.vae is None and checkpoint.config.text_encoder
     assert "the vae in the file is not taken" in caplog.text
     assert load(path, tokenizer, vae=write_vae(tmp_path / "vae.safetensors")).vae is not None
-
-
-def test_a_converted_file_is_whole_by_itself(tokenizer, tmp_path):
-    path = write_released(tmp_path / "gen_rgba.pt", text_width=WIDTH)
-    target = tmp_path / "converted" / "gen_rgba.safetensors"
-    convert_official(path, target, Conversion(dtype=torch.float32))
-    model = load_model(target)
-    assert torch.equal(encode(model), encode(load(path, tokenizer)))
-    assert torch.equal(decode(model.require_vae().vae), decode(build_small_vae()))
-    with safe_open(target, "pt") as file:
-        config = json.loads(file.metadata()["layerflow"])
-    assert config["text_encoder"]["d_model"] == WIDTH and config["vae"]["latent_channels"] == 16
-
-
-def test_a_text_encoder_in_8_bits(tokenizer, tmp_path):
-    path = write_released(tmp_path / "gen_rgba.pt", text_width=WIDTH)
-    convert_official(path, tmp_path / "a.safetensors", Conversion(packing=Packing(text_dtype=FP8)))
-    stored = {
-        key: value.dtype
-        for key, value in load_file(tmp_path / "a.safetensors").items()
-        if key.startswith("text_encoder.")
-    }
-    block = "text_encoder.encoder.block.0.layer"
-    assert stored[f"{block}.0.SelfAttention.q.weight"] == FP8
-    assert stored[f"{block}.1.DenseReluDense.wo.weight"] == FP8
-    for key in (
-        f"{block}.0.SelfAttention.relative_attention_bias.weight",
-        f"{block}.0.layer_norm.weight",
-    ):
-        assert stored[key] == torch.bfloat16
-    assert stored["text_encoder.shared.weight"] == torch.bfloat16
-    exact = encode(load(path, tokenizer))
-    error = (encode(load_model(tmp_path / "a.safetensors")) - exact).norm() / exact.norm()
-    assert 0 < float(error) < 0.1
-
-
-def test_the_network_alone(tmp_path):
-    path = write_released(tmp_path / "gen_rgba.pt", text_width=WIDTH)
-    convert_official(path, tmp_path / "a.safetensors", Conversion(packing=Packing(own=False)))
-    model = load_model(tmp_path / "a.safetensors")
-    assert model.text is None and model.vae is None
-    assert {key.split(".")[0] for key in load_file(tmp_path / "a.safetensors")} == {
-        "network",
-        "lora",
-    }
-
-
-def test_a_conversion_without_tokenizer_says_so(tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr("layerflow_core.official.conversion.find_tokenizer", lambda *places: None)
-    path = write_released(tmp_path / "gen_rgba.pt", text_width=WIDTH)
-    convert_official(path, tmp_path / "a.safetensors")
-    assert "no tokenizer is packed" in caplog.text
-    with pytest.raises(MissingPartError, match="expected T5's tokenizer.json"):
-        load_model(tmp_path / "a.safetensors")
 
 
 def test_a_tokenizer_is_found_beside_a_file_and_in_comfyui(tmp_path):
