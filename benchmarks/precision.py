@@ -1,6 +1,10 @@
-"""What fewer bits cost: decompositions of held-out scenes by the embedded model, ``python -m benchmarks.precision``."""
+"""What fewer bits cost: decompositions of held-out scenes by the embedded model, ``python -m benchmarks.precision
+[SCENES]``; on a CPU that emulates bf16 all rows compute in float32.
+"""
 
 from __future__ import annotations
+
+import sys
 
 import torch
 
@@ -9,6 +13,7 @@ from layerflow_core.layout import BLENDED
 from layerflow_core.model.fp8 import store_in_fp8
 from layerflow_core.model.loading import LayerFlowModel, load_model
 from layerflow_core.pipeline import Run, make_layers
+from layerflow_core.runtime.devices import multiplies_halves
 from layerflow_core.sampling.sampler import SamplerSettings
 from layerflow_core.toy.embedded import EMBEDDED
 from layerflow_core.toy.world import draw_scene, render
@@ -19,9 +24,10 @@ STEPS = 12
 
 
 def load(precision: str) -> LayerFlowModel:
-    model = load_model(EMBEDDED, torch.float32 if precision == "fp32" else torch.bfloat16)
-    if precision == "fp8":
-        store_in_fp8(model.network)
+    is_wide = precision == "fp32" or not multiplies_halves(torch.device("cpu"))
+    model = load_model(EMBEDDED, torch.float32 if is_wide else torch.bfloat16)
+    if precision.startswith("fp8"):
+        store_in_fp8(model.network, precision == "fp8_fast")
     return model
 
 
@@ -38,15 +44,16 @@ def mean_difference(ours: list[torch.Tensor], theirs: list[torch.Tensor]) -> flo
 
 def main() -> None:
     torch.set_num_threads(2)
-    truth = [render(draw_scene(FIRST_SEED + number, held_out=True)) for number in range(SCENES)]
+    scenes = int(sys.argv[1]) if len(sys.argv) > 1 else SCENES
+    truth = [render(draw_scene(FIRST_SEED + number, held_out=True)) for number in range(scenes)]
     reference: list[LayerVideo] = []
     print(
-        f"{SCENES} scenes, {STEPS} steps\n\n| | alpha against truth | alpha against fp32 | "
+        f"{scenes} scenes, {STEPS} steps\n\n| | alpha against truth | alpha against fp32 | "
         "background against fp32 |\n|---|---|---|---|"
     )
-    for precision in ("fp32", "bf16", "fp8"):
+    for precision in ("fp32", "bf16", "fp8", "fp8_fast"):
         model = load(precision)
-        layers = [take_apart(model, number) for number in range(SCENES)]
+        layers = [take_apart(model, number) for number in range(scenes)]
         reference = reference or layers
         figures = (
             mean_difference([v.alpha for v in layers], [t.alpha for t in truth]),

@@ -60,7 +60,8 @@ MODEL = (
         default=AUTO_PRECISION,
         choices=PRECISIONS,
         help="auto: bf16 on a GPU that has it, else fp16 where that is fast, else fp32. fp8: the "
-        "transformer's matrices in 8 bits, computing in bf16; half the memory, some precision",
+        "transformer's matrices in 8 bits, computing in bf16; half the memory, some precision. "
+        "fp8_fast: its products in 8 bits too, on NVIDIA cards from Ada (RTX 40) on",
     ),
     argument(
         "--fp8",

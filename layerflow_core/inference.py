@@ -22,7 +22,13 @@ from .model.text import prepare_t5
 from .model.third_party_lora import add_third_party_lora
 from .model.vae import LayerVAE, in_channels_last
 from .official.conversion import read_any
-from .runtime.precision import AUTO_PRECISION, choose_dtype
+from .runtime.precision import (
+    AUTO_PRECISION,
+    FP8_FAST,
+    FP8_STORED,
+    choose_dtype,
+    multiplies_fp8,
+)
 from .weights.components import Components
 
 _log = logging.getLogger(__name__)
@@ -88,9 +94,11 @@ def load_for_inference(
     parts = find_parts(checkpoint.config)
     model = assemble(checkpoint, dtype, path, parts, text_dtype, vae_dtype)
     model.set_strengths(options.content, options.motion)
-    model = prepare_for_inference(model, options.precision == "fp8")
+    model = prepare_for_inference(model)
+    if options.precision in (FP8_STORED, FP8_FAST):
+        model = in_fp8(model, options.precision == FP8_FAST, device)
     if model.text is not None:
-        prepare_t5(model.text.t5, options.text_precision == "fp8")
+        prepare_t5(model.text.t5, options.text_precision == FP8_STORED)
     if options.loras:
         model = prepare_for_inference(with_loras(model, options.loras))
     return with_compute(model, options.compute, device)
@@ -112,15 +120,27 @@ def with_loras(model: LayerFlowModel, named: Sequence[tuple[Path, float]]) -> La
     return attach_lora(model, own, **strengths)
 
 
-def prepare_for_inference(model: LayerFlowModel, fp8: bool = False) -> LayerFlowModel:
-    """Merge LoRA, fuse the projections of attention, and store matrices in 8 bits where that is asked for; in place.
-
-    Args:
-        fp8: see ``fp8.store_in_fp8``; not exact.
-    """
+def prepare_for_inference(model: LayerFlowModel) -> LayerFlowModel:
+    """Merge LoRA and fuse the projections of attention, in place."""
     merge(model.network.backbone)
     fuse_qkv(model.network.backbone)
-    return with_network(model, store_in_fp8(model.network), "fp8") if fp8 else model
+    return model
+
+
+def in_fp8(model: LayerFlowModel, multiply: bool, device: torch.device) -> LayerFlowModel:
+    """The model with the transformer's matrices in 8 bits, in place; not exact.
+
+    Args:
+        multiply: in 8 bits too, where the device does that; else the log says that it does not.
+    """
+    if multiply and not multiplies_fp8(device):
+        _log.warning(
+            "%s has no products in fp8: its matrices are stored so, and computed wide", device
+        )
+        multiply = False
+    return with_network(
+        model, store_in_fp8(model.network, multiply), FP8_FAST if multiply else FP8_STORED
+    )
 
 
 def with_compute(

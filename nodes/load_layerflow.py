@@ -62,7 +62,8 @@ class LoadLayerFlow:
                         "default": AUTO_PRECISION,
                         "tooltip": "auto: what ComfyUI's flags say, else bf16 on a card that has it, "
                         "else fp16 where that is fast, else fp32. fp8: the transformer's matrices "
-                        "in 8 bits, computing in bf16; half the memory, some precision.",
+                        "in 8 bits, computing in bf16; half the memory, some precision. fp8_fast: its "
+                        "products in 8 bits too, on NVIDIA cards from Ada (RTX 40) on.",
                     },
                 ),
                 "content_strength": (

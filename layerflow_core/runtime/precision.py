@@ -10,16 +10,20 @@ import torch
 from ..errors import CheckpointError
 
 AUTO_PRECISION = "auto"
-_FP8 = "fp8"
+FP8_STORED = "fp8"
+FP8_FAST = "fp8_fast"
 _DTYPES: Mapping[str, torch.dtype] = {
     "fp32": torch.float32,
     "bf16": torch.bfloat16,
     "fp16": torch.float16,
-    _FP8: torch.bfloat16,  # what its matrices compute in where the device has it
+    FP8_STORED: torch.bfloat16,  # what its matrices compute in where the device has it
+    FP8_FAST: torch.bfloat16,
 }
 PRECISIONS = (AUTO_PRECISION, *_DTYPES)
-"""In which a model computes; ``auto`` asks the device, ``fp8`` stores matrices in 8 bits."""
+"""In which a model computes; ``auto`` asks the device, ``fp8`` stores matrices in 8 bits, ``fp8_fast`` multiplies them
+so."""
 
+_ADA = (8, 9)  # the first with products in fp8
 _AMPERE = 8  # the first NVIDIA cards with bf16
 _VOLTA = 7  # the first with fast fp16
 # Turing without tensor cores: fp16 gives black images there (ComfyUI's list).
@@ -42,7 +46,7 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
         raise CheckpointError(
             f"got unknown precision {precision!r}, expected one of {', '.join(PRECISIONS)}"
         )
-    if precision == _FP8 and best_dtype(device) == torch.float16:
+    if precision in (FP8_STORED, FP8_FAST) and best_dtype(device) == torch.float16:
         return torch.float16
     return _DTYPES[precision]
 
@@ -51,6 +55,13 @@ def best_dtype(device: torch.device) -> torch.dtype:
     """bf16 where a device multiplies it, else fp16 where that is fast and sound, else fp32."""
     choose = _BEST.get(device.type)
     return choose(device) if choose else torch.float32
+
+
+def multiplies_fp8(device: torch.device) -> bool:
+    """Whether a device has products of matrices in 8 bits: NVIDIA's from Ada on; of other makers it is not known."""
+    if device.type != "cuda" or torch.version.hip:
+        return False
+    return torch.cuda.get_device_capability(device) >= _ADA
 
 
 def name_of_dtype(dtype: torch.dtype) -> str:

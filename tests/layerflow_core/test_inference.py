@@ -1,14 +1,17 @@
+import copy
 import shutil
 from dataclasses import replace
 
 import pytest
 import torch
 
+from layerflow_core import inference
 from layerflow_core.config import NetworkConfig
 from layerflow_core.errors import SamplingError
 from layerflow_core.inference import (
     ComputeOptions,
     LoadOptions,
+    in_fp8,
     load_for_inference,
     prepare_for_inference,
     with_approximations,
@@ -198,10 +201,22 @@ def test_compiled_blocks_agree_and_share_their_graphs(make_network, inputs_for):
 
 def test_fp8_is_not_compiled(model):
     with pytest.raises(SamplingError, match="choose one of the two"):
-        with_compute(prepare_for_inference(model, fp8=True), ComputeOptions(compiled=True), CPU)
+        with_compute(in_fp8(model, False, CPU), ComputeOptions(compiled=True), CPU)
 
 
 def test_plain_devices_take_a_fused_network(model, inputs_for):
     prepare_for_inference(model)
     OffloadingDevices("cpu").use(model.network, 0)
     assert call(model, inputs_for(model.network)).isfinite().all()
+
+
+def test_products_in_fp8_where_the_device_has_them(model, monkeypatch, caplog):
+    def able(made):
+        modules = made.network.backbone.transformer_blocks.modules()
+        return any(getattr(module, "multiplies_in_fp8", False) for module in modules)
+
+    assert not able(in_fp8(copy.deepcopy(model), True, CPU))
+    assert "cpu has no products in fp8" in caplog.text
+    monkeypatch.setattr(inference, "multiplies_fp8", lambda device: True)
+    assert able(in_fp8(copy.deepcopy(model), True, CPU))
+    assert not able(in_fp8(copy.deepcopy(model), False, CPU))

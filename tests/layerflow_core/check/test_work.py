@@ -35,8 +35,9 @@ def test_a_step_under_every_plan(bench):
     rows = dict(work.transformer(bench))
     names = list(rows)
     assert names[0] == "whole on the device, both branches at once"
-    assert names[-2:] == [
+    assert names[-3:] == [
         "fp8, whole on the device, both branches at once",
+        "fp8_fast, whole on the device, both branches at once",
         "compiled, whole on the device, both branches at once",
     ]
     for name in names[:-1]:  # compiling takes a minute on a CPU

@@ -3,7 +3,7 @@ from copy import deepcopy
 import pytest
 import torch
 
-from layerflow_core.model.fp8 import FP8, store_in_fp8, to_fp8, widened
+from layerflow_core.model.fp8 import FP8, multiply_in_fp8, store_in_fp8, to_fp8, widened
 from layerflow_core.model.loading import LayerFlowModel
 from layerflow_core.model.lora_file import attach_lora, write_lora
 from layerflow_core.runtime.block_fetching import fetched_by_block
@@ -90,3 +90,44 @@ def test_its_peak_is_counted(network, inputs_for):
         torch.device("cpu"),
     )
     assert narrow < wide
+
+
+def test_products_in_8_bits_are_those_of_rounded_tokens_and_weights():
+    """The scale brings the largest token to fp8's largest number, so what is rounded is known."""
+    torch.manual_seed(0)
+    tokens = torch.randn(2, 40, 32) * 30
+    weight, bias = to_fp8(torch.randn(48, 32)), torch.randn(48)
+    scale = tokens.abs().max() / 448
+    rounded = (tokens / scale).to(FP8).float() * scale
+    expected = torch.nn.functional.linear(rounded, weight.float(), bias)
+    found = multiply_in_fp8(tokens, weight, bias)
+    assert found.shape == (2, 40, 48) and torch.allclose(found, expected, rtol=1e-4, atol=1e-2)
+    exact = torch.nn.functional.linear(tokens, weight.float(), bias)
+    assert 0 < (found - exact).norm() / exact.norm() < 0.05
+
+
+def test_few_rows_and_tokens_of_zero_are_exact():
+    weight, bias = to_fp8(torch.randn(16, 16)), torch.randn(16)
+    few = torch.randn(2, 16)
+    exact = torch.nn.functional.linear(few, weight.float(), bias)
+    assert torch.equal(multiply_in_fp8(few, weight, bias), exact)
+    zeros = multiply_in_fp8(torch.zeros(64, 16), weight, bias)
+    assert torch.equal(zeros, bias.expand(64, 16))
+
+
+def test_a_network_that_multiplies_in_8_bits(network, inputs_for):
+    """Matrices whose sides 16 does not divide are widened; the others are not, and block fetching changes nothing."""
+    inputs = inputs_for(network)
+    stored = deepcopy(network)
+    expected = call(store_in_fp8(stored), inputs)
+    store_in_fp8(network, multiply=True)
+    linears = [
+        m for m in network.backbone.transformer_blocks.modules() if isinstance(m, torch.nn.Linear)
+    ]
+    able = [m for m in linears if m.multiplies_in_fp8]
+    assert able and all(m.in_features % 16 == m.out_features % 16 == 0 for m in able)
+    found = call(network, inputs)
+    assert 0 < (found - expected).norm() / expected.norm() < 0.1
+    assert not any("forward" in vars(module) for module in network.modules())
+    with fetched_by_block(network, list(network.backbone.transformer_blocks), torch.device("cpu")):
+        assert torch.equal(call(network, inputs), found)

@@ -7,7 +7,12 @@ import pytest
 import torch
 
 from layerflow_core.errors import CheckpointError
-from layerflow_core.runtime.precision import best_dtype, choose_dtype, name_of_dtype
+from layerflow_core.runtime.precision import (
+    best_dtype,
+    choose_dtype,
+    multiplies_fp8,
+    name_of_dtype,
+)
 
 BF16 = torch.bfloat16
 FP16 = torch.float16
@@ -87,3 +92,25 @@ def test_unknown_precisions_are_named():
 def test_names_are_those_that_are_asked_for():
     names = [name_of_dtype(dtype) for dtype in (FP32, BF16, FP16, torch.float64)]
     assert names == ["fp32", "bf16", "fp16", "torch.float64"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "capability", "hip", "able"),
+    [
+        ("cuda", (8, 9), None, True),
+        ("cuda", (9, 0), None, True),
+        ("cuda", (12, 0), None, True),
+        ("cuda", (8, 6), None, False),
+        ("cuda", (9, 4), "6.4", False),
+        ("cpu", (0, 0), None, False),
+        ("mps", (0, 0), None, False),
+    ],
+)
+def test_which_devices_multiply_in_fp8(kind, capability, hip, able, monkeypatch):
+    monkeypatch.setattr(torch.version, "hip", hip)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert multiplies_fp8(torch.device(kind)) == able
+
+
+def test_fast_fp8_computes_as_fp8_does(monkeypatch):
+    assert choose_dtype("fp8_fast", torch.device("cpu")) == choose_dtype("fp8", torch.device("cpu"))
