@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..inference import ComputeOptions, with_compute
-from ..model.attention import SequenceAttention
+from ..model.attention import SequenceAttention, split_qkv
 from ..model.fp8 import store_in_fp8
 from ..model.kernels import CHUNKED, KERNELS, SDPA, choose_kernel
 from ..model.loading import LayerFlowModel
+from ..model.lora_file import share_weights
 from ..model.text import TextEncoder
 from ..model.vae import VAE_MODES, VaeMode
 from ..pipeline import predictor
@@ -112,24 +113,32 @@ def _attend(bench: Bench, name: str, inputs: list[Tensor], operations: int) -> R
 
 @dataclass(frozen=True)
 class _Form:
-    """How the transformer is stored and computes."""
+    """How the transformer is stored and computes.
+
+    Args:
+        separate: query, key and value are three products, not the one that inference makes of them.
+    """
 
     plan: PartPlan
+    separate: bool = False
     fp8: bool = False
     fp8_fast: bool = False
     compiled: bool = False
 
     @property
     def name(self) -> str:
-        words = [word for word in ("fp8", "fp8_fast", "compiled") if getattr(self, word)]
+        words = [
+            word for word in ("separate", "fp8", "fp8_fast", "compiled") if getattr(self, word)
+        ]
         return ", ".join((*words, self.plan.name))
 
 
 def transformer(bench: Bench) -> Iterator[Measurement]:
-    """A guided step under every plan that fits, then in 8 bits, then compiled."""
+    """A guided step under every plan that fits, then in other forms: separate projections, 8 bits, compiled."""
     fastest_plan = NETWORK_PLANS[0]
     forms = (
         *(_Form(plan) for plan in NETWORK_PLANS),
+        _Form(fastest_plan, separate=True),
         _Form(fastest_plan, fp8=True),
         _Form(fastest_plan, fp8_fast=True),
         _Form(fastest_plan, compiled=True),
@@ -161,6 +170,9 @@ def _step_in(bench: Bench, form: _Form) -> Reading:
 
 def _in_form(bench: Bench, form: _Form) -> LayerFlowModel:
     model = bench.true_transformer
+    if form.separate:
+        model = replace(model, network=share_weights(model.network))
+        split_qkv(model.network.backbone)
     if form.fp8 or form.fp8_fast:
         network = store_in_fp8(copy.deepcopy(model.network), form.fp8_fast)
         model = replace(model, network=network)
