@@ -56,12 +56,13 @@ def test_nodes_are_there_with_tooltips(server):
         assert info[name]["category"] == "LayerFlow" and info[name]["output_tooltips"]
 
 
-def test_pack_imports_in_a_fraction_of_a_second(server):
+def test_pack_imports(server):
+    """What must not be imported is in ``tests/nodes/test_nodes.py``, seconds in ``benchmarks/imports.py``."""
     lines = (server.base / "server.log").read_text().splitlines()
     (line,) = [
         text for text in lines if "custom_nodes/ComfyUI-LayerFlow" in text and "seconds" in text
     ]
-    assert "IMPORT FAILED" not in line and float(line.split(" seconds")[0].split()[-1]) <= 0.5
+    assert "IMPORT FAILED" not in line
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -91,7 +91,8 @@ H265 = Encoding(
     "yuv420p10le",
     "rgb48le",
     65535,
-    {"crf": "14", "preset": "medium", "x265-params": "log-level=error"},
+    # Without B-frames: with them x265 leaves the time stamps of clips of one or two frames unset.
+    {"crf": "14", "preset": "medium", "x265-params": "log-level=error:bframes=0"},
     "yuv444p10le",
     {**_MOVIE, "strict": "experimental"},
 )

@@ -53,6 +53,16 @@ def test_yuv_says_what_it_is(tmp_path, name):
     assert (int(frame.colorspace), int(frame.color_range)) == (1, 1)
 
 
+@pytest.mark.parametrize("name", ROWS)
+def test_clips_of_one_and_two_frames_are_written_every_time(tmp_path, name):
+    """An encoder that leaves time stamps unset fails once in two."""
+    row = ROWS[name]
+    path = tmp_path / f"a{row.suffix}"
+    for count in (1, 2) * 6:
+        row.write(path, smooth(count, 4 if row.has_alpha else 3), 8)
+        assert read_video(path).colour.shape[0] == count
+
+
 def test_metadata_of_a_movie_is_found_by_others(tmp_path):
     write_stream(tmp_path / "a.mp4", smooth(1, 3), 8, encodings.H264, {"prompt": {"1": "dog"}})
     with av.open(str(tmp_path / "a.mp4")) as container:
