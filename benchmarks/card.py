@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import logging
 import sys
-import time
 from dataclasses import replace
 
 import torch
 from torch import nn
 
 from layerflow_core.check.cases import PROMPTS
+from layerflow_core.check.measuring import StageTimes
 from layerflow_core.check.true_size import random_model, random_text
 from layerflow_core.inference import ComputeOptions, with_compute
 from layerflow_core.model.loading import LayerFlowModel
 from layerflow_core.model.text import TextEncoder
-from layerflow_core.pipeline import Host, Run, SilentObserver, make_layers
+from layerflow_core.pipeline import Host, Run, make_layers
 from layerflow_core.runtime.devices import OffloadingDevices
 from layerflow_core.runtime.memory import GIB
 from layerflow_core.runtime.precision import best_dtype
@@ -44,33 +44,17 @@ class SmallerCard(OffloadingDevices):
         return self._size - torch.cuda.memory_allocated()
 
 
-class Stages(SilentObserver):
-    """When each stage began."""
-
-    def __init__(self) -> None:
-        self._began: list[tuple[str, float]] = []
-
-    def stage(self, name: str) -> None:
-        torch.cuda.synchronize()
-        self._began.append((name, time.perf_counter()))
-
-    def __str__(self) -> str:
-        self.stage("end")
-        pairs = zip(self._began, self._began[1:])
-        return ", ".join(f"{name} {end - start:.1f}" for (name, start), (_, end) in pairs)
-
-
 def run_on(size: int, model: LayerFlowModel, text: TextEncoder) -> None:
     """A run as ``layerflow generate`` makes it; prints a row."""
     fresh = replace(model, text=TextEncoder(text.tokenizer, text.t5, text.tokens))
-    stages = Stages()
+    stages = StageTimes(CARD)
     host = Host(stages, SmallerCard(size * GIB))
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     layers = make_layers(fresh, Run(PROMPTS, {}, SamplerSettings(STEPS), seed=size), host)
     assert bool(torch.isfinite(layers.foreground).all())
     reserved = torch.cuda.max_memory_reserved() / GIB
-    print(f"| {size} | {reserved:.1f} | {stages} |", flush=True)
+    print(f"| {size} | {reserved:.1f} | {stages.end()} |", flush=True)
 
 
 def main() -> None:

@@ -14,11 +14,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.small_parts import original_keys
+from benchmarks.small_parts import beside_network
+from benchmarks.synthetic import network_specs
 from layerflow_core.check.true_size import TRUE_VAE, empty_t5, official_config
-from layerflow_core.model.loading import network_tensors
-from layerflow_core.model.lora import CONTENT, MOTION, add_adapter
-from layerflow_core.model.network import LayerFlowNetwork
 from layerflow_core.model.vae import build_vae
 from layerflow_core.official.keys import to_official
 
@@ -26,7 +24,7 @@ _MEASURED = """
 import resource, sys, time
 from pathlib import Path
 import torch, numpy, diffusers.models, peft, transformers
-from layerflow_core.official.conversion import Conversion, Packing, convert_official, read_any
+from layerflow_core.official.conversion import Conversion, convert_official, read_any
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
@@ -49,19 +47,10 @@ else:
 def released_specs() -> dict[str, Tensor]:
     """Tensors on the meta device by the released file's keys."""
     config = official_config()
-    ranks = {CONTENT: config.network.content_rank, MOTION: config.network.motion_rank}
     with torch.device("meta"):
-        network = LayerFlowNetwork(config)
-        for name, rank in ranks.items():
-            add_adapter(network.backbone, name, rank)
         vae = build_vae(TRUE_VAE)
-        specs = to_official(network_tensors(network), config)
-    text = empty_t5(torch.float32).state_dict()
-    return {
-        **specs,
-        **{f"conditioner.embedders.0.transformer.{key}": text[key] for key in text},
-        **{f"first_stage_model.{key}": v for key, v in original_keys(vae.state_dict()).items()},
-    }
+        network = to_official(network_specs(config), config)
+    return network | beside_network(empty_t5(torch.float32).state_dict(), vae.state_dict())
 
 
 def write_zeros(path: Path) -> None:

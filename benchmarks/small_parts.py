@@ -64,11 +64,14 @@ def write_vae(path: Path, widths: tuple[int, ...] = (32, 32, 32, 32), layers: in
 
 def released_parts(width: int) -> dict[str, Tensor]:
     """The same two parts as an official training saves them beside its network, float32."""
-    text = build_small_t5(width).state_dict()
-    vae = original_keys(build_small_vae().state_dict())
+    return beside_network(build_small_t5(width).state_dict(), build_small_vae().state_dict())
+
+
+def beside_network(text: Mapping[str, Tensor], vae: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """T5 and VAE by the keys that an official training gives them."""
     return {
         **{f"conditioner.embedders.0.transformer.{key}": value for key, value in text.items()},
-        **{f"first_stage_model.{key}": value for key, value in vae.items()},
+        **{f"first_stage_model.{key}": value for key, value in original_keys(vae).items()},
     }
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from benchmarks.small_parts import released_parts
 from layerflow_core.check.true_size import official_config
@@ -19,21 +20,23 @@ from layerflow_core.official.keys import POSITIONS, PREFIX, to_official
 _STD = 0.02
 
 
-def random_tensors(config: ModelConfig, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """By our keys, as ``build_network`` takes them."""
-    generator = torch.Generator().manual_seed(0)
+def network_specs(config: ModelConfig) -> dict[str, Tensor]:
+    """Tensors on the meta device by our keys, both LoRA included."""
+    ranks = {CONTENT: config.network.content_rank, MOTION: config.network.motion_rank}
     with torch.device("meta"):
         network = LayerFlowNetwork(config)
-        for name, rank in (
-            (CONTENT, config.network.content_rank),
-            (MOTION, config.network.motion_rank),
-        ):
+        for name, rank in ranks.items():
             if rank:
                 add_adapter(network.backbone, name, rank)
-    shapes = {key: spec.shape for key, spec in network_tensors(network).items()}
+    return network_tensors(network)
+
+
+def random_tensors(config: ModelConfig, dtype: torch.dtype) -> dict[str, Tensor]:
+    """By our keys, as ``build_network`` takes them."""
+    generator = torch.Generator().manual_seed(0)
     return {
-        key: (torch.randn(shape, generator=generator, dtype=torch.float32) * _STD).to(dtype)
-        for key, shape in shapes.items()
+        key: (torch.randn(spec.shape, generator=generator, dtype=torch.float32) * _STD).to(dtype)
+        for key, spec in network_specs(config).items()
     }
 
 

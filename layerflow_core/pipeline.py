@@ -162,18 +162,17 @@ def make_checked_layers(
 
     # A given layer comes back as it was given, not as the VAE remembers it.
     as_given = {name: pixels.float() for name, pixels in run.given.items()}
-    clips = from_model(to_model(known, layout) | decoded, layout)
-    return assemble_layers(clips | as_given, layout, model.config.fps)
+    return assemble_layers(from_model(decoded, layout) | as_given, layout, model.config.fps)
 
 
-def known_clips(given: Mapping[str, Tensor], layout: Layout) -> dict[str, Tensor]:
+def known_clips(given: Collection[str], layout: Layout) -> set[str]:
     """Given layers that need no decoding: all but the alpha of a generated foreground, which is drawn with it."""
     drawn_with = {
         alpha.name
         for clip in layout.of_kind(FOREGROUND)
         if clip.name not in given and (alpha := layout.alpha_of(clip.name)) is not None
     }
-    return {name: pixels for name, pixels in given.items() if name not in drawn_with}
+    return set(given) - drawn_with
 
 
 def _encode_run(

@@ -105,12 +105,17 @@ def from_grey(colour: Tensor, alpha: Tensor) -> Tensor:
 
 
 def from_model(clips: Mapping[str, Tensor], layout: Layout) -> dict[str, Tensor]:
-    """The model's clips to straight layers in 0..1; the inverse of ``to_model`` up to clipping."""
+    """The model's clips to straight layers in 0..1; the inverse of ``to_model`` up to clipping.
+
+    Args:
+        clips: all of the layout, or some; a foreground with its alpha.
+    """
+    there = [clip for clip in layout.clips if clip.name in clips]
     layers = {}
-    for clip in layout.clips:
+    for clip in there:
         if clip.kind == ALPHA:
             layers[clip.name] = (clips[clip.name].mean(1, keepdim=True) * 0.5 + 0.5).clamp(0, 1)
-    for clip in layout.clips:
+    for clip in there:
         alpha = layout.alpha_of(clip.name) if clip.kind == FOREGROUND else None
         if alpha:
             layers[clip.name] = from_grey(clips[clip.name], layers[alpha.name])

@@ -132,7 +132,8 @@ def _gguf_files(kind: PartKind) -> dict[str, Path]:
     found: dict[str, Path] = {}
     if kind is not TEXT_ENCODER:
         return found
-    for root in (Path(root) for folder in _GGUF_FOLDERS for root in _roots(folder)):
+    roots = dict.fromkeys(Path(root) for folder in _GGUF_FOLDERS for root in _roots(folder))
+    for root in roots:
         for path in sorted(root.rglob("*.gguf")):
             name = path.relative_to(root).as_posix()
             if kind.wanted.search(name) or "t5" in path.name.lower():

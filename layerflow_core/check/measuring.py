@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..pipeline import SilentObserver
 from ..runtime.memory import GIB
 from ..runtime.out_of_memory import empty_caches
 
@@ -56,6 +57,24 @@ def wait_for(device: torch.device) -> None:
     backend = getattr(torch, device.type, None)
     if device.type != "cpu" and backend is not None:
         backend.synchronize()
+
+
+class StageTimes(SilentObserver):
+    """Seconds of each stage of a run."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._began: list[tuple[str, float]] = []
+
+    def stage(self, name: str) -> None:
+        wait_for(self._device)
+        self._began.append((name, time.perf_counter()))
+
+    def end(self) -> str:
+        """The last stage ends; ``name seconds`` of all."""
+        self.stage("")
+        pairs = zip(self._began, self._began[1:])
+        return ", ".join(f"{name} {end - start:.1f}" for (name, start), (_, end) in pairs)
 
 
 def gib(size: float | None) -> str:

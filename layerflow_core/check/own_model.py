@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
+import torch
 from torch import Tensor
 
 from ..inference import LoadOptions, load_for_inference
 from ..layers import LayerVideo
 from ..layout import ALPHA
 from ..model.loading import LayerFlowModel
-from ..pipeline import Host, Run, SilentObserver, make_layers
+from ..pipeline import Host, Run, make_layers
 from ..runtime.devices import OffloadingDevices
 from ..runtime.precision import AUTO_PRECISION
 from ..sampling.sampler import SamplerSettings
 from .cases import Bench, Measurement, Reading
-from .measuring import measured, wait_for
+from .measuring import StageTimes, gib, measured
 
 STEPS = 4
 PROMPTS = {
@@ -37,16 +37,14 @@ def own_model(bench: Bench) -> Iterator[Measurement]:
 
 def _run_once(bench: Bench, precision: str) -> Reading:
     options = LoadOptions(precision)
-    stages = _Stages(bench)
+    stages = StageTimes(bench.device)
     stages.stage("loading")
     model = load_for_inference(bench.checkpoint, bench.device, options, lambda _: bench.parts)
     host = Host(stages, OffloadingDevices(bench.device))
     with measured(bench.device) as measure:
         layers = make_layers(model, _run_of(model), host)
-    stages.stage("")
-    peak = "-" if measure.peak is None else f"{measure.peak / 1024**3:.2f}"
     problem = "; ".join(problems_of(layers))
-    return Reading((peak, str(stages)), problem, bool(problem))
+    return Reading((gib(measure.peak), stages.end()), problem, bool(problem))
 
 
 def _run_of(model: LayerFlowModel) -> Run:
@@ -58,8 +56,6 @@ def _run_of(model: LayerFlowModel) -> Run:
 
 
 def _grey(model: LayerFlowModel) -> dict[str, Tensor]:
-    import torch
-
     layout = model.config.layout
     height, width = model.frame_size
     clips = {}
@@ -79,19 +75,3 @@ def problems_of(layers: LayerVideo) -> list[str]:
         elif not name.endswith(ALPHA) and float(clip.std()) < _FLAT:
             found.append(f"{name} is of one colour, {float(clip.mean()):.2f} of 0..1")
     return found
-
-
-class _Stages(SilentObserver):
-    """Seconds of each stage."""
-
-    def __init__(self, bench: Bench) -> None:
-        self._bench = bench
-        self._began: list[tuple[str, float]] = []
-
-    def stage(self, name: str) -> None:
-        wait_for(self._bench.device)
-        self._began.append((name, time.perf_counter()))
-
-    def __str__(self) -> str:
-        pairs = zip(self._began, self._began[1:])
-        return ", ".join(f"{name} {end - start:.1f}" for (name, start), (_, end) in pairs)

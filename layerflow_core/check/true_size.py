@@ -35,7 +35,7 @@ TRUE_T5 = {
     "feed_forward_proj": "gated-gelu",
 }
 _META = torch.device("meta")
-_ONES = 0.5  # of biases and scales
+_FILL = 0.5  # of biases and scales
 
 
 def official_config(
@@ -101,7 +101,7 @@ def _draw(part: nn.Module, device: torch.device) -> None:
             continue
         drawn.add(id(tensor))
         if tensor.dim() < 2 or not tensor.is_floating_point():
-            tensor.data.fill_(_ONES)
+            tensor.data.fill_(_FILL)
             continue
         spread = tensor[0].numel() ** -0.5
         values = torch.randn(tensor.shape, device=device, dtype=tensor.dtype) * spread

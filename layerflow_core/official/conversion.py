@@ -24,12 +24,10 @@ from ..weights.tensor_file import (
     SafetensorsFile,
     TensorSource,
     View,
-    planned_size,
-    write_chunks,
 )
 from ..weights.weight_file import open_weights
 from .keys import is_official, lora_matrices, network_keys, official_chunks
-from .packing import BESIDE_FP8, Packing, pack_parts, parts_beside, share_parts
+from .packing import BESIDE_FP8, Packing, pack_parts, parts_beside, share_parts, write_announced
 from .variants import TOKENS_PER_TEXT, choose_variant, read_config
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32, "fp8": FP8}
@@ -105,9 +103,7 @@ def convert_official(source: Path, target: Path, how: Conversion = Conversion())
         parts = {}
     config = _with_parts(replace(config, network=network), parts)
     beside = pack_parts(parts, (path, target), how.packing, how.dtype)
-    chunks = [*finished, *beside]
-    _log.info("%s: %.1f GB will be written", target.name, planned_size(chunks) / 1e9)
-    write_chunks(target, chunks, {CONFIG_KEY: config.to_json()})
+    write_announced(target, [*finished, *beside], {CONFIG_KEY: config.to_json()})
     return digest(target)
 
 

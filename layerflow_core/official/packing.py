@@ -81,8 +81,13 @@ def share_parts(parts: Mapping[str, Part], packing: Packing, network_dtype: torc
             Chunk(part.tensors, [key], partial(_cast_all, dtype=dtype))
             for key in part.tensors.specs
         ]
-        _log.info("%s: %.1f GB will be written", path.name, planned_size(chunks) / 1e9)
-        write_chunks(path, chunks, {})
+        write_announced(path, chunks, {})
+
+
+def write_announced(path: Path, chunks: Sequence[Chunk], metadata: Mapping[str, str]) -> None:
+    """``write_chunks``, whose size is told before the minutes that it takes."""
+    _log.info("%s: %.1f GB will be written", path.name, planned_size(chunks) / 1e9)
+    write_chunks(path, chunks, metadata)
 
 
 def _mark_of(part: Part, dtype: torch.dtype) -> str:

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
 from .file_kind import GGUF, check_kind
+from .stretch import Stretch, read_stretch
 from .tensor_file import is_countable
 
 LARGEST_HEADER = 64 * 1024**2
@@ -55,10 +55,9 @@ _BLOCK = re.compile(r"enc\.blk\.(\d+)\.(\w+)\.weight")
 
 @dataclass(frozen=True)
 class _Place:
-    """A tensor's bytes in the file."""
+    """A tensor's bytes in the file, and what they are."""
 
-    start: int
-    length: int
+    stretch: Stretch
     shape: tuple[int, ...]
     kind: str
 
@@ -86,19 +85,19 @@ class GgufFile:
 
     def read(self, keys: Collection[str]) -> dict[str, Tensor]:
         try:
-            return {key: self._read(self._places[key]) for key in keys}
+            with self.path.open("rb") as file:
+                return {key: self._read(file, self._places[key]) for key in keys}
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{self.path} cannot be read: {error}") from error
 
-    def _read(self, place: _Place) -> Tensor:
-        stored = np.memmap(self.path, np.uint8, "c", place.start, (place.length,))
+    def _read(self, file: BinaryIO, place: _Place) -> Tensor:
         if place.kind in _PLAIN:
-            return torch.from_numpy(stored).view(_PLAIN[place.kind]).view(place.shape)
+            return read_stretch(file, place.stretch, _PLAIN[place.kind]).view(place.shape)
         gguf = _library(self.path)
         kind = gguf.GGMLQuantizationType[place.kind]
-        rows = stored.reshape(-1, place.length * place.shape[-1] // math.prod(place.shape))
-        widened = torch.from_numpy(gguf.quants.dequantize(rows, kind))
-        return widened.to(_WIDENED).view(place.shape)
+        rows = math.prod(place.shape[:-1])
+        stored = read_stretch(file, place.stretch).view(rows, -1).numpy()
+        return torch.from_numpy(gguf.quants.dequantize(stored, kind)).to(_WIDENED).view(place.shape)
 
 
 def t5_names(keys: Iterable[str]) -> dict[str, str]:
@@ -157,7 +156,7 @@ class _Header:
         length = math.prod(shape) // items * width
         if base + at + length > self._size:
             raise self._damaged(f"{ascii(name)}, which reaches beyond the file's end")
-        return _Place(base + at, length, shape, known[kind].name)
+        return _Place(Stretch(base + at, length), shape, known[kind].name)
 
     def _tensor_info(self) -> tuple[str, tuple[tuple[int, ...], int, int]]:
         name = self._text()

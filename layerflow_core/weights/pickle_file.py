@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import mmap
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,10 +12,10 @@ from torch import Tensor
 
 from ..errors import CheckpointError
 from .inert_pickle import StoredTensor, read_pickle
+from .stretch import Stretch, read_stretch
 from .tensor_file import is_countable
-from .torch_archive import Stretch, TorchArchive, read_archive
+from .torch_archive import TorchArchive, read_archive
 
-_SMALL = 64 * 1024  # bytes
 _CONTAINERS = ("module", "state_dict")  # DeepSpeed's, Lightning's
 _STORAGE_DTYPES = {
     "DoubleStorage": torch.float64,
@@ -57,7 +56,6 @@ class PickleFile:
             raise CheckpointError(f"{path} holds no tensors by name: not a checkpoint")
 
     def read(self, keys: Collection[str]) -> dict[str, Tensor]:
-        """Each tensor's own bytes are mapped: a file larger than RAM could not be mapped as a whole."""
         try:
             if self.path.stat().st_size != self._size:
                 raise CheckpointError(f"{self.path} has changed since it was opened; load it again")
@@ -118,22 +116,8 @@ class _Place:
         steps = ((size - 1) * stride for size, stride in zip(tensor.size, tensor.stride))
         width = self._dtype.itemsize
         start = self._stretch.start + tensor.offset * width
-        flat = _read_bytes(file, Stretch(start, (1 + sum(steps)) * width))
-        if flat.data_ptr() % width:
-            flat = flat.clone()  # torch aligns storages, other writers need not
-        return flat.view(self._dtype).as_strided(tensor.size, tensor.stride)
-
-
-def _read_bytes(file: BinaryIO, stretch: Stretch) -> Tensor:
-    """[length] uint8: small ones are read, others mapped so that writing to them changes no file."""
-    if stretch.length <= _SMALL:
-        file.seek(stretch.start)
-        return torch.frombuffer(bytearray(file.read(stretch.length)), dtype=torch.uint8)
-    before = stretch.start % mmap.ALLOCATIONGRANULARITY
-    length = before + stretch.length
-    first = stretch.start - before
-    mapped = mmap.mmap(file.fileno(), length, access=mmap.ACCESS_COPY, offset=first)
-    return torch.frombuffer(mapped, dtype=torch.uint8, offset=before)
+        flat = read_stretch(file, Stretch(start, (1 + sum(steps)) * width), self._dtype)
+        return flat.as_strided(tensor.size, tensor.stride)
 
 
 def _find_dtype(tensor: StoredTensor, name: str) -> torch.dtype:

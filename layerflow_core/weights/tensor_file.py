@@ -203,8 +203,8 @@ def write_chunks(path: Path, chunks: Iterable[Chunk], metadata: Mapping[str, str
             written.
     """
     chunks = list(chunks)
-    header, places = _lay_out([chunk.specs() for chunk in chunks], metadata)
-    check_room(path, len(header) + planned_size(chunks), CheckpointError)
+    header, places, size = _lay_out([chunk.specs() for chunk in chunks], metadata)
+    check_room(path, len(header) + size, CheckpointError)
     # A partial weight file must not end like a whole one, or ComfyUI would list it.
     with replacing(path, CheckpointError, keep_suffix=False) as partial, partial.open("wb") as file:
         file.write(len(header).to_bytes(8, "little") + header)
@@ -222,8 +222,11 @@ def planned_size(chunks: Iterable[Chunk]) -> int:
 
 def _lay_out(
     parts: Sequence[Mapping[str, Tensor]], metadata: Mapping[str, str]
-) -> tuple[bytes, dict[str, int]]:
-    """The header, and where each tensor begins behind it; wide types first, so that all are aligned."""
+) -> tuple[bytes, dict[str, int], int]:
+    """The header, where each tensor begins behind it, and bytes of all tensors.
+
+    Wide types first, so that all are aligned.
+    """
     specs = {key: spec for part in parts for key, spec in part.items()}
     header: dict[str, dict] = {"__metadata__": dict(metadata)} if metadata else {}
     places = {}
@@ -237,7 +240,7 @@ def _lay_out(
             "data_offsets": [places[key], end],
         }
     text = json.dumps(header, separators=(",", ":")).encode()
-    return text + b" " * (-len(text) % _ALIGNMENT), places
+    return text + b" " * (-len(text) % _ALIGNMENT), places, end
 
 
 def _bytes_of(tensor: Tensor) -> memoryview:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ..errors import CheckpointError
 from .file_kind import TORCH, check_kind
+from .stretch import Stretch
 
 LARGEST_PICKLE = 64 * 1024**2
 """Bytes of ``data.pkl``; that of a checkpoint of 2,000 tensors has 200 KB."""
@@ -23,14 +24,6 @@ _SIGNATURE = b"PK\x03\x04"
 _PICKLE = "data.pkl"
 _STORAGES = "data/"
 _ORDER = "byteorder"
-
-
-@dataclass(frozen=True)
-class Stretch:
-    """Bytes of a file."""
-
-    start: int
-    length: int
 
 
 @dataclass(frozen=True)

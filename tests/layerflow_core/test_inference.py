@@ -59,10 +59,10 @@ def test_lora_goes_onto_a_ready_model(make_network, inputs_for, tmp_path):
     )
     readied = prepare_for_inference(LayerFlowModel(plain.config, plain))
     before = call(readied, inputs)
-    met = call(
+    got = call(
         prepare_for_inference(attach_lora(readied, [tmp_path / "content.safetensors"])), inputs
     )
-    assert torch.allclose(met, expected, atol=1e-4 * float(expected.abs().max())) and torch.equal(
+    assert torch.allclose(got, expected, atol=1e-4 * float(expected.abs().max())) and torch.equal(
         call(readied, inputs), before
     )
 

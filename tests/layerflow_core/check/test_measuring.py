@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from layerflow_core.check import measuring
-from layerflow_core.check.measuring import difference, fastest, gib, measured
+from layerflow_core.check.measuring import StageTimes, difference, fastest, gib, measured
 
 CPU = torch.device("cpu")
 
@@ -45,3 +45,11 @@ def test_difference_is_relative():
     ones = torch.ones(4)
     assert difference(ones * 1.1, ones) == pytest.approx(0.1, rel=1e-5)
     assert difference(ones, ones) == 0
+
+
+def test_stages_last_until_the_next_one(clock):
+    stages = StageTimes(CPU)
+    for name, seconds in (("text", 2), ("sample", 3)):
+        stages.stage(name)
+        clock[0] += seconds
+    assert stages.end() == "text 2.0, sample 3.0"

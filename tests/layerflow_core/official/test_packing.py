@@ -10,7 +10,6 @@ from safetensors.torch import load_file
 from benchmarks.small_parts import build_small_vae
 from benchmarks.synthetic import write_released
 from layerflow_core.errors import MissingPartError
-from layerflow_core.inference import LoadOptions, load_for_inference
 from layerflow_core.model.loading import load_model
 from layerflow_core.official.conversion import (
     FP8,
@@ -18,39 +17,9 @@ from layerflow_core.official.conversion import (
     Packing,
     convert_official,
 )
-from layerflow_core.toy.captions import tokenizer_json
 from layerflow_core.weights.component_choice import TEXT_ENCODER, VAE
-from layerflow_core.weights.components import Components
 
-CPU = torch.device("cpu")
-WIDTH = 32
-EXACT = LoadOptions("fp32")
-PROMPT = "a red star"
-
-
-@pytest.fixture
-def tokenizer(tmp_path):
-    folder = tmp_path / "tokenizer"
-    folder.mkdir()
-    (folder / "tokenizer.json").write_text(tokenizer_json())
-    return folder
-
-
-def load(path, tokenizer, **named):
-    return load_for_inference(
-        path, CPU, EXACT, lambda config: Components(tokenizer=tokenizer, **named)
-    )
-
-
-def encode(model):
-    with torch.inference_mode():
-        return model.require_text().encode(PROMPT)
-
-
-def decode(vae):
-    latents = torch.randn(1, 16, 2, 4, 4, generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        return vae.decode(latents).sample
+from .released import WIDTH, decode, encode, load
 
 
 def test_a_converted_file_is_whole_by_itself(tokenizer, tmp_path):

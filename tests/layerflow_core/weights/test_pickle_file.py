@@ -20,7 +20,7 @@ import pytest
 import torch
 
 from layerflow_core.errors import CheckpointError
-from layerflow_core.weights import inert_pickle, pickle_file
+from layerflow_core.weights import inert_pickle, stretch
 from layerflow_core.weights.inert_pickle import Global, Opaque, read_pickle
 from layerflow_core.weights.pickle_file import PickleFile
 
@@ -469,15 +469,15 @@ def test_no_more_is_mapped_than_is_asked_for(tmp_path, monkeypatch):
     torch.save({"module": tensors}, tmp_path / "a.pt")
     file = PickleFile(tmp_path / "a.pt")
     mapped = []
-    original = pickle_file.mmap.mmap
+    original = stretch.mmap.mmap
     monkeypatch.setattr(
-        pickle_file.mmap,
+        stretch.mmap,
         "mmap",
         lambda number, length, **where: mapped.append(length) or original(number, length, **where),
     )
     for key, value in tensors.items():
         assert torch.equal(file.read([key])[key], value), key
-    assert len(mapped) == 2 and max(mapped) < 400_000 + pickle_file.mmap.ALLOCATIONGRANULARITY
+    assert len(mapped) == 2 and max(mapped) < 400_000 + stretch.mmap.ALLOCATIONGRANULARITY
     read = file.read(["first"])["first"]
     read += 1
     assert torch.equal(file.read(["first"])["first"], tensors["first"]), "the file stays as it is"

@@ -39,10 +39,10 @@ def tensors():
     }
 
 
-def assert_same(met, expected):
-    assert met.keys() == expected.keys()
+def assert_same(got, expected):
+    assert got.keys() == expected.keys()
     for key, value in expected.items():
-        assert met[key].dtype == value.dtype and torch.equal(met[key].double(), value.double()), key
+        assert got[key].dtype == value.dtype and torch.equal(got[key].double(), value.double()), key
 
 
 def test_the_library_reads_what_is_written(tensors, tmp_path):
