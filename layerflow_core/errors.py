@@ -41,6 +41,10 @@ class TrainingError(LayerFlowError):
     """A training is configured in a way that cannot run, or its state does not fit its configuration."""
 
 
+class EvaluationError(LayerFlowError):
+    """A result cannot be measured, or something that a measure needs is missing; the message names it."""
+
+
 class DownloadError(LayerFlowError):
     """A released file cannot be fetched, or is not what its repository says."""
 

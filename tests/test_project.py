@@ -20,6 +20,7 @@ ROOMS = (
     "download",
     "check",
     "toy",
+    "evaluation",
     "training",
     "inference",
     "official",

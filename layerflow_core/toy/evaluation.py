@@ -20,6 +20,7 @@ from torch import Tensor
 from ..atomic import replacing
 from ..config import ModelConfig
 from ..errors import SamplingError
+from ..evaluation.fidelity import mean_error, psnr
 from ..footage import decompose
 from ..layers import Foreground, LayerVideo
 from ..layout import ALPHA, BACKGROUND, BLENDED, FOREGROUND
@@ -33,13 +34,11 @@ from ..weights.checkpoint import read_checkpoint
 from .head_by_head import HeadByHead
 from .measures import (
     gradient_error,
-    mean_error,
     name_background,
     name_colour,
     name_motion,
     name_shape,
     path_length,
-    psnr,
     shape_consistency,
     soft_iou,
 )

@@ -1,6 +1,7 @@
 """Measures against the procedural world's truth: errors of layers, and rules that name what a clip shows.
 
-The rules are themselves checked on true clips (``evaluation``).
+The rules are themselves checked on true clips (``evaluation``). What the field measures too is in the room
+``layerflow_core/evaluation``.
 
 Legend: T frames, H height, W width; 0..1, straight colour, alpha 1 = opaque.
 """
@@ -25,21 +26,6 @@ _FAINTEST = 0.2  # alpha below this is taken for nothing, so that noise does not
 def soft_iou(a: Tensor, b: Tensor) -> float:
     """Intersection over union of two alphas of one size, without a threshold."""
     return float(torch.minimum(a, b).sum() / torch.maximum(a, b).sum().clamp(min=1e-6))
-
-
-def psnr(a: Tensor, b: Tensor, where: Tensor | None = None) -> float:
-    """dB for values in 0..1; ``where`` [N, 1, H, W] bool restricts it."""
-    squared = (a - b).square()
-    mean = squared.mean() if where is None else squared[where.expand_as(squared)].mean()
-    return -10 * math.log10(max(float(mean), 1e-10))
-
-
-def mean_error(a: Tensor, b: Tensor, where: Tensor | None = None) -> float:
-    """Mean absolute difference; ``where`` as in ``psnr``."""
-    difference = (a - b).abs()
-    return float(
-        difference.mean() if where is None else difference[where.expand_as(difference)].mean()
-    )
 
 
 def gradient_error(a: Tensor, b: Tensor) -> float:

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from layerflow_core.errors import DatasetError
+from layerflow_core.evaluation.fidelity import psnr
 from layerflow_core.toy.clips import ProceduralClips, smear
-from layerflow_core.toy.measures import psnr
 
 
 def test_exact_clips_are_the_truth_and_not_held_out():

@@ -1,15 +1,14 @@
 import pytest
 import torch
 
+from layerflow_core.evaluation.fidelity import mean_error, psnr
 from layerflow_core.toy.measures import (
     gradient_error,
-    mean_error,
     name_background,
     name_colour,
     name_motion,
     name_shape,
     path_length,
-    psnr,
     shape_consistency,
     soft_iou,
 )
