@@ -62,11 +62,11 @@ def test_frames_without_the_region_do_not_count():
     where[0] = True
     two = torch.cat([a, a]), torch.cat([b, 1 - a])
     assert frame_psnr(*two, where) == pytest.approx(23.682698, abs=1e-5)
-    with pytest.raises(EvaluationError, match="region without a pixel"):
+    with pytest.raises(EvaluationError, match="nothing is in the region"):
         frame_psnr(*two, torch.zeros_like(where))
     border = torch.zeros_like(where)
     border[..., :3] = True
-    with pytest.raises(EvaluationError, match="within 5 pixels of the border"):
+    with pytest.raises(EvaluationError, match="nothing is in the region"):
         frame_ssim(*two, border)
 
 
