@@ -26,7 +26,7 @@ from .commands import (
     convert,
     decompose,
     demo,
-    evaluate_toy,
+    evaluate_any,
     fetch,
     generate,
     train,
@@ -233,13 +233,42 @@ COMMANDS: Mapping[str, Command] = {
         ),
     ),
     "evaluate": Command(
-        "measure a model of the procedural world on held-out scenes, beside trivial answers",
-        evaluate_toy,
+        "measure saved layers, with or without true ones; or a model of the procedural world with --toy",
+        evaluate_any,
         (
+            argument(
+                "folders",
+                type=Path,
+                nargs="*",
+                metavar="FOLDER",
+                help="with saved layers (layers.json) in it or below; each is a row of the tables",
+            ),
+            argument(
+                "--truth",
+                type=Path,
+                help="true layers: a set, or a folder that has sets of the same names as FOLDER",
+            ),
+            argument(
+                "--measure",
+                action="append",
+                default=[],
+                metavar="NAME",
+                help="only this one; may be given again. docs/evaluation.md lists them",
+            ),
+            argument(
+                "--networks",
+                type=Path,
+                metavar="FOLDER",
+                help="where the files are of the networks that some measures look with",
+            ),
+            argument("--device", default="auto", help="of these networks: auto, cpu, cuda, ..."),
+            argument("--again", action="store_true", help="measure also what was measured before"),
+            out_folder("layerflow_out/evaluation"),
             argument(
                 "--toy",
                 action="store_true",
-                help="the world whose truth is known; the only one yet",
+                help="measure a model of the world whose truth is known, beside trivial answers; "
+                "what follows is for this",
             ),
             argument(
                 "--model",

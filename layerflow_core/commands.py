@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .download import convert_download, download
 from .editing.composite import Placement, composite_over
-from .errors import DatasetError, SamplingError, VideoFileError
+from .errors import DatasetError, EvaluationError, SamplingError, VideoFileError
 from .footage import Condition, add_condition, fit_conditions
 from .footage import decompose as take_apart
 from .inference import ComputeOptions, LoadOptions, load_for_inference
@@ -331,6 +331,32 @@ def demo(options: argparse.Namespace) -> None:
     _finish(host, options, layers, _describe_run(model, run, "decompose"), below="decompose")
 
 
+def evaluate_any(options: argparse.Namespace) -> None:
+    """Saved results, or a model of the procedural world with ``--toy``."""
+    if options.toy and options.folders:
+        raise EvaluationError("got folders and --toy, expected one of both")
+    if options.toy:
+        evaluate_toy(options)
+    else:
+        evaluate_results(options)
+
+
+def evaluate_results(options: argparse.Namespace) -> None:
+    from .evaluation.evaluating import Evaluation
+    from .evaluation.evaluating import evaluate as measure
+    from .evaluation.metric_networks import MetricNetworks
+    from .evaluation.tables import write_markdown, write_tables
+
+    networks = MetricNetworks(options.networks, str(read_device(options.device)))
+    evaluation = Evaluation(
+        options.folders, options.out, options.truth, options.measure, networks, options.again
+    )
+    runs = measure(evaluation, lambda text: print(text, file=sys.stderr, flush=True))
+    written = write_tables(runs, options.out)
+    _say(write_markdown(runs))
+    _say("\n".join(str(path) for path in written))
+
+
 def evaluate_toy(options: argparse.Namespace) -> None:
     def report(done: int, total: int) -> None:
         print(
@@ -340,8 +366,6 @@ def evaluate_toy(options: argparse.Namespace) -> None:
             flush=True,
         )
 
-    if not options.toy:
-        raise SamplingError("there is truth for the procedural world alone: say --toy")
     if options.proof:
         from .toy.proof_table import SEEDS, measure_proof
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
+from torch import Tensor
+
 from ..errors import EvaluationError, FrameError
 from .grounds import grounds_psnr, grounds_ssim
 from .matte import (
@@ -45,6 +47,7 @@ class Measure:
     """A row.
 
     Args:
+        group: heading of the table that it stands in.
         title: with its unit, for the head of a column.
         better: ``MORE``, ``LESS`` or ``NEITHER``.
         measure: raises EvaluationError with the reason where a sample cannot be measured so.
@@ -52,6 +55,7 @@ class Measure:
     """
 
     name: str
+    group: str
     title: str
     better: int
     measure: Callable[[Sample], float]
@@ -66,43 +70,79 @@ def _alpha_between(sample: Sample) -> float:
     return share_between(sample.matte)
 
 
+RECOMPOSITION = "Foregrounds over background against blended"
+ALPHA = "Alpha alone"
+TRUE_ALPHA = "Alpha against truth"
+TRUE_FOREGROUND = "Foregrounds against truth"
+TRUE_BACKGROUND = "Background against truth"
+
 _ALONE = (
-    Measure("recomposition_psnr", "recomposition, dB", MORE, recomposition_psnr),
-    Measure("recomposition_ssim", "recomposition, SSIM", MORE, recomposition_ssim),
-    Measure("residual_outside", "residual outside the matte, share", NEITHER, residual_outside),
-    Measure("residual_flicker", "residual flicker, 1e-2", LESS, residual_flicker),
-    Measure("alpha_flicker", "alpha flicker, 1e-3", LESS, _alpha_flicker),
-    Measure("alpha_between", "alpha between 0 and 1, share", NEITHER, _alpha_between),
+    Measure("recomposition_psnr", RECOMPOSITION, "PSNR, dB", MORE, recomposition_psnr),
+    Measure("recomposition_ssim", RECOMPOSITION, "SSIM", MORE, recomposition_ssim),
+    Measure(
+        "residual_outside",
+        RECOMPOSITION,
+        "share of the residual outside the matte",
+        NEITHER,
+        residual_outside,
+    ),
+    Measure(
+        "residual_flicker", RECOMPOSITION, "flicker of the residual, 1e-2", LESS, residual_flicker
+    ),
+    Measure("alpha_flicker", ALPHA, "flicker, 1e-3", LESS, _alpha_flicker),
+    Measure("alpha_between", ALPHA, "share between 0.05 and 0.95", NEITHER, _alpha_between),
 )
 
-_stretched = partial(gradient_difference, stretched=True)
+
+def _of_alpha(name: str, title: str, measure: Callable[[Tensor, Tensor], Tensor]) -> Measure:
+    return Measure(f"alpha_{name}", TRUE_ALPHA, title, LESS, of_alpha(measure), True)
+
+
 _ALPHA = (
-    Measure("alpha_mad", "alpha MAD, 1e-3", LESS, of_alpha(mad), True),
-    Measure("alpha_mse", "alpha MSE, 1e-3", LESS, of_alpha(mse), True),
-    Measure("alpha_grad", "alpha Grad, 1e3", LESS, of_alpha(gradient_difference), True),
-    Measure("alpha_grad_stretched", "alpha Grad, stretched, 1e3", LESS, of_alpha(_stretched), True),
-    Measure("alpha_conn", "alpha Conn, 1e3", LESS, of_alpha(connectivity_difference), True),
-    Measure("alpha_dtssd", "alpha dtSSD, 1e-2", LESS, of_alpha(dtssd), True),
+    _of_alpha("mad", "MAD, 1e-3", mad),
+    _of_alpha("mse", "MSE, 1e-3", mse),
+    _of_alpha("grad", "Grad, 1e3", gradient_difference),
+    _of_alpha(
+        "grad_stretched", "Grad, stretched, 1e3", partial(gradient_difference, stretched=True)
+    ),
+    _of_alpha("conn", "Conn, 1e3", connectivity_difference),
+    _of_alpha("dtssd", "dtSSD, 1e-2", dtssd),
 )
+
+
+def _of_foreground(
+    name: str, title: str, better: int, measure: Callable[[Sample], float]
+) -> Measure:
+    return Measure(name, TRUE_FOREGROUND, title, better, measure, True)
+
+
 _COLOUR = (
-    Measure("foreground_mad", "foreground MAD, 1e-3", LESS, foreground_mad, True),
-    Measure("foreground_mse", "foreground MSE, 1e-3", LESS, foreground_mse, True),
-    Measure("grounds_psnr", "over nine grounds, dB", MORE, grounds_psnr, True),
-    Measure("grounds_ssim", "over nine grounds, SSIM", MORE, grounds_ssim, True),
+    _of_foreground("foreground_mad", "colour MAD, 1e-3", LESS, foreground_mad),
+    _of_foreground("foreground_mse", "colour MSE, 1e-3", LESS, foreground_mse),
+    _of_foreground("grounds_psnr", "over nine grounds, dB", MORE, grounds_psnr),
+    _of_foreground("grounds_ssim", "over nine grounds, SSIM", MORE, grounds_ssim),
+)
+
+_BACKGROUND_MEASURES = (
+    ("psnr", "dB", MORE, background_psnr),
+    ("ssim", "SSIM", MORE, background_ssim),
+    ("lpips", "LPIPS", LESS, background_lpips),
 )
 
 
 def _of_background(region: str) -> tuple[Measure, ...]:
-    """The same three measures of another region."""
-    name = "background" if region == WHOLE else f"background_{region}"
-    title = name.replace("_", ", ")
-    psnr = partial(background_psnr, region=region)
-    ssim = partial(background_ssim, region=region)
-    lpips = partial(background_lpips, region=region)
-    return (
-        Measure(f"{name}_psnr", f"{title}, dB", MORE, psnr, True),
-        Measure(f"{name}_ssim", f"{title}, SSIM", MORE, ssim, True),
-        Measure(f"{name}_lpips", f"{title}, LPIPS", LESS, lpips, True),
+    """The same measures of another region."""
+    prefix = "background" if region == WHOLE else f"background_{region}"
+    return tuple(
+        Measure(
+            f"{prefix}_{name}",
+            TRUE_BACKGROUND,
+            f"{region}, {unit}",
+            better,
+            partial(measure, region=region),
+            True,
+        )
+        for name, unit, better, measure in _BACKGROUND_MEASURES
     )
 
 

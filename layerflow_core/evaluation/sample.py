@@ -101,7 +101,7 @@ class Sample:
     @cached_property
     def _true_layers(self) -> LayerVideo:
         if self.truth is None:
-            raise EvaluationError("no truth is given")
+            raise EvaluationError("there are no true layers to compare with")
         made = _describe(self.layers)
         true = _describe(self.truth)
         if made != true:

@@ -527,3 +527,19 @@ def test_handlers_of_signals_are_left_as_they_were(capsys):
     before = signal.getsignal(signal.SIGTERM)
     assert main(["verify", "nowhere"]) == 1
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_saved_layers_are_evaluated(tmp_path, capsys, fast):
+    out = str(tmp_path / "made")
+    assert main(["generate", *WORDS, "--out", out, *fast]) == 0
+    tables = ["--out", str(tmp_path / "tables"), "--device", "cpu"]
+    assert main(["evaluate", out, *tables]) == 0
+    told = capsys.readouterr()
+    assert "1/1 made ." in told.err
+    assert "| made |" in told.out and str(tmp_path / "tables" / "evaluation.csv") in told.out
+    page = json.loads((tmp_path / "tables" / "evaluation.json").read_text())
+    assert page["runs"][0]["summary"]["recomposition_psnr"]["count"] == 1
+    assert main(["evaluate", out, "--truth", out, "--measure", "alpha_mad", *tables]) == 0
+    assert "| made | 0.000 (1) |" in capsys.readouterr().out
+    assert main(["evaluate", str(tmp_path / "nowhere"), *tables]) == 1
+    assert "nowhere is not there" in capsys.readouterr().err

@@ -8,8 +8,8 @@ import torch
 
 from layerflow_core import commands
 from layerflow_core.cli import build_parser
-from layerflow_core.commands import BarObserver, composite, convert, evaluate_toy
-from layerflow_core.errors import SamplingError, VideoFileError
+from layerflow_core.commands import BarObserver, composite, convert, evaluate_any
+from layerflow_core.errors import EvaluationError, VideoFileError
 from layerflow_core.video.streams.encodings import write_h264
 
 
@@ -45,9 +45,11 @@ def test_the_way_out_is_checked_before_anything_is_read(tmp_path):
             {"composite": composite, "convert": convert}[options.command](options)
 
 
-def test_there_is_truth_for_the_procedural_world_alone():
-    with pytest.raises(SamplingError, match="say --toy"):
-        evaluate_toy(options_of("evaluate"))
+def test_results_or_the_procedural_world_are_evaluated_and_not_both(tmp_path):
+    with pytest.raises(EvaluationError, match="got folders and --toy"):
+        evaluate_any(options_of("evaluate", tmp_path, "--toy"))
+    with pytest.raises(EvaluationError, match="got no folder"):
+        evaluate_any(options_of("evaluate", "--out", tmp_path))
 
 
 def test_parts_that_are_named_go_before_those_of_a_folder(tmp_path):

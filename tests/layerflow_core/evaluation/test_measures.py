@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from layerflow_core.layers import Foreground
 from .scenes import make_layers
 
 TRUE = make_layers()
+DOCS = Path(__file__).parents[3] / "docs" / "evaluation.md"
 PERFECT = {"psnr": 100, "ssim": 1}
 BY_FORMULA = [name for name in MEASURES if not name.endswith("lpips")]
 
@@ -92,3 +94,8 @@ def test_unknown_names_are_refused():
     assert check_names(["alpha_mad"]) == ["alpha_mad"]
     with pytest.raises(EvaluationError, match="got the measure 'beauty'.*recomposition_psnr"):
         check_names(["beauty"])
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_every_measure_is_documented(name):
+    assert f"`{name}`" in DOCS.read_text()

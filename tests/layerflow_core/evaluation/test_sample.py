@@ -48,7 +48,7 @@ def test_what_is_not_there_is_named(change, asked, reason):
 
 
 def test_a_truth_that_does_not_fit_is_named():
-    with pytest.raises(EvaluationError, match="no truth is given"):
+    with pytest.raises(EvaluationError, match="there are no true layers"):
         background_psnr(Sample(LAYERS))
     with pytest.raises(EvaluationError, match="got 3 frames of 64 x 48 and a truth of 2 frames"):
         background_psnr(Sample(LAYERS, make_layers(2)), HIDDEN)
