@@ -50,6 +50,7 @@ class Measure:
         group: heading of the table that it stands in.
         title: with its unit, for the head of a column.
         better: ``MORE``, ``LESS`` or ``NEITHER``.
+        full: value that fills a chart's bar.
         measure: raises EvaluationError with the reason where a sample cannot be measured so.
         needs_truth: it compares with true layers.
     """
@@ -58,6 +59,7 @@ class Measure:
     group: str
     title: str
     better: int
+    full: float
     measure: Callable[[Sample], float]
     needs_truth: bool = False
 
@@ -77,56 +79,62 @@ TRUE_FOREGROUND = "Foregrounds against truth"
 TRUE_BACKGROUND = "Background against truth"
 
 _ALONE = (
-    Measure("recomposition_psnr", RECOMPOSITION, "PSNR, dB", MORE, recomposition_psnr),
-    Measure("recomposition_ssim", RECOMPOSITION, "SSIM", MORE, recomposition_ssim),
+    Measure("recomposition_psnr", RECOMPOSITION, "PSNR, dB", MORE, 50, recomposition_psnr),
+    Measure("recomposition_ssim", RECOMPOSITION, "SSIM", MORE, 1, recomposition_ssim),
     Measure(
         "residual_outside",
         RECOMPOSITION,
         "share of the residual outside the matte",
         NEITHER,
+        1,
         residual_outside,
     ),
     Measure(
-        "residual_flicker", RECOMPOSITION, "flicker of the residual, 1e-2", LESS, residual_flicker
+        "residual_flicker",
+        RECOMPOSITION,
+        "flicker of the residual x 100",
+        LESS,
+        5,
+        residual_flicker,
     ),
-    Measure("alpha_flicker", ALPHA, "flicker, 1e-3", LESS, _alpha_flicker),
-    Measure("alpha_between", ALPHA, "share between 0.05 and 0.95", NEITHER, _alpha_between),
+    Measure("alpha_flicker", ALPHA, "flicker x 1000", LESS, 50, _alpha_flicker),
+    Measure("alpha_between", ALPHA, "share between 0.05 and 0.95", NEITHER, 1, _alpha_between),
 )
 
 
-def _of_alpha(name: str, title: str, measure: Callable[[Tensor, Tensor], Tensor]) -> Measure:
-    return Measure(f"alpha_{name}", TRUE_ALPHA, title, LESS, of_alpha(measure), True)
-
-
-_ALPHA = (
-    _of_alpha("mad", "MAD, 1e-3", mad),
-    _of_alpha("mse", "MSE, 1e-3", mse),
-    _of_alpha("grad", "Grad, 1e3", gradient_difference),
-    _of_alpha(
-        "grad_stretched", "Grad, stretched, 1e3", partial(gradient_difference, stretched=True)
-    ),
-    _of_alpha("conn", "Conn, 1e3", connectivity_difference),
-    _of_alpha("dtssd", "dtSSD, 1e-2", dtssd),
-)
-
-
-def _of_foreground(
-    name: str, title: str, better: int, measure: Callable[[Sample], float]
+def _of_alpha(
+    name: str, title: str, full: float, measure: Callable[[Tensor, Tensor], Tensor]
 ) -> Measure:
-    return Measure(name, TRUE_FOREGROUND, title, better, measure, True)
+    return Measure(f"alpha_{name}", TRUE_ALPHA, title, LESS, full, of_alpha(measure), True)
 
+
+_stretched = partial(gradient_difference, stretched=True)
+_ALPHA = (
+    _of_alpha("mad", "MAD x 1000", 200, mad),
+    _of_alpha("mse", "MSE x 1000", 100, mse),
+    _of_alpha("grad", "Grad / 1000", 20, gradient_difference),
+    _of_alpha("grad_stretched", "Grad, stretched / 1000", 20, _stretched),
+    _of_alpha("conn", "Conn / 1000", 20, connectivity_difference),
+    _of_alpha("dtssd", "dtSSD x 100", 20, dtssd),
+)
 
 _COLOUR = (
-    _of_foreground("foreground_mad", "colour MAD, 1e-3", LESS, foreground_mad),
-    _of_foreground("foreground_mse", "colour MSE, 1e-3", LESS, foreground_mse),
-    _of_foreground("grounds_psnr", "over nine grounds, dB", MORE, grounds_psnr),
-    _of_foreground("grounds_ssim", "over nine grounds, SSIM", MORE, grounds_ssim),
+    Measure(
+        "foreground_mad", TRUE_FOREGROUND, "colour MAD x 1000", LESS, 200, foreground_mad, True
+    ),
+    Measure(
+        "foreground_mse", TRUE_FOREGROUND, "colour MSE x 1000", LESS, 100, foreground_mse, True
+    ),
+    Measure("grounds_psnr", TRUE_FOREGROUND, "over nine grounds, dB", MORE, 50, grounds_psnr, True),
+    Measure(
+        "grounds_ssim", TRUE_FOREGROUND, "over nine grounds, SSIM", MORE, 1, grounds_ssim, True
+    ),
 )
 
 _BACKGROUND_MEASURES = (
-    ("psnr", "dB", MORE, background_psnr),
-    ("ssim", "SSIM", MORE, background_ssim),
-    ("lpips", "LPIPS", LESS, background_lpips),
+    ("psnr", "dB", MORE, 50, background_psnr),
+    ("ssim", "SSIM", MORE, 1, background_ssim),
+    ("lpips", "LPIPS", LESS, 1, background_lpips),
 )
 
 
@@ -139,10 +147,11 @@ def _of_background(region: str) -> tuple[Measure, ...]:
             TRUE_BACKGROUND,
             f"{region}, {unit}",
             better,
+            full,
             partial(measure, region=region),
             True,
         )
-        for name, unit, better, measure in _BACKGROUND_MEASURES
+        for name, unit, better, full, measure in _BACKGROUND_MEASURES
     )
 
 
@@ -211,3 +220,31 @@ def check_names(names: Collection[str]) -> list[str]:
             f"got the measure {ascii(unknown[0])[:100]}, expected some of {', '.join(MEASURES)}"
         )
     return list(names)
+
+
+def choosing_names() -> list[str]:
+    """Names of measures that say which of two results is better."""
+    return [name for name, row in MEASURES.items() if row.better != NEITHER]
+
+
+def is_better(name: str, value: float, other: float) -> bool:
+    """Whether one value of a measure is better than another; raises EvaluationError for one that does not say."""
+    way = MEASURES[name].better
+    if way == NEITHER:
+        raise EvaluationError(f"{name} does not say which result is better: choose another measure")
+    return way * value > way * other
+
+
+def score_of(figures: Figures, name: str, whose: str) -> float:
+    """The value of one measure; raises EvaluationError, with the reason, where there is none.
+
+    Args:
+        whose: result it is, for the message.
+    """
+    if name not in figures.values:
+        needs = (
+            "it is measured against true layers" if MEASURES[name].needs_truth else "not measured"
+        )
+        reason = figures.left_out.get(name, needs)
+        raise EvaluationError(f"{whose} has no {name}: {reason}")
+    return figures.values[name]

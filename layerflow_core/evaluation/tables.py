@@ -84,6 +84,13 @@ def shorten(value: float) -> str:
     return f"{value:.{max(0, _DIGITS - whole)}f}"
 
 
+def list_figures(figures: Figures) -> str:
+    """A line for each figure, by its name, then those that are left out with their reasons."""
+    lines = [f"{name}: {shorten(value)}" for name, value in figures.values.items()]
+    lines += [f"{name}: – ({reason})" for name, reason in figures.left_out.items()]
+    return "\n".join(lines)
+
+
 def write_tables(runs: Sequence[MeasuredRun], folder: Path) -> list[Path]:
     """``evaluation.md``, ``.csv`` (rows are runs), ``.json`` and ``evaluation_sets.csv`` (rows are results).
 
@@ -170,8 +177,12 @@ def _missing(runs: Sequence[MeasuredRun]) -> Iterator[str]:
         for one in run.sets:
             if one.failure:
                 yield f"* {_escape(run.name)}, {_escape(one.name)}: {_escape(one.failure)}"
+        by_reason: dict[tuple[str, int], list[str]] = {}
         for (name, reason), count in run.left_out().items():
-            yield f"* {_escape(run.name)}, {name}, {count} of {len(run.sets)}: {_escape(reason)}"
+            by_reason.setdefault((reason, count), []).append(name)
+        for (reason, count), names in by_reason.items():
+            shown = ", ".join(names)
+            yield f"* {_escape(run.name)}, {count} of {len(run.sets)}, {shown}: {_escape(reason)}"
 
 
 def _run_rows(runs: Sequence[MeasuredRun]) -> Iterator[list]:

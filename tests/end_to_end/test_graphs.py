@@ -52,6 +52,7 @@ def test_nodes_are_there_with_tooltips(server):
         "RefineAlpha",
         "JoinLayers",
         "SplitLayers",
+        "MeasureLayers",
     ):
         assert info[name]["category"] == "LayerFlow" and info[name]["output_tooltips"]
 

@@ -11,8 +11,11 @@ from layerflow_core.evaluation.measures import (
     MORE,
     Figures,
     check_names,
+    choosing_names,
     default_names,
+    is_better,
     measure_sample,
+    score_of,
 )
 from layerflow_core.evaluation.sample import Sample
 from layerflow_core.layers import Foreground
@@ -88,6 +91,22 @@ def test_figures_are_joined_in_the_order_of_the_table():
     joined = first.joined(second)
     assert list(joined.values) == ["recomposition_psnr", "alpha_flicker", "alpha_mad"]
     assert joined.left_out == {"alpha_mse": "no truth"}
+
+
+def test_which_of_two_results_is_better():
+    assert is_better("recomposition_psnr", 30, 20) and not is_better("recomposition_psnr", 20, 20)
+    assert is_better("alpha_mad", 1, 2) and "alpha_between" not in choosing_names()
+    with pytest.raises(EvaluationError, match="alpha_between does not say"):
+        is_better("alpha_between", 1, 2)
+
+
+def test_a_score_that_is_not_there_has_its_reason():
+    figures = Figures({"alpha_flicker": 2.0}, {"alpha_mad": "no truth"})
+    assert score_of(figures, "alpha_flicker", "the result") == 2
+    with pytest.raises(EvaluationError, match="the rival has no alpha_mad: no truth"):
+        score_of(figures, "alpha_mad", "the rival")
+    with pytest.raises(EvaluationError, match="it is measured against true layers"):
+        score_of(figures, "alpha_mse", "the rival")
 
 
 def test_unknown_names_are_refused():

@@ -9,6 +9,7 @@ from layerflow_core.evaluation.tables import (
     MeasuredRun,
     MeasuredSet,
     Summary,
+    list_figures,
     shorten,
     summarise,
     write_markdown,
@@ -43,13 +44,19 @@ def test_digits(value, text):
     assert shorten(value) == text
 
 
+def test_one_result_is_listed():
+    assert list_figures(FIRST.sets[1].figures) == (
+        "recomposition_psnr: 34.00\nalpha_flicker: – (one frame)"
+    )
+
+
 def test_markdown_has_a_row_for_each_run_and_says_what_is_missing():
     page = write_markdown([FIRST, SECOND])
     assert "| first | 32.00 ± 2.828 (2) |" in page
     assert "| a\\|b &lt;i> | 20.00 (1) |" in page
-    assert "PSNR, dB ↑" in page and "flicker, 1e-3 ↓" in page
+    assert "PSNR, dB ↑" in page and "flicker x 1000 ↓" in page
     assert "* first, c: c is damaged" in page
-    assert "* first, alpha_flicker, 1 of 3: one frame" in page
+    assert "* first, 1 of 3, alpha_flicker: one frame" in page
     assert "LPIPS" not in page, "columns without a value are not there"
 
 
