@@ -10,6 +10,7 @@ from ..layerflow_core.evaluation.chart import draw_chart
 from ..layerflow_core.evaluation.measures import (
     Figures,
     choosing_names,
+    default_names,
     is_better,
     measure_sample,
     score_of,
@@ -90,7 +91,8 @@ class MeasureLayers:
 
 
 def _measure(layers: LayerVideo, truth: LayerVideo | None) -> Figures:
-    return measure_sample(Sample(layers.held(), None if truth is None else truth.held()))
+    sample = Sample(layers.held(), None if truth is None else truth.held())
+    return measure_sample(sample, default_names(truth is not None, by_network=False))
 
 
 def _show(chart) -> dict:

@@ -20,6 +20,17 @@ from .matte import (
     mse,
     share_between,
 )
+from .paper import (
+    LAYERS,
+    Look,
+    aesthetic_quality,
+    clip_consistency,
+    dino_consistency,
+    dynamic_degree,
+    of_layer,
+    spread_over_grounds,
+    text_alignment,
+)
 from .recomposition import (
     recomposition_psnr,
     recomposition_ssim,
@@ -53,6 +64,7 @@ class Measure:
         full: value that fills a chart's bar.
         measure: raises EvaluationError with the reason where a sample cannot be measured so.
         needs_truth: it compares with true layers.
+        needs_network: it looks with a network of the user's.
     """
 
     name: str
@@ -62,6 +74,7 @@ class Measure:
     full: float
     measure: Callable[[Sample], float]
     needs_truth: bool = False
+    needs_network: bool = False
 
 
 def _alpha_flicker(sample: Sample) -> float:
@@ -149,7 +162,8 @@ def _of_background(region: str) -> tuple[Measure, ...]:
             better,
             full,
             partial(measure, region=region),
-            True,
+            needs_truth=True,
+            needs_network=name == "lpips",
         )
         for name, unit, better, full, measure in _BACKGROUND_MEASURES
     )
@@ -157,8 +171,39 @@ def _of_background(region: str) -> tuple[Measure, ...]:
 
 _BACKGROUND = (*_of_background(WHOLE), *_of_background(HIDDEN), *_of_background(VISIBLE))
 
+PAPER = "As in the paper's tables 1 and 3"
+
+_PAPER_MEASURES = (
+    ("dynamic_degree", "dynamic degree", 1, dynamic_degree),
+    ("aesthetic_quality", "aesthetic quality", 1, aesthetic_quality),
+    ("text_alignment", "text alignment", 0.364, text_alignment),
+    ("dino_consistency", "frame consistency, DINO", 1, dino_consistency),
+    ("clip_consistency", "frame consistency, CLIP", 1, clip_consistency),
+)
+"""The third is full at the largest value that VBench has met."""
+
+
+def _of_paper(name: str, title: str, full: float, look: Look) -> tuple[Measure, ...]:
+    """A measure of each layer, and what the ground under a foreground does to it."""
+    rows = [
+        _looking(f"{name}_{layer}", f"{title}, {layer}", MORE, full, of_layer(look, layer))
+        for layer in LAYERS
+    ]
+    spread = spread_over_grounds(look)
+    title = f"{title}, spread over grounds"
+    return (*rows, _looking(f"{name}_spread", title, LESS, full, spread))
+
+
+def _looking(
+    name: str, title: str, better: int, full: float, measure: Callable[[Sample], float]
+) -> Measure:
+    return Measure(name, PAPER, title, better, full, measure, needs_network=True)
+
+
+_PAPER = tuple(row for measure in _PAPER_MEASURES for row in _of_paper(*measure))
+
 MEASURES: Mapping[str, Measure] = {
-    row.name: row for row in (*_ALONE, *_ALPHA, *_COLOUR, *_BACKGROUND)
+    row.name: row for row in (*_PAPER, *_ALONE, *_ALPHA, *_COLOUR, *_BACKGROUND)
 }
 
 
@@ -207,9 +252,13 @@ def measure_sample(sample: Sample, names: Collection[str] | None = None) -> Figu
     return Figures(values, left_out)
 
 
-def default_names(has_truth: bool) -> list[str]:
-    """Names of all measures; those against truth only with one."""
-    return [name for name, row in MEASURES.items() if has_truth or not row.needs_truth]
+def default_names(has_truth: bool, by_network: bool = True) -> list[str]:
+    """Names of all measures; those against truth only with one, those that look with networks only if wanted."""
+    return [
+        name
+        for name, row in MEASURES.items()
+        if (has_truth or not row.needs_truth) and (by_network or not row.needs_network)
+    ]
 
 
 def check_names(names: Collection[str]) -> list[str]:
@@ -223,8 +272,8 @@ def check_names(names: Collection[str]) -> list[str]:
 
 
 def choosing_names() -> list[str]:
-    """Names of measures that say which of two results is better."""
-    return [name for name, row in MEASURES.items() if row.better != NEITHER]
+    """Names of measures without networks that say which of two results is better."""
+    return [name for name in default_names(True, False) if MEASURES[name].better != NEITHER]
 
 
 def is_better(name: str, value: float, other: float) -> bool:

@@ -16,7 +16,7 @@ from .stretch import Stretch, read_stretch
 from .tensor_file import is_countable
 from .torch_archive import TorchArchive, read_archive
 
-_CONTAINERS = ("module", "state_dict")  # DeepSpeed's, Lightning's
+_CONTAINERS = ("module", "state_dict", "model")  # DeepSpeed's, Lightning's, ViCLIP's
 _STORAGE_DTYPES = {
     "DoubleStorage": torch.float64,
     "FloatStorage": torch.float32,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..packages import import_package
-from .files import ALEXNET, fill, find_file
+from .files import ALEXNET, fill, find_file, open_source, read_state
 
 _SMALLEST = 32
 """Pixels of a side below which AlexNet has nothing left to look at."""
@@ -33,7 +33,9 @@ class PerceptualDistance:
         package = import_package("lpips", "lpips", "LPIPS")
         self._device = device
         self._network = package.LPIPS(net="alex", pnet_rand=True, spatial=True, verbose=False)
-        fill(self._network.net, find_file(ALEXNET, folder), _trunk_names(self._network.net))
+        path = find_file(ALEXNET, folder)
+        trunk = self._network.net
+        fill(trunk, read_state(open_source(path), _trunk_names(trunk), path), path)
         self._network.eval().to(device)
 
     @torch.inference_mode()

@@ -66,8 +66,8 @@ def test_an_evaluation_that_is_stopped_keeps_what_it_measured(results, tmp_path,
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        evaluate(Evaluation([results], tmp_path / "out"), stop)
-    evaluate(Evaluation([results], tmp_path / "out"))
+        evaluate(Evaluation([results], tmp_path / "out", names=NAMES[:1]), stop)
+    evaluate(Evaluation([results], tmp_path / "out", names=NAMES[:1]))
     assert len(measured) == 2
 
 

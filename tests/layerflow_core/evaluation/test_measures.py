@@ -25,7 +25,7 @@ from .scenes import make_layers
 TRUE = make_layers()
 DOCS = Path(__file__).parents[3] / "docs" / "evaluation.md"
 PERFECT = {"psnr": 100, "ssim": 1}
-BY_FORMULA = [name for name in MEASURES if not name.endswith("lpips")]
+BY_FORMULA = default_names(True, by_network=False)
 
 
 def test_every_measure_of_the_truth_itself_is_perfect_or_says_why_not():
@@ -73,7 +73,7 @@ def test_without_truth_and_without_alpha_the_rest_is_measured():
 
 
 def test_one_frame_has_no_flicker_and_everything_else():
-    figures = measure_sample(Sample(make_layers(1)))
+    figures = measure_sample(Sample(make_layers(1)), BY_FORMULA)
     assert {"residual_flicker", "alpha_flicker"} < set(figures.left_out)
     assert figures.values["recomposition_psnr"] == pytest.approx(100)
 
@@ -113,6 +113,13 @@ def test_unknown_names_are_refused():
     assert check_names(["alpha_mad"]) == ["alpha_mad"]
     with pytest.raises(EvaluationError, match="got the measure 'beauty'.*recomposition_psnr"):
         check_names(["beauty"])
+
+
+def test_what_looks_with_networks_is_told_apart():
+    networks = set(default_names(False)) - set(default_names(False, by_network=False))
+    assert len(networks) == 20 and all(MEASURES[name].needs_network for name in networks)
+    assert not any(MEASURES[name].needs_network for name in choosing_names())
+    assert MEASURES["background_hidden_lpips"].needs_network
 
 
 @pytest.mark.parametrize("name", MEASURES)

@@ -2,7 +2,13 @@ import pytest
 import torch
 
 from layerflow_core.errors import EvaluationError
-from layerflow_core.evaluation.networks.files import NetworkFile, fill, find_file
+from layerflow_core.evaluation.networks.files import (
+    NetworkFile,
+    fill,
+    find_file,
+    open_source,
+    read_state,
+)
 
 ROW = NetworkFile("Tiny", ("tiny-*.pth", "tiny.safetensors"), "nowhere")
 
@@ -34,21 +40,28 @@ def test_a_module_takes_a_files_tensors(tmp_path):
     source = torch.nn.BatchNorm1d(3).half()
     source.running_mean += 2
     named = {f"there.{key}": value for key, value in source.state_dict().items()}
-    torch.save({**named, "other": torch.zeros(1)}, tmp_path / "a.pth")
-    module = torch.nn.BatchNorm1d(3)
-    fill(module, tmp_path / "a.pth", {key: f"there.{key}" for key in module.state_dict()})
+    path = tmp_path / "a.pth"
+    torch.save({"model": {**named, "other": torch.zeros(1)}}, path)
+    with torch.device("meta"):
+        module = torch.nn.BatchNorm1d(3)
+    names = {key: f"there.{key}" for key in module.state_dict()}
+    fill(module, read_state(open_source(path), names, path), path)
     assert module.running_mean.tolist() == [2, 2, 2]
-    assert module.weight.dtype == torch.float32 and module.num_batches_tracked.dtype == torch.int64
+    assert module.weight.dtype == torch.float32 and not module.weight.requires_grad
+    assert module.num_batches_tracked.dtype == torch.int64
 
 
 def test_another_network_is_refused(tmp_path):
-    torch.save(torch.nn.Linear(3, 4).state_dict(), tmp_path / "a.pth")
+    path = tmp_path / "a.pth"
+    torch.save(torch.nn.Linear(3, 4).state_dict(), path)
+    source = open_source(path)
+    with pytest.raises(EvaluationError, match="another network: got 2 tensors without scale"):
+        read_state(source, {"weight": "scale"}, path)
+    state = read_state(source, {"weight": "weight"}, path)
     with pytest.raises(EvaluationError, match=r"another network: got weight of \(4, 3\)"):
-        fill(torch.nn.Linear(2, 4), tmp_path / "a.pth")
-    with pytest.raises(
-        EvaluationError, match="another network: got 2 tensors without running_mean"
-    ):
-        fill(torch.nn.BatchNorm1d(4, affine=False), tmp_path / "a.pth")
-    (tmp_path / "b.pth").write_text("<html>")
-    with pytest.raises(EvaluationError):
-        fill(torch.nn.Linear(2, 4), tmp_path / "b.pth")
+        fill(torch.nn.Linear(2, 4), state, path)
+    with pytest.raises(EvaluationError, match="another network: it lacks bias"):
+        fill(torch.nn.Linear(3, 4), state, path)
+    path.write_text("<html>")
+    with pytest.raises(EvaluationError, match="web page"):
+        open_source(path)
