@@ -6,7 +6,6 @@ const NODE = 'MeasureLayers'
 const KEY = 'layerflow_figures'
 const WIDGET = 'layerflow_figures'
 const HEIGHT = 120 // pixels, at least
-const WIDTH = 420 // of the node, so that the chart can be read
 const CHART = 420 // room below the text
 
 function makeBox() {
@@ -32,7 +31,7 @@ function showFigures(node, texts) {
     })
     widget.serialize = false
     const [width, height] = node.computeSize()
-    node.setSize([Math.max(node.size[0], width, WIDTH), Math.max(node.size[1], height + CHART)])
+    node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], height + CHART)])
   }
   widget.element.textContent = texts.join('\n\n')
   node.setDirtyCanvas?.(true, true)
