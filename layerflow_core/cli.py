@@ -135,6 +135,19 @@ COMMANDS: Mapping[str, Command] = {
                 metavar="NUMBERS",
                 help="only these of the list, such as 10-20 or 1,4-6; default: all",
             ),
+            argument(
+                "--ray",
+                default="",
+                metavar="auto|ADDRESS",
+                help="run on a Ray cluster, one worker a GPU; auto: the one that runs here, or "
+                "workers on this machine",
+            ),
+            argument(
+                "--workers",
+                type=int,
+                default=0,
+                help="with --ray; default: one for each GPU, else one for each machine",
+            ),
             *(row for row in MODEL if "--context" not in row[0]),
             *SAVING,
             out_folder("layerflow_out/batch"),

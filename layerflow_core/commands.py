@@ -202,7 +202,8 @@ def batch(options: argparse.Namespace) -> None:
     compute = ComputeOptions(options.attention, options.compile, options.allow_8bit)
     how = LoadOptions(options.precision, loras=loras, compute=compute)
     model = ModelOptions(options.device, how, _parts(options))
-    run_batch(Batch(options.list, options.out, defaults, options.shots, model), _say)
+    where = (options.ray, options.workers)
+    run_batch(Batch(options.list, options.out, defaults, options.shots, model, *where), _say)
 
 
 def composite(options: argparse.Namespace) -> None:

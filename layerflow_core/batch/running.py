@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from ..errors import BatchError, FailedShotsError
 from .checking import read_shots
 from .number_ranges import read_ranges
 from .progress import BatchProgress
-from .shots import Shot, hash_inputs, is_done
+from .ray_workers import RayWorkers
+from .shots import SUMMARY, Shot, hash_inputs, is_done
+from .summary import NOT_RUN, Entry, write_summary
 from .worker import DONE, FAILED, ModelOptions, ShotResult, ShotTask, ShotWorker, Worker
 
 
@@ -23,6 +26,8 @@ class Batch:
         out: folder of all results.
         defaults: fields of ``ShotFields`` that the list leaves out.
         numbers: of the shots that are wanted, see ``choose_shots``.
+        ray: address of a cluster, see ``RayWorkers``; empty: in this process.
+        workers: on that cluster.
     """
 
     list: Path
@@ -30,6 +35,8 @@ class Batch:
     defaults: Mapping[str, Any]
     numbers: str = ""
     model: ModelOptions = ModelOptions()
+    ray: str = ""
+    workers: int = 0
 
 
 Engine = Callable[[Sequence[ShotTask]], Iterator[ShotResult]]
@@ -63,15 +70,41 @@ def run_batch(batch: Batch, say: Callable[[str], None]) -> list[ShotResult]:
         say(_line_of(result, folders))
     progress = BatchProgress(len(states.waiting))
     try:
-        worker = ShotWorker(batch.model, batch.out.absolute() / LATENTS, progress)
-        for result in run_here(worker)(states.waiting):
+        for result in _engine_of(batch, progress)(states.waiting):
             progress.finish(result)
             progress.say(_line_of(result, folders))
             results.append(result)
     finally:
         progress.close()
+        write_summary(batch.out / SUMMARY, _entries(shots, results, batch.model))
     check_results(results)
     return results
+
+
+def _engine_of(batch: Batch, progress: BatchProgress) -> Engine:
+    latents = batch.out.absolute() / LATENTS
+    if batch.ray:
+        make = partial(_make_worker, batch.model, latents)
+        return RayWorkers(make, batch.ray, batch.workers)
+    return run_here(partial(ShotWorker, batch.model, latents, progress))
+
+
+def _make_worker(model: ModelOptions, latents: Path, threads: int) -> ShotWorker:
+    return ShotWorker(replace(model, threads=model.threads or threads), latents)
+
+
+def _entries(
+    shots: Sequence[Shot], results: Sequence[ShotResult], model: ModelOptions
+) -> Iterator[Entry]:
+    """Every shot of the list, also those that were not wanted this time, which others may have run."""
+    known = {result.number: result for result in results}
+    options = model.describe()
+    for shot in shots:
+        result = known.get(shot.number)
+        if result is None:
+            is_there = is_done(shot.folder, hash_inputs(shot, options))
+            result = ShotResult(shot.number, KEPT if is_there else NOT_RUN)
+        yield Entry(shot, result)
 
 
 def _line_of(result: ShotResult, folders: Mapping[int, Path]) -> str:
@@ -104,11 +137,11 @@ def look_for_done(shots: Iterable[Shot], model_options: str) -> ShotStates:
     return ShotStates(done, by_model)
 
 
-def run_here(worker: Worker) -> Engine:
+def run_here(make_worker: Callable[[], Worker]) -> Engine:
     """One shot after the other in this process."""
 
     def run(tasks: Sequence[ShotTask]) -> Iterator[ShotResult]:
-        return map(worker.run, tasks)
+        return map(make_worker().run, tasks) if tasks else iter(())
 
     return run
 
