@@ -60,7 +60,9 @@ class RayWorkers:
     count: int = 0
 
     def __call__(self, tasks: Sequence[ShotTask]) -> Iterator[ShotResult]:
-        """Raises BatchError: no Ray, no such cluster, or fewer GPUs than workers."""
+        """Raises BatchError: no Ray, no such cluster, fewer GPUs than workers, or a negative count."""
+        if self.count < 0:
+            raise BatchError(f"got {self.count} workers, expected 1 or more, or 0 to choose")
         if not tasks:
             return
         with _connected(self.address) as ray:

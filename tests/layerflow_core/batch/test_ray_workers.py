@@ -101,3 +101,8 @@ def test_no_ray_and_no_cluster_are_errors_of_ours(make_batch, monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without_ray)
     with pytest.raises(BatchError, match=r"pip install .*\[ray\]"):
         run_batch(replace(batch, ray="auto"), lambda line: None)
+
+
+def test_fewer_workers_than_none_are_refused():
+    with pytest.raises(BatchError, match="got -1 workers"):
+        list(RayWorkers(lambda threads: None, count=-1)([]))
