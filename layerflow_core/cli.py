@@ -19,6 +19,7 @@ from pathlib import Path
 from .arguments import BASE, FIT, MODEL, PROMPTS, READING, SAVING, Argument, argument, out_folder
 from .commands import (
     ALL_PARTS,
+    batch,
     check,
     collect_coarse,
     composite,
@@ -121,6 +122,35 @@ COMMANDS: Mapping[str, Command] = {
             ),
             *SAVING,
             out_folder("layerflow_out/condition"),
+        ),
+    ),
+    "batch": Command(
+        "shots by the hundred from a list in CSV, JSON or TOML; what is done is not run again",
+        batch,
+        (
+            argument("list", type=Path, metavar="SHOTS", help="see docs/batch.md"),
+            argument(
+                "--shots",
+                default="",
+                metavar="NUMBERS",
+                help="only these of the list, such as 10-20 or 1,4-6; default: all",
+            ),
+            argument(
+                "--ray",
+                default="",
+                metavar="auto|ADDRESS",
+                help="run on a Ray cluster, one worker a GPU; auto: the one that runs here, or "
+                "workers on this machine",
+            ),
+            argument(
+                "--workers",
+                type=int,
+                default=0,
+                help="with --ray; default: one for each GPU, else one for each machine",
+            ),
+            *(row for row in MODEL if "--context" not in row[0]),
+            *SAVING,
+            out_folder("layerflow_out/batch"),
         ),
     ),
     "composite": Command(
@@ -430,8 +460,8 @@ def _leave_closed_pipe() -> int:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit status 0, 1 for a LayerFlowError (its message on stderr), 130 for Ctrl-C, 141 where
-    nobody reads the output.
+    """Exit status 0, 1 or its own for a LayerFlowError (its message on stderr), 130 for Ctrl-C, 141
+    where nobody reads the output.
     """
     options = build_parser().parse_args(arguments)
     _show_log()
@@ -440,7 +470,7 @@ def main(arguments: list[str] | None = None) -> int:
             COMMANDS[options.command].run(options)
     except LayerFlowError as error:
         print(f"layerflow: {error}", file=sys.stderr)
-        return 1
+        return error.exit_status
     except BrokenPipeError:
         return _leave_closed_pipe()
     except KeyboardInterrupt:

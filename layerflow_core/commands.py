@@ -9,7 +9,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -37,6 +37,7 @@ from .options import (
     read_minutes,
 )
 from .pipeline import Host, Run, SilentObserver, make_layers
+from .run_record import describe_run
 from .runtime.devices import OffloadingDevices
 from .runtime.latent_store import LatentStore
 from .runtime.parallel import join_process_group
@@ -131,28 +132,11 @@ def _finish(
     _say("\n".join(str(path) for path in written if path.name != RECORD))
 
 
-def _describe_run(model: LayerFlowModel, run: Run, task: str) -> dict[str, object]:
-    """What a run was made with, for ``layers.json``."""
-    return {
-        "task": task,
-        "prompts": dict(run.prompts),
-        "given": sorted(run.given),
-        "seed": run.seed,
-        "sampler": asdict(run.settings),
-        "steps": run.settings.steps,
-        "checkpoint": model.source.name if model.source else None,
-        "checkpoint_sha256": model.digest,
-        "layout": model.config.layout.name,
-        "lora_strengths": dict(model.strengths),
-        "loras": [asdict(lora) for lora in model.loras],
-    }
-
-
 def generate(options: argparse.Namespace) -> None:
     check_output_folder(options.out, ())
     model, host = _load(options)
     run = Run(_prompts(options), {}, _settings(options, model), options.seed)
-    _finish(host, options, make_layers(model, run, host), _describe_run(model, run, "generate"))
+    _finish(host, options, make_layers(model, run, host), describe_run(model, run, "generate"))
 
 
 def _pick(options: argparse.Namespace) -> FrameSelection:
@@ -171,7 +155,7 @@ def decompose(options: argparse.Namespace) -> None:
     layers = take_apart(
         model, footage.colour, run, float(footage.fps), options.fit, options.overlap, host
     )
-    _finish(host, options, layers, _describe_run(model, run, "decompose"), footage.fps)
+    _finish(host, options, layers, describe_run(model, run, "decompose"), footage.fps)
 
 
 def condition(options: argparse.Namespace) -> None:
@@ -185,7 +169,7 @@ def condition(options: argparse.Namespace) -> None:
     run = Run(_prompts(options), given, _settings(options, model, *given), options.seed)
     task = f"condition on {' and '.join(layer for layer, _ in files)}"
     made = make_layers(model, run, host)
-    _finish(host, options, made, _describe_run(model, run, task), fps)
+    _finish(host, options, made, describe_run(model, run, task), fps)
 
 
 def _read_conditions(
@@ -203,6 +187,23 @@ def _read_conditions(
         conditions = add_condition(conditions, one)
         rates.append(footage.fps)
     return conditions, rates[0]
+
+
+def batch(options: argparse.Namespace) -> None:
+    from .batch.running import Batch, run_batch
+    from .batch.shots import ShotFields
+    from .batch.worker import ModelOptions
+
+    check_output_folder(options.out, [options.list])
+    options.model = options.model.absolute()
+    named = {field.name for field in fields(ShotFields)} & set(vars(options))
+    defaults = {name: value for name in named if (value := getattr(options, name)) is not None}
+    loras = [read_lora_pair(*pair) for pair in options.lora]
+    compute = ComputeOptions(options.attention, options.compile, options.allow_8bit)
+    how = LoadOptions(options.precision, loras=loras, compute=compute)
+    model = ModelOptions(options.device, how, _parts(options))
+    where = (options.ray, options.workers)
+    run_batch(Batch(options.list, options.out, defaults, options.shots, model, *where), _say)
 
 
 def composite(options: argparse.Namespace) -> None:
@@ -319,7 +320,7 @@ def demo(options: argparse.Namespace) -> None:
     _say(f"generate: {scene.blended_prompt}")
     run = Run(scene.prompts, {}, _settings(options, model), options.seed)
     made = make_layers(model, run, host)
-    _finish(host, options, made, _describe_run(model, run, "generate"), below="generate")
+    _finish(host, options, made, describe_run(model, run, "generate"), below="generate")
     _say(f"decompose: {footage.blended_prompt}")
     run = Run(
         {k: v for k, v in footage.prompts.items() if k != BLENDED},
@@ -328,7 +329,7 @@ def demo(options: argparse.Namespace) -> None:
         options.seed,
     )
     layers = take_apart(model, render(footage).blended, run, host=host)
-    _finish(host, options, layers, _describe_run(model, run, "decompose"), below="decompose")
+    _finish(host, options, layers, describe_run(model, run, "decompose"), below="decompose")
 
 
 def evaluate_any(options: argparse.Namespace) -> None:

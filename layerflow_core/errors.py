@@ -4,6 +4,9 @@
 class LayerFlowError(Exception):
     """Root of every error this package raises on purpose."""
 
+    exit_status = 1
+    """Of a command that ends with it."""
+
 
 class LayoutError(LayerFlowError):
     """A layout is unknown, contradicts itself, or does not fit the tensors it is used with."""
@@ -43,6 +46,16 @@ class TrainingError(LayerFlowError):
 
 class EvaluationError(LayerFlowError):
     """A result cannot be measured, or something that a measure needs is missing; the message names it."""
+
+
+class BatchError(LayerFlowError):
+    """A list of shots has mistakes, or its machines cannot be used; nothing was run."""
+
+
+class FailedShotsError(BatchError):
+    """Some shots of a batch failed; all others are done."""
+
+    exit_status = 3
 
 
 class DownloadError(LayerFlowError):

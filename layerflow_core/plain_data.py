@@ -142,6 +142,20 @@ def as_record(kind: type[T], data: Any, source: str, error_type: Errors, strict:
         raise error_type(f"{source} is nested too deeply") from error
 
 
+def mistakes_in(kind: type, data: Any) -> list[tuple[str, str]]:
+    """All that keeps plain data from being a record: the field and what is wrong with it, see ``as_record``."""
+    from pydantic import ValidationError
+
+    try:
+        _adapter(kind).validate_python(data)
+    except ValidationError as error:
+        mistakes = error.errors(include_url=False, include_context=False)
+        return [(str((*mistake["loc"], "")[0]), _describe(mistake)) for mistake in mistakes]
+    except RecursionError:
+        return [("", "is nested too deeply")]
+    return []
+
+
 def read_record(kind: type[T], path: Path, error_type: Errors) -> T:
     """A JSON file as a typed record; raises error_type as ``read_json`` and ``as_record``."""
     return as_record(kind, read_json(path, error_type), str(path), error_type)

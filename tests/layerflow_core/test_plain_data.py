@@ -10,6 +10,7 @@ from layerflow_core.plain_data import (
     Name,
     as_record,
     decode,
+    mistakes_in,
     parse_json,
     parse_record,
     parse_toml,
@@ -138,3 +139,15 @@ def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(path)
     with pytest.raises(DatasetError, match="not a regular file"):
         read_bytes(path, DatasetError)
+
+
+def test_all_mistakes_of_a_record_are_found_with_their_fields():
+    @dataclass
+    class Record:
+        count: Count
+        name: Name = "x"
+
+    found = mistakes_in(Record, {"count": -1, "name": ""})
+    assert [field for field, _ in found] == ["count", "name"]
+    assert "count: got -1" in found[0][1]
+    assert mistakes_in(Record, {"count": 1}) == []
