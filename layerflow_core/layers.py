@@ -19,6 +19,9 @@ from .rgba import over
 
 _log = logging.getLogger(__name__)
 
+RESIDUAL = "residual"
+"""What it is called among the other layers."""
+
 
 @dataclass(frozen=True)
 class Foreground:
@@ -125,7 +128,7 @@ class LayerVideo:
         Raises:
             FrameError: an alpha that does not fit its colour.
         """
-        opaque = {BACKGROUND: self.background, BLENDED: self.blended, "residual": self.residual}
+        opaque = {BACKGROUND: self.background, BLENDED: self.blended, RESIDUAL: self.residual}
         opaque = {name: clip for name, clip in opaque.items() if clip is not None}
         mattes = [layer.alpha for layer in self.foregrounds if layer.alpha is not None]
         clips = [*opaque.values(), *mattes, *(layer.colour for layer in self.foregrounds)]

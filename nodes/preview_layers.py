@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from pathlib import Path
 
+from ..layerflow_core.editing.arrangement import arrange, read_arrangement
 from ..layerflow_core.layer_files.player_frames import write_player_frames
 from .host import CATEGORY
 from .images import LAYERS, LAYERS_FROM, LAYERS_TOOLTIP
@@ -14,7 +15,7 @@ _FOLDERS = PreviewFolders()
 
 
 class PreviewLayers:
-    """Plays layers on the node: solo, mute, opacity, order, matte, wipe."""
+    """Plays layers on the node: solo, mute, opacity, order, matte, wipe; hands on what is seen, if it is baked."""
 
     DISPLAY_NAME = "LayerFlow Preview Layers"
     CATEGORY = CATEGORY
@@ -24,7 +25,10 @@ class PreviewLayers:
     )
     RETURN_TYPES = (LAYERS,)
     RETURN_NAMES = ("layers",)
-    OUTPUT_TOOLTIPS = (LAYERS_TOOLTIP,)
+    OUTPUT_TOOLTIPS = (
+        f"{LAYERS_TOOLTIP} As they came; with 'bake', in the player's order, with its opacity "
+        "and without what is muted.",
+    )
     FUNCTION = "preview"
     OUTPUT_NODE = True
 
@@ -44,19 +48,43 @@ class PreviewLayers:
                     },
                 ),
             },
+            "optional": {
+                "bake": (
+                    "BOOLEAN",
+                    {
+                        "default": False,
+                        "tooltip": "The output takes on the player's order, opacity, mute and solo. The "
+                        "blended scene is left out then, since it is of the layers as they were.",
+                    },
+                ),
+                "arrangement": (
+                    "STRING",
+                    {
+                        "default": "",
+                        "tooltip": "What is baked; the player writes it: a JSON list of layers, lowest "
+                        'first, such as [{"name": "background"}, {"name": "foreground", "opacity": 0.5}].',
+                    },
+                ),
+            },
             "hidden": {"node_id": "UNIQUE_ID"},
         }
 
-    def preview(self, layers, longest_side: int, node_id: str | None = None) -> dict:
+    def preview(
+        self,
+        layers,
+        longest_side: int,
+        bake: bool = False,
+        arrangement: str = "",
+        node_id: str | None = None,
+    ) -> dict:
         import folder_paths
 
+        baked = arrange(layers, read_arrangement(arrangement)) if bake else layers
         root = Path(folder_paths.get_temp_directory())
         with _FOLDERS.making(root, str(node_id), _run_id()) as partial:
             shown = write_player_frames(partial, layers, longest_side)
-        run = _FOLDERS.newest.name
-        where = {"subfolder": f"{FOLDER}/{run}", "type": "temp", "run": run}
-        frames = [{"filename": name, **where} for name in shown["frames"]]
-        return {"ui": {"layerflow_preview": [{**shown, "frames": frames}]}, "result": (layers,)}
+        place = {"subfolder": f"{FOLDER}/{_FOLDERS.newest.name}", "frames": len(shown["frames"])}
+        return {"ui": {"layerflow_preview": [{**shown, **place}]}, "result": (baked,)}
 
 
 def _run_id() -> str:

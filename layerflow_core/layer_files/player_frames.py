@@ -1,4 +1,4 @@
-"""What the layer player shows: one image a frame with all layers one below the other.
+"""What the layer player shows: one image a frame with all layers one below the other, and a video of them to play.
 
 The player composites the layers itself, so each of them travels untouched: colour and alpha in rows of their own, a
 residual around mid grey.
@@ -16,22 +16,27 @@ from ..layers import LayerVideo
 from ..layout import BACKGROUND, BLENDED, FOREGROUND
 from ..video.frames import resize, resize_layer
 from ..video.png import write_png_sequence
+from .player_stream import can_record, record_stream
 from .record import RESIDUAL, shape_of
 from .stored_pixels import bias
 
+STREAM = "play.mp4"
+
 
 def write_player_frames(folder: Path, layers: LayerVideo, longest: int) -> dict[str, Any]:
-    """Write ``00000.png`` and so on into a folder.
+    """Write ``00000.png`` and so on into a folder, and ``play.mp4`` beside them.
 
     Args:
         longest: pixels of the longest side; smaller layers stay as they are.
 
     Returns:
-        What the player has to know: width, height, fps, names of the frames, and the layers from the lowest to the
-        highest with the rows of their colour and alpha.
+        What the player has to know: width, height, fps, names of the frames, name of the video (None where
+        this ffmpeg cannot write it), and the layers from the lowest to the highest with the rows of their colour and
+        alpha.
 
     Raises:
         FrameError: layers of different length or size.
+        VideoFileError: a file cannot be written.
     """
     layers = layers.held()
     count, height, width = shape_of(layers)
@@ -39,12 +44,17 @@ def write_player_frames(folder: Path, layers: LayerVideo, longest: int) -> dict[
     size = (max(1, round(height * scale)), max(1, round(width * scale)))
     rows, described = _rows(layers)
     atlases = (_atlas([row[number] for row in rows], described, size) for number in range(count))
+    folder.mkdir(parents=True, exist_ok=True)
+    stream = STREAM if can_record() else None
+    if stream:
+        atlases = record_stream(folder / stream, atlases, len(rows), layers.fps)
     paths = write_png_sequence(folder, atlases)
     return {
         "width": size[1],
         "height": size[0],
         "fps": float(layers.fps),
         "frames": [path.name for path in paths],
+        "stream": stream,
         "layers": described,
     }
 

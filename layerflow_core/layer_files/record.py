@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Len
 
 from ..errors import FrameError, VideoFileError
-from ..layers import LayerVideo
+from ..layers import RESIDUAL, LayerVideo
 from ..layout import BACKGROUND, BLENDED
 from ..names import FileNames
 from ..plain_data import Name, read_record
@@ -19,7 +19,6 @@ from ..rates import read_rate
 from .stored_pixels import ALPHA_KINDS, BIASED
 
 RECORD = "layers.json"
-RESIDUAL = "residual"
 RESERVED = (BACKGROUND, BLENDED, RESIDUAL)
 """Names that no foreground has."""
 _FORMAT = 1

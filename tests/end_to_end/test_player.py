@@ -111,7 +111,9 @@ def test_opacity_and_order(player, truth):
     player.evaluate(f"{PLAYER}.setOpacity(1, 1)")
     press(player, "foreground", "↓")
     assert differs(player, truth.background[0]) <= 1, "the background lies above now"
-    names = player.locator(".layerflow-player .layer .name").all_text_contents()
+    names = player.evaluate(
+        "[...document.querySelectorAll('.layerflow-player .layer')].map(row => row.dataset.layer)"
+    )
     assert names == ["blended", "residual", "background", "foreground"]
 
 
@@ -164,36 +166,37 @@ def test_scrub_step_and_keys(player, truth):
 def test_it_plays_at_its_rate_and_loops(player):
     player.evaluate(
         "() => "
-        f"{{ window.seen = []; const p = {PLAYER}; const show = p.show.bind(p); p.show = (i) => {{ window.seen.push([i, performance.now()]); return show(i) }} }}"
+        f"{{ window.seen = []; const p = {PLAYER}; const draw = p.draw.bind(p); p.draw = () => {{ draw(); if (p.playing && window.seen.at(-1)?.[0] !== p.frame) window.seen.push([p.frame, performance.now()]) }} }}"
     )
-    player.locator(".layerflow-player button[title^='Play']").click()
+    player.locator(".layerflow-player button[title^='Play (']").click()
     player.wait_for_timeout(4500)
-    player.locator(".layerflow-player button[title^='Play']").click()
+    assert player.evaluate(f"{PLAYER}.stream.playing"), "the browser's decoder plays"
+    player.locator(".layerflow-player button[title^='Play (']").click()
+    player.wait_for_timeout(300)
     seen = player.evaluate("window.seen")
     frames = [frame for frame, _ in seen]
-    assert frames == [(1 + i) % 16 for i in range(len(frames))] and len(frames) > 17, (
-        "in order and around"
-    )
-    rate = (len(seen) - 1) / (seen[-1][1] - seen[0][1]) * 1000
-    assert 5 < rate < 9
-    count = len(player.evaluate("window.seen"))
+    steps = [(after - before) % 16 for before, after in zip(frames, frames[1:])]
+    assert steps.count(1) >= 0.9 * len(steps) and sum(steps) > 16, "in order and around"
+    rate = sum(steps) / (seen[-1][1] - seen[0][1]) * 1000
+    assert 7 < rate < 9
     player.wait_for_timeout(500)
-    assert len(player.evaluate("window.seen")) == count, "it stands still once stopped"
-    player.evaluate(f"() => {{ delete {PLAYER}.show }}")
+    assert len(player.evaluate("window.seen")) == len(seen), "it stands still once stopped"
+    player.evaluate(f"() => {{ delete {PLAYER}.draw }}")
 
 
 def test_its_rate_is_the_clip_s_on_every_screen(player):
     """A screen of 60 frames per second, whose clock is turned by hand, shows 24 of a clip of 24."""
     shown = player.evaluate(f"""async () => {{
-        const p = {PLAYER}, show = p.show.bind(p), later = window.requestAnimationFrame, fps = p.run.fps, shown = []
+        const p = {PLAYER}, stream = p.stream, show = p.show.bind(p), later = window.requestAnimationFrame, fps = p.run.fps, shown = []
         let tick = null, clock = performance.now()
         window.requestAnimationFrame = (f) => f.name === 'tick' ? (tick = f, 0) : later(f)
         p.show = (i) => {{ shown.push(i); return show(i) }}
         try {{
             p.run.fps = 24
+            p.stream = null // as where the browser cannot play the video
             p.start()
             for (let i = 0; i < 120; i++) await tick(clock += 1000 / 60)
-        }} finally {{ window.requestAnimationFrame = later; delete p.show; p.stop(); p.run.fps = fps }}
+        }} finally {{ window.requestAnimationFrame = later; delete p.show; p.stop(); p.run.fps = fps; p.stream = stream }}
         return shown }}""")
     assert abs(len(shown) - 48) <= 1 and shown == [(1 + i) % 16 for i in range(len(shown))]
 
@@ -211,6 +214,84 @@ def test_pixel_values_under_the_pointer(player, truth):
         f"α {float(truth.alpha[0, 0, y, x]):.2f}" in text
         or f"α {float(truth.alpha[0, 0, y, x]):.3f}" in text
     )
+
+
+def test_the_graphics_card_draws_what_the_pure_functions_do(player):
+    """Straight layers, opacity, order, residual, matte, wipe: within one level."""
+    worst = player.evaluate(f"""async () => {{
+        const base = '/extensions/ComfyUI-LayerFlow/layerflow/'
+        const [{{ GpuCompositor }}, {{ compositeFrame }}] = await Promise.all(
+            ['gpu_compositor.js', 'compositing.js'].map((name) => import(base + name)))
+        const p = {PLAYER}, gpu = new GpuCompositor(), {{ width, height }} = p.run
+        const bitmap = await p.frames.load(3), bytes = p.frames.bytesOf(3)
+        const orders = [[0, 1, 2, 3], [1, 0, 2, 3]], worst = {{}}
+        const black = {{ kind: 'solid', colour: [0, 0, 0] }}, teal = {{ kind: 'solid', colour: [10, 200, 90] }}
+        for (const order of orders) for (const opacity of [1, 0.37]) for (const shown of [['foreground'], ['background', 'foreground'], ['background', 'foreground', 'residual'], ['residual'], []])
+            for (const [name, view] of Object.entries({{ black: {{ backdrop: black }}, checker: {{ backdrop: {{ kind: 'checker' }} }}, matte: {{ backdrop: teal, matte: true }}, wipe: {{ backdrop: teal, wipe: 0.3 }} }})) {{
+                const layers = order.map((i) => p.layers[i]).map((l) => ({{ ...l, solo: false, visible: shown.includes(l.kind), opacity }}))
+                const whole = {{ matte: false, wipe: null, ...view }}
+                const drawn = gpu.draw(bitmap, [bitmap.width, bitmap.height], 5, width, height, layers, whole)
+                const canvas = new OffscreenCanvas(width, height), context = canvas.getContext('2d')
+                context.drawImage(drawn, 0, 0)
+                const got = context.getImageData(0, 0, width, height).data, expected = compositeFrame(bytes, width, height, layers, whole)
+                let most = 0
+                for (let i = 0; i < got.length; i++) most = Math.max(most, Math.abs(got[i] - expected[i]))
+                worst[name] = Math.max(worst[name] ?? 0, most)
+            }}
+        return worst }}""")
+    assert set(worst) == {"black", "checker", "matte", "wipe"} and max(worst.values()) <= 1
+
+
+def reopen(page, how: str) -> None:
+    graph = page.evaluate("JSON.stringify(app.graph.serialize())")
+    if how == "reload":
+        page.reload()
+        page.wait_for_function("window.app?.graph?._nodes?.some(n => n.type === 'PreviewLayers')")
+    else:
+        page.evaluate(
+            "async (text) => { app.graph.clear(); app.nodeOutputs = {}; await app.loadGraphData(JSON.parse(text)) }",
+            graph,
+        )
+    page.wait_for_timeout(2500)
+
+
+@pytest.mark.parametrize("how", ["open again", "reload"])
+def test_it_comes_back_as_it_was(server, checkout, player, truth, how):
+    page = new_page(player.context.browser, server, 1400, 1000)
+    try:
+        run_player(page, server, f"{checkout.name}-player-{how.replace(' ', '-')}")
+        page.evaluate(f"{PLAYER}.setBackdrop('white')")
+        page.evaluate(f"{PLAYER}.setOpacity(1, 0.5)")
+        press(page, "foreground", "↓")
+        press(page, "background", "M")
+        page.evaluate(f"{PLAYER}.seek(5)")
+        if how == "reload":  # the frontend keeps its draft when the graph has changed
+            page.mouse.click(1200, 900)
+            page.wait_for_timeout(1500)
+        reopen(page, how)
+        page.wait_for_function(f"{PLAYER}.frames?.peek(5)", timeout=15_000)
+        alpha = truth.alpha[5] * 0.5
+        assert differs(page, truth.foreground[5] * alpha + 1 - alpha) <= 2
+        page.screenshot(path=str(ARTIFACTS / f"{checkout.name}-player-back-{how[:4]}.png"))
+    finally:
+        page.close()
+
+
+def test_frames_that_are_gone_leave_a_still_and_say_so(server, player):
+    page = new_page(player.context.browser, server, 1400, 1000)
+    try:
+        run_player(page, server, "gone")
+        graph = page.evaluate("JSON.stringify(app.graph.serialize())")
+        graph = graph.replace("layerflow_preview/", "layerflow_preview/" + "f" * 32 + '","x":"')
+        page.evaluate(
+            "async (text) => { app.graph.clear(); app.nodeOutputs = {}; await app.loadGraphData(JSON.parse(text)) }",
+            graph,
+        )
+        page.wait_for_timeout(2500)
+        assert "gone" in page.locator(".layerflow-player .readout").text_content()
+        assert canvas(page).std() > 10, "the last still"
+    finally:
+        page.close()
 
 
 def test_many_players_leave_nothing_behind(server, player):

@@ -26,17 +26,16 @@ def test_preview_writes_every_layer_untouched(call, layers, host):
     answer = call("PreviewLayers", layers=explained)
     assert answer["result"] == (explained,)
     (run,) = answer["ui"]["layerflow_preview"]
-    assert (run["width"], run["height"], run["fps"]) == (96, 64, 8.0) and len(run["frames"]) == 16
+    assert (run["width"], run["height"], run["fps"]) == (96, 64, 8.0) and run["frames"] == 16
     assert [layer["kind"] for layer in run["layers"]] == [
         "background",
         "foreground",
         "residual",
         "blended",
     ]
-    frame = run["frames"][3]
-    atlas = np.asarray(
-        Image.open(host.models.parent / "temp" / frame["subfolder"] / frame["filename"])
-    ).astype(int)
+    folder = host.models.parent / "temp" / run["subfolder"]
+    assert (folder / run["stream"]).exists()
+    atlas = np.asarray(Image.open(folder / "00003.png")).astype(int)
     assert atlas.shape == (5 * 64, 96, 3)
 
     def row(index):
@@ -56,6 +55,16 @@ def test_preview_writes_every_layer_untouched(call, layers, host):
         <= 0.51
     )
     assert abs(row(by_kind["residual"]["row"]) - 127.5).max() <= 1
+
+
+def test_what_the_player_arranged_goes_on_only_when_it_is_baked(call, layers, host):
+    arrangement = '[{"name": "background"}, {"name": "foreground", "opacity": 0.5}]'
+    as_it_came = call("PreviewLayers", layers=layers, arrangement=arrangement)
+    assert as_it_came["result"] == (layers,)
+    (baked,) = call("PreviewLayers", layers=layers, bake=True, arrangement=arrangement)["result"]
+    assert (baked.alpha - layers.alpha * 0.5).abs().max() == 0
+    with pytest.raises(Exception, match="arrangement"):
+        call("PreviewLayers", layers=layers, bake=True, arrangement="[1]")
 
 
 def test_large_layers_are_previewed_small(call, layers, host):

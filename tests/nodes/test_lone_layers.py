@@ -69,7 +69,7 @@ def test_any_file_loads_and_is_shown(call, run, folder, name, count):
     assert not outputs[BACKGROUND].any()
     assert OVER_BLACK in warnings
     (shown,) = call("PreviewLayers", layers=outputs[LAYERS])["ui"]["layerflow_preview"]
-    assert len(shown["frames"]) == count
+    assert shown["frames"] == count
 
 
 @pytest.mark.parametrize("form", [form for form in FORMATS if form not in WHOLE_SETS])

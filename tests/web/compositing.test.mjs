@@ -1,7 +1,14 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
 
-import { CHECKER, compositeFrame, readPixel, shownLayers } from '../../web/layerflow/compositing.js'
+import {
+  CHECKER,
+  compositeFrame,
+  cutOut,
+  isResidualAlone,
+  readPixel,
+  shownLayers
+} from '../../web/layerflow/compositing.js'
 
 const SOLID = { kind: 'solid', colour: [10, 20, 30] }
 const VIEW = { backdrop: SOLID, matte: false, wipe: null }
@@ -105,7 +112,27 @@ test('a pixel is read as every layer has it, whatever is shown', () => {
   const hidden = { ...foreground, visible: false, opacity: 0 }
   const values = readPixel(atlas, 2, 1, [background, hidden], 1, 0)
   assert.deepEqual(values, [
-    { name: 'background', colour: grey(100), alpha: null },
-    { name: 'foreground', colour: [200, 0, 0], alpha: 0 }
+    { name: 'background', kind: 'background', colour: grey(100), alpha: null },
+    { name: 'foreground', kind: 'foreground', colour: [200, 0, 0], alpha: 0 }
   ])
+})
+
+test('a residual is read around 0, and alone it is drawn around grey', () => {
+  const residual = layer('residual', 0)
+  const bytes = makeAtlas([grey(127), grey(255)])
+  assert.deepEqual(readPixel(bytes, 2, 1, [residual], 1, 0)[0].colour, grey(255))
+  assert.deepEqual(readPixel(bytes, 2, 1, [residual], 0, 0)[0].colour, grey(-1))
+  assert.ok(isResidualAlone([residual]) && !isResidualAlone([]) && !isResidualAlone([background]))
+  const [zero] = pixelsOf(compositeFrame(bytes, 2, 1, [residual], VIEW))
+  assert.ok(Math.abs(zero[0] - 127) <= 1)
+})
+
+test('what is cut out is straight and composites to what was shown', () => {
+  const half = { ...foreground, opacity: 0.5 }
+  const image = cutOut(atlas, 2, 1, [half])
+  assert.deepEqual([...image], [200, 0, 0, 128, 0, 0, 0, 0])
+  assert.deepEqual(
+    [...cutOut(atlas, 2, 1, [background, half])],
+    [150, 50, 50, 255, 100, 100, 100, 255]
+  )
 })

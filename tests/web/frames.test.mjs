@@ -34,7 +34,14 @@ beforeEach(() => {
     signal.throwIfAborted()
     return { ok: url !== 'gone', blob: async () => url }
   })
-  standIn('createImageBitmap', async (url) => ({ width: 1, height: 1, number: url, close() {} }))
+  standIn('createImageBitmap', async (url) => ({
+    width: size / 4,
+    height: 1,
+    number: url,
+    close() {
+      this.closed = true
+    }
+  }))
   standIn('OffscreenCanvas', Canvas)
 })
 
@@ -61,6 +68,27 @@ test('when there are too many, those that were shown longest ago are forgotten',
     [0, 1, 2, 3].map((index) => frames.peek(index) !== null),
     [true, false, true, true]
   )
+})
+
+test('what is forgotten gives its memory back', async () => {
+  size = 2 ** 30
+  const frames = new Frames(['a', 'b', 'c'])
+  const first = await frames.load(0)
+  const second = await frames.load(1)
+  await frames.load(2)
+  assert.deepEqual([first.closed, second.closed], [true, undefined])
+  frames.dispose()
+  assert.equal(second.closed, true)
+})
+
+test('bytes are those of the frame, of one frame at a time', async () => {
+  const frames = new Frames(['a', 'b'])
+  assert.equal(frames.bytesOf(0), null)
+  await frames.load(0)
+  await frames.load(1)
+  assert.equal(frames.bytesOf(0).number, 'a')
+  assert.equal(frames.bytesOf(0), frames.bytesOf(0))
+  assert.equal(frames.bytesOf(1).number, 'b')
 })
 
 test('two frames stay however large they are', async () => {

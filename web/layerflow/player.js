@@ -1,223 +1,121 @@
 /* A player of layers: a canvas, a time line, and a row for every layer. */
 
-import { compositeFrame, readPixel } from './compositing.js'
+import { compositeFrame, cutOut, readPixel } from './compositing.js'
 import { Frames } from './frames.js'
+import { sharedCompositor } from './gpu_compositor.js'
+import { makeControls, makeRow, openMenu } from './player_controls.js'
+import { arrange, countRows, DEFAULT_VIEW } from './player_state.js'
+import { Stream } from './stream.js'
 
-const STYLE = `
-.layerflow-player { display: flex; flex-direction: column; gap: 4px; width: 100%; height: 100%; box-sizing: border-box;
-  padding: 4px; font: 11px sans-serif; color: var(--input-text, #ddd); background: var(--comfy-input-bg, #222); outline: none; overflow: hidden }
-.layerflow-player:focus-visible { box-shadow: inset 0 0 0 1px #6aa0ff }
-.layerflow-player .screen { flex: 1 1 auto; min-height: 60px; display: flex; align-items: center; justify-content: center; overflow: hidden }
-.layerflow-player canvas { cursor: crosshair }
-.layerflow-player .bar { display: flex; gap: 4px; align-items: center; flex-wrap: wrap }
-.layerflow-player .bar .grow { flex: 1; min-width: 60px }
-.layerflow-player button { font: inherit; min-width: 22px; padding: 1px 4px; color: inherit; background: var(--comfy-menu-bg, #333); border: 1px solid #5555; border-radius: 3px; cursor: pointer }
-.layerflow-player button[aria-pressed=true] { background: #3b6fd4; color: #fff }
-.layerflow-player select { font: inherit; color: inherit; background: var(--comfy-menu-bg, #333); border: 1px solid #5555 }
-.layerflow-player input[type=color] { width: 22px; height: 18px; padding: 0; border: 0 }
-.layerflow-player .layer { display: flex; gap: 4px; align-items: center }
-.layerflow-player .layer .name { flex: 1; overflow: hidden; text-overflow: ellipsis; white-space: nowrap }
-.layerflow-player .layer input { width: 70px }
-.layerflow-player .readout { min-height: 13px; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; opacity: .8 }
-`
-
-const BACKDROPS = {
-  checker: { kind: 'checker' },
-  black: { kind: 'solid', colour: [0, 0, 0] },
-  white: { kind: 'solid', colour: [255, 255, 255] },
-  colour: null
-}
-const HELP =
-  'Space play, arrows step, Home and End, L loop, M matte, W wipe, 1-9 solo a layer, Shift+1-9 mute it'
-
-function make(tag, properties = {}, ...children) {
-  const element = Object.assign(document.createElement(tag), properties)
-  element.append(...children)
-  return element
-}
+const SOLID = { black: [0, 0, 0], white: [255, 255, 255] }
 
 export class LayerPlayer {
   constructor() {
     this.frames = null
+    this.stream = null
     this.frame = 0
     this.layers = []
-    this.looping = true
     this.playing = false
-    this.view = { backdrop: BACKDROPS.checker, matte: false, wipe: null }
-    this.element = this.build()
+    this.view = { ...DEFAULT_VIEW }
+    this.onarranged = null // order, opacity, mute or solo was changed by hand
+    this.onviewed = null // how it is looked at was
+    this.parts = makeControls(this)
+    this.element = this.parts.root
+    this.canvas = this.parts.canvas
+    this.listen()
     this.observer = new ResizeObserver(() => this.fit())
-    this.observer.observe(this.screen)
+    this.observer.observe(this.parts.screen)
+    this.sync()
   }
 
-  build() {
-    this.canvas = make('canvas', { width: 1, height: 1 })
+  listen() {
     this.canvas.addEventListener('pointermove', (event) => this.readAt(event))
     this.canvas.addEventListener('pointerleave', () => this.say(''))
-    this.screen = make('div', { className: 'screen' }, this.canvas)
-    this.play = make('button', {
-      textContent: '▶',
-      title: 'Play (Space)',
-      onclick: () => this.toggle()
-    })
-    this.loop = make('button', {
-      textContent: '⟳',
-      title: 'Loop (L)',
-      onclick: () => this.setLoop(!this.looping)
-    })
-    this.scrub = make('input', {
-      type: 'range',
-      min: 0,
-      max: 0,
-      value: 0,
-      className: 'grow',
-      title: 'Frame',
-      oninput: () => this.show(Number(this.scrub.value))
-    })
-    this.count = make('span', { textContent: '0 / 0' })
-    const step = (by, text, title) =>
-      make('button', { textContent: text, title, onclick: () => this.step(by) })
-    const time = make(
-      'div',
-      { className: 'bar' },
-      step(-1, '◀|', 'One frame back (left)'),
-      this.play,
-      step(1, '|▶', 'One frame on (right)'),
-      this.loop,
-      this.scrub,
-      this.count
-    )
-    this.backdrop = make('select', {
-      title: 'What lies behind',
-      onchange: () => this.setBackdrop(this.backdrop.value)
-    })
-    this.backdrop.append(
-      ...Object.keys(BACKDROPS).map((name) => make('option', { value: name, textContent: name }))
-    )
-    this.colour = make('input', {
-      type: 'color',
-      value: '#2060a0',
-      title: 'Colour behind',
-      oninput: () => this.setBackdrop('colour')
-    })
-    this.matte = make('button', {
-      textContent: 'matte',
-      title: 'Alpha of what is shown (M)',
-      onclick: () => this.setMatte(!this.view.matte)
-    })
-    this.wipe = make('button', {
-      textContent: 'wipe',
-      title: 'Layers on the left, the blended scene on the right (W)',
-      onclick: () => this.setWipe(this.view.wipe == null ? 0.5 : null)
-    })
-    this.edge = make('input', {
-      type: 'range',
-      min: 0,
-      max: 1,
-      step: 0.01,
-      value: 0.5,
-      title: 'Where the wipe stands',
-      oninput: () => this.setWipe(Number(this.edge.value))
-    })
-    const look = make(
-      'div',
-      { className: 'bar' },
-      this.backdrop,
-      this.colour,
-      this.matte,
-      this.wipe,
-      this.edge
-    )
-    this.list = make('div', { className: 'layers' })
-    this.readout = make('div', {
-      className: 'readout',
-      textContent: 'Run the graph to see its layers.'
-    })
-    const player = make(
-      'div',
-      { className: 'layerflow-player', tabIndex: 0, title: HELP },
-      make('style', { textContent: STYLE }),
-      this.screen,
-      time,
-      look,
-      this.list,
-      this.readout
-    )
-    player.addEventListener('keydown', (event) => this.onKey(event))
+    this.canvas.addEventListener('contextmenu', (event) => this.openMenu(event))
+    this.element.addEventListener('keydown', (event) => this.onKey(event))
     // The graph's own shortcuts and dragging must not see what is meant for the player.
-    for (const kind of ['pointerdown', 'wheel', 'dblclick'])
-      player.addEventListener(kind, (event) => event.stopPropagation())
-    return player
+    for (const kind of ['pointerdown', 'dblclick'])
+      this.element.addEventListener(kind, (event) => event.stopPropagation())
   }
 
-  /* run: { width, height, fps, layers: [{ name, kind, row, alphaRow }] }, lowest layer first; urls of the frames. */
-  open(run, urls) {
-    this.frames?.dispose()
+  /* run: { width, height, fps, layers: [{ name, kind, row, alphaRow }] }, lowest layer first; urls: of the frames;
+   * video: url of the same frames to play, or null; rows: an arrangement of the layers. */
+  open(run, urls, video = null, rows = this.layers) {
+    this.close()
     this.run = run
     this.frames = new Frames(urls)
-    const before = new Map(this.layers.map((layer) => [layer.name, layer]))
-    this.layers = run.layers.map((layer) => ({
-      visible: layer.kind === 'foreground' || layer.kind === 'background',
-      opacity: 1,
-      solo: false,
-      ...pickState(before.get(layer.name)),
-      ...layer
-    }))
+    this.stream = video && new Stream(video, urls.length, run.fps)
+    this.layers = arrange(run.layers, rows)
     this.canvas.width = run.width
     this.canvas.height = run.height
     this.fit()
-    this.scrub.max = urls.length - 1
-    const hasBlended = this.layers.some((layer) => layer.kind === 'blended')
-    this.wipe.disabled = this.edge.disabled = !hasBlended
+    this.parts.scrub.max = urls.length - 1
     this.listLayers()
     this.say('')
     this.sync()
     return this.show(Math.min(this.frame, urls.length - 1))
   }
 
+  /* Show a picture in place of a run whose frames are gone. */
+  showStill(url, text) {
+    this.close()
+    const image = new Image()
+    image.onload = () => {
+      if (this.frames) return
+      this.run = { width: image.width, height: image.height }
+      this.canvas.width = image.width
+      this.canvas.height = image.height
+      this.fit()
+      this.canvas.getContext('2d').drawImage(image, 0, 0)
+    }
+    if (url) image.src = url
+    this.say(text)
+  }
+
+  close() {
+    this.stop()
+    this.frames?.dispose()
+    this.stream?.dispose()
+    this.frames = this.stream = this.loading = null
+  }
+
+  get hasBlended() {
+    return this.layers.some((layer) => layer.kind === 'blended')
+  }
+
+  /* How the run is looked at, as a graph remembers it. */
+  setView(view) {
+    this.view = { ...view }
+    this.frame = view.frame
+    this.sync()
+    this.draw()
+  }
+
+  viewed() {
+    this.view.frame = this.frame
+    this.onviewed?.(this.view)
+  }
+
   /* As large as the node allows, in its own aspect. */
   fit() {
     if (!this.run) return
-    const scale = Math.min(
-      this.screen.clientWidth / this.run.width,
-      this.screen.clientHeight / this.run.height
-    )
+    const { clientWidth, clientHeight } = this.parts.screen
+    const scale = Math.min(clientWidth / this.run.width, clientHeight / this.run.height)
     this.canvas.style.width = `${Math.floor(this.run.width * scale)}px`
     this.canvas.style.height = `${Math.floor(this.run.height * scale)}px`
   }
 
-  listLayers() {
-    const rows = this.layers.map((layer, index) => this.makeRow(layer, index))
-    this.list.replaceChildren(...rows.reverse()) // the highest layer on top, as in every editor
+  /* Pixels of height that the controls need besides the screen. */
+  get controlsHeight() {
+    return [...this.parts.bars, this.parts.list].reduce(
+      (sum, part) => sum + part.offsetHeight + 4,
+      8
+    )
   }
 
-  makeRow(layer, index) {
-    const button = (text, title, pressed, onclick) => {
-      const made = make('button', { textContent: text, title, onclick })
-      made.setAttribute('aria-pressed', pressed)
-      return made
-    }
-    const row = make(
-      'div',
-      { className: 'layer' },
-      button('S', `Show ${layer.name} alone`, layer.solo, () => this.setSolo(index, !layer.solo)),
-      button('M', `Mute ${layer.name}`, !layer.visible, () =>
-        this.setVisible(index, !layer.visible)
-      ),
-      make('span', { className: 'name', textContent: layer.name, title: layer.kind }),
-      make('input', {
-        type: 'range',
-        min: 0,
-        max: 1,
-        step: 0.01,
-        value: layer.opacity,
-        title: `Opacity of ${layer.name}`,
-        oninput: (event) => this.setOpacity(index, Number(event.target.value))
-      }),
-      button('↑', `${layer.name} one up`, false, () => this.move(index, 1)),
-      button('↓', `${layer.name} one down`, false, () => this.move(index, -1))
-    )
-    row.dataset.layer = layer.name
-    return row
+  listLayers() {
+    const rows = this.layers.map((layer, index) => makeRow(this, layer, index))
+    this.parts.list.replaceChildren(...rows.reverse()) // the highest layer on top, as in every editor
   }
 
   setSolo(index, on) {
@@ -233,6 +131,7 @@ export class LayerPlayer {
   setOpacity(index, opacity) {
     this.layers[index].opacity = opacity
     this.draw()
+    this.onarranged?.(this.layers)
   }
 
   move(index, by) {
@@ -242,87 +141,166 @@ export class LayerPlayer {
     this.changed()
   }
 
-  setBackdrop(name) {
-    const hex = this.colour.value
-    this.backdrop.value = name
-    this.view.backdrop = BACKDROPS[name] ?? {
-      kind: 'solid',
-      colour: [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16))
-    }
-    this.draw()
-  }
-
-  setMatte(on) {
-    this.view.matte = on
-    this.sync()
-    this.draw()
-  }
-
-  setWipe(share) {
-    this.view.wipe = this.wipe.disabled ? null : share
-    this.sync()
-    this.draw()
-  }
-
-  setLoop(on) {
-    this.looping = on
-    this.sync()
-  }
-
   changed() {
     this.listLayers()
     this.draw()
+    this.onarranged?.(this.layers)
+  }
+
+  setBackdrop(name, colour = this.view.colour) {
+    this.change({ backdrop: name, colour })
+  }
+
+  setMatte(on) {
+    this.change({ matte: on })
+  }
+
+  setWipe(share) {
+    this.change({ wipe: this.hasBlended ? share : null })
+  }
+
+  setLoop(on) {
+    this.change({ looping: on })
+  }
+
+  setAutoplay(on) {
+    this.change({ autoplay: on })
+  }
+
+  change(values) {
+    Object.assign(this.view, values)
+    this.sync()
+    this.draw()
+    this.viewed()
   }
 
   sync() {
+    const { parts, view } = this
     for (const [button, on] of [
-      [this.loop, this.looping],
-      [this.matte, this.view.matte],
-      [this.wipe, this.view.wipe != null]
+      [parts.loop, view.looping],
+      [parts.autoplay, view.autoplay],
+      [parts.matte, view.matte],
+      [parts.wipe, view.wipe != null],
+      [parts.play, this.playing]
     ])
       button.setAttribute('aria-pressed', on)
-    this.play.textContent = this.playing ? '❚❚' : '▶'
-    this.play.setAttribute('aria-pressed', this.playing)
+    parts.play.textContent = this.playing ? '❚❚' : '▶'
+    parts.backdrop.value = view.backdrop
+    parts.colour.value = view.colour
+    if (view.wipe != null) parts.edge.value = view.wipe
+    parts.wipe.disabled = parts.edge.disabled = !this.hasBlended
+    this.syncFrame()
   }
 
-  async show(index) {
-    if (!this.frames?.length) return
+  syncFrame() {
+    if (!this.frames) return
+    this.parts.scrub.value = this.frame
+    const rate = +this.run.fps.toFixed(3)
+    this.parts.count.textContent = `${this.frame + 1} / ${this.frames.length} · ${rate} fps`
+  }
+
+  /* Show a frame as it is, without loss. Of several that are asked for while one loads, the last is shown. */
+  show(index) {
+    if (!this.frames?.length) return Promise.resolve()
     this.frame = index
-    this.scrub.value = index
-    this.count.textContent = `${index + 1} / ${this.frames.length} · ${+this.run.fps.toFixed(3)} fps`
-    const frames = this.frames
+    this.syncFrame()
+    this.loading ??= this.loadNewest(this.frames).finally(() => {
+      this.loading = null
+    })
+    return this.loading
+  }
+
+  async loadNewest(frames) {
     try {
-      await frames.load(index)
-      if (this.frames === frames && this.frame === index) this.draw()
-      if (this.playing) frames.load((index + 1) % frames.length).catch(() => {})
+      let shown = null
+      while (frames === this.frames && shown !== this.frame) {
+        shown = this.frame
+        await frames.load(shown)
+      }
+      if (frames !== this.frames) return
+      this.draw()
+      if (this.playing) frames.load((this.frame + 1) % frames.length).catch(() => {})
     } catch (error) {
       if (error.name !== 'AbortError') this.say(error.message)
     }
   }
 
   draw() {
-    const atlas = this.frames?.peek(this.frame)
+    if (!this.frames) return
+    const { run, layers } = this
+    const { width, height } = run
+    const isStreaming = this.playing && this.stream?.playing
+    const atlas = isStreaming ? this.stream.video : this.frames.peek(this.frame)
     if (!atlas) return
-    const { width, height } = this.run
-    const image = compositeFrame(atlas, width, height, this.layers, this.view)
-    this.canvas.getContext('2d').putImageData(new ImageData(image, width, height), 0, 0)
+    const size = isStreaming ? this.stream.size : [atlas.width, atlas.height]
+    const rows = countRows(run.layers)
+    const view = { ...this.view, backdrop: this.backdrop }
+    const context = this.canvas.getContext('2d')
+    const compositor = sharedCompositor()
+    if (compositor?.takes(...size, layers)) {
+      context.drawImage(compositor.draw(atlas, size, rows, width, height, layers, view), 0, 0)
+      return
+    }
+    const bytes = isStreaming ? this.stream.bytes : this.frames.bytesOf(this.frame)
+    const image = compositeFrame(bytes, size[0], size[1] / rows, layers, view)
+    const drawn = new ImageData(image, size[0])
+    if (drawn.width === width && drawn.height === height) context.putImageData(drawn, 0, 0)
+    else drawScaled(context, drawn)
+  }
+
+  get backdrop() {
+    const { backdrop, colour } = this.view
+    if (backdrop === 'checker') return { kind: 'checker' }
+    const picked = [1, 3, 5].map((at) => Number.parseInt(colour.slice(at, at + 2), 16))
+    return { kind: 'solid', colour: SOLID[backdrop] ?? picked }
+  }
+
+  seek(index) {
+    this.stop()
+    this.show(index)
+    this.viewed()
   }
 
   step(by) {
-    this.stop()
     const count = this.frames?.length ?? 0
-    if (count) this.show((this.frame + by + count) % count)
+    if (count) this.seek((this.frame + by + count) % count)
   }
 
   toggle() {
-    if (this.playing) this.stop()
-    else this.start()
+    if (!this.playing) return this.start()
+    this.stop()
+    this.show(this.frame)
+    this.viewed()
   }
 
   start() {
     if (!this.frames?.length) return
     this.playing = true
     this.sync()
+    const last = this.frames.length - 1
+    if (this.stream && !this.stream.failed)
+      this.stream.play(
+        this.frame === last ? 0 : this.frame,
+        (frame) => this.onStreamFrame(frame),
+        () => this.stepFrames()
+      )
+    else this.stepFrames()
+  }
+
+  onStreamFrame(frame) {
+    if (!this.playing) return
+    if (!this.element.isConnected) return this.stop()
+    const isOver = frame < this.frame && !this.view.looping
+    if (isOver) return this.toggle()
+    this.frame = frame
+    this.syncFrame()
+    this.draw()
+  }
+
+  /* Play the lossless frames, one after another. */
+  stepFrames() {
+    if (!this.playing) return
+    this.stream?.stop()
     if (this.frame === this.frames.length - 1) this.frame = -1
     const period = 1000 / this.run.fps
     let due = performance.now()
@@ -332,7 +310,7 @@ export class LayerPlayer {
         // By the clip's clock, of which the screen's is no multiple; time that was lost is not made up for.
         due = now - due > period ? now + period : due + period
         const next = this.frame + 1
-        if (next >= this.frames.length && !this.looping) return this.stop()
+        if (next >= this.frames.length && !this.view.looping) return this.stop()
         await this.show(next % this.frames.length)
       }
       this.timer = requestAnimationFrame(tick)
@@ -342,34 +320,59 @@ export class LayerPlayer {
 
   stop() {
     this.playing = false
+    this.stream?.stop()
     cancelAnimationFrame(this.timer)
     this.sync()
   }
 
+  toggleFullscreen() {
+    if (document.fullscreenElement) document.exitFullscreen()
+    else this.element.requestFullscreen?.()
+  }
+
+  /* Values of the layers at a pixel, of the frame as it is without loss. */
   readAt(event) {
-    const atlas = this.frames?.peek(this.frame)
+    const atlas = this.playing ? null : this.frames?.bytesOf(this.frame)
     if (!atlas) return
     const box = this.canvas.getBoundingClientRect()
     const { width, height } = this.run
-    const x = Math.min(
-      width - 1,
-      Math.max(0, Math.floor(((event.clientX - box.left) / box.width) * width))
-    )
-    const y = Math.min(
-      height - 1,
-      Math.max(0, Math.floor(((event.clientY - box.top) / box.height) * height))
-    )
-    const values = readPixel(atlas, width, height, this.layers, x, y)
-    const text = values.map(
-      ({ name, colour, alpha }) =>
-        `${name} ${colour.join(' ')}${alpha == null ? '' : ` α ${(alpha / 255).toFixed(3)}`}`
-    )
-    this.say(`${x}, ${y}:  ${text.join('   ')}`)
+    const across = (event.clientX - box.left) / box.width
+    const down = (event.clientY - box.top) / box.height
+    const x = Math.min(width - 1, Math.max(0, Math.floor(across * width)))
+    const y = Math.min(height - 1, Math.max(0, Math.floor(down * height)))
+    const values = readPixel(atlas, width, height, this.layers, x, y).reverse()
+    this.parts.readout.classList.toggle('above', down > 0.5)
+    this.say([`${x}, ${y}`, ...values.map(describe)].join('\n'))
   }
 
   say(text) {
-    this.readout.textContent = text
-    this.readout.title = text
+    this.parts.readout.textContent = text
+  }
+
+  openMenu(event) {
+    event.preventDefault()
+    event.stopPropagation()
+    if (!this.frames?.bytesOf(this.frame)) return
+    openMenu(this.parts.screen, event.offsetX, event.offsetY, [
+      ['Save this frame with alpha (PNG)', () => this.saveFrame(true)],
+      ['Save this frame as it is seen (PNG)', () => this.saveFrame(false)]
+    ])
+  }
+
+  /* Download the frame: what is shown of the layers with its alpha, or all that the canvas shows. */
+  async saveFrame(hasAlpha) {
+    const { width, height } = this.run
+    const canvas = new OffscreenCanvas(width, height)
+    const context = canvas.getContext('2d')
+    if (hasAlpha) {
+      const image = cutOut(this.frames.bytesOf(this.frame), width, height, this.layers)
+      context.putImageData(new ImageData(image, width, height), 0, 0)
+    } else context.drawImage(this.canvas, 0, 0)
+    const link = document.createElement('a')
+    link.href = URL.createObjectURL(await canvas.convertToBlob({ type: 'image/png' }))
+    link.download = `layers_${String(this.frame).padStart(5, '0')}.png`
+    link.click()
+    URL.revokeObjectURL(link.href)
   }
 
   onKey(event) {
@@ -379,13 +382,15 @@ export class LayerPlayer {
       ' ': () => this.toggle(),
       ArrowLeft: () => this.step(-1),
       ArrowRight: () => this.step(1),
-      Home: () => count && this.show(0),
-      End: () => count && this.show(count - 1),
-      l: () => this.setLoop(!this.looping),
+      Home: () => count && this.seek(0),
+      End: () => count && this.seek(count - 1),
+      l: () => this.setLoop(!this.view.looping),
       m: () => this.setMatte(!this.view.matte),
-      w: () => this.setWipe(this.view.wipe == null ? 0.5 : null)
+      w: () => this.setWipe(this.view.wipe == null ? 0.5 : null),
+      f: () => this.toggleFullscreen()
     }
     const index = digit ? this.layers.length - Number(digit[1]) : -1 // counted from the top, as they are listed
+    if (event.ctrlKey || event.metaKey || event.altKey) return
     if (event.target.matches?.('input[type=range], select') && event.key.startsWith('Arrow')) return
     if (digit && this.layers[index]) {
       if (event.shiftKey) this.setVisible(index, !this.layers[index].visible)
@@ -397,14 +402,22 @@ export class LayerPlayer {
   }
 
   dispose() {
-    this.stop()
+    this.close()
     this.observer.disconnect()
-    this.frames?.dispose()
-    this.frames = null
     this.canvas.width = this.canvas.height = 0
   }
 }
 
-function pickState(layer) {
-  return layer ? { visible: layer.visible, opacity: layer.opacity, solo: layer.solo } : {}
+/* An image of another size than the canvas, as one of a video that was made smaller. */
+function drawScaled(context, image) {
+  const small = new OffscreenCanvas(image.width, image.height)
+  small.getContext('2d').putImageData(image, 0, 0)
+  context.drawImage(small, 0, 0, context.canvas.width, context.canvas.height)
+}
+
+/* A layer's value at a pixel as a line; a residual's around 0. */
+function describe({ name, kind, colour, alpha }) {
+  const signed = (value) => `${value < 0 ? '−' : '+'}${Math.abs(value / 255).toFixed(2)}`
+  const values = kind === 'residual' ? colour.map(signed) : colour
+  return `${name} ${values.join(' ')}${alpha == null ? '' : ` α ${(alpha / 255).toFixed(3)}`}`
 }

@@ -1,4 +1,5 @@
-// Warnings of a node's last run: a message when they come, and a line on the node that stays while they hold.
+// Warnings and the error of a node's last run: a message when they come, and a line on the node that stays while they
+// hold. Newer frontends hide an error's text behind a button; here it is where the work is.
 
 import { app } from '../../../scripts/app.js'
 import { api } from '../../../scripts/api.js'
@@ -7,6 +8,8 @@ const CATEGORY = 'LayerFlow'
 const KEY = 'layerflow_warnings'
 const WIDGET = 'layerflow_warnings'
 const SHOWN_FOR = 15000 // milliseconds
+const AMBER = '#f0b429'
+const RED = '#ff6b6b'
 
 function showToast(node, texts) {
   for (const text of texts) {
@@ -24,7 +27,6 @@ function makeBox() {
   box.className = 'layerflow-warnings'
   box.setAttribute('role', 'status')
   Object.assign(box.style, {
-    color: '#f0b429',
     font: '12px sans-serif',
     overflow: 'auto',
     padding: '4px 8px',
@@ -33,7 +35,7 @@ function makeBox() {
   return box
 }
 
-function showOnNode(node, texts) {
+function showOnNode(node, texts, colour = AMBER) {
   let widget = node.widgets?.find((candidate) => candidate.name === WIDGET)
   if (!widget && texts.length === 0) {
     return
@@ -46,6 +48,7 @@ function showOnNode(node, texts) {
     })
     widget.serialize = false
   }
+  widget.element.style.color = colour
   widget.element.textContent = texts.map((text) => `⚠ ${text}`).join('\n')
   widget.element.hidden = texts.length === 0
   node.setDirtyCanvas?.(true, true)
@@ -60,6 +63,12 @@ app.registerExtension({
       const node = app.graph.getNodeById(detail?.node ?? detail)
       if (node) {
         showOnNode(node, [])
+      }
+    })
+    api.addEventListener('execution_error', ({ detail }) => {
+      const node = app.graph.getNodeById(detail?.node_id)
+      if (node?.constructor?.nodeData?.category?.startsWith(CATEGORY)) {
+        showOnNode(node, [String(detail.exception_message).trim()], RED)
       }
     })
   },

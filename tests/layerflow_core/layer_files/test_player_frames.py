@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from layerflow_core.errors import FrameError
+from layerflow_core.layer_files import player_frames
 from layerflow_core.layer_files.player_frames import write_player_frames
 from layerflow_core.layers import Foreground, LayerVideo
 from layerflow_core.video.files import read_video
@@ -18,12 +19,18 @@ def layers_of(frames: int = 2, height: int = 8, width: int = 12) -> LayerVideo:
     return LayerVideo(foregrounds, draw(), draw(), 8.0, 2 * draw() - 1)
 
 
+def read_frames(folder) -> torch.Tensor:
+    """The lossless ones, [N, 3, H * rows, W]."""
+    return torch.cat([read_video(path).colour for path in sorted(folder.glob("*.png"))])
+
+
 def test_every_layer_is_a_row_untouched_by_the_others(tmp_path):
     layers = layers_of()
     run = write_player_frames(tmp_path, layers, 512)
     assert (run["width"], run["height"], run["fps"]) == (12, 8, 8.0)
     assert run["frames"] == ["00000.png", "00001.png"]
-    atlas = read_video(tmp_path).colour
+    assert (tmp_path / run["stream"]).stat().st_size > 0
+    atlas = read_frames(tmp_path)
     assert atlas.shape == (2, 3, 8 * 7, 12)
 
     def row(index: int) -> torch.Tensor:
@@ -53,14 +60,14 @@ def test_layers_are_listed_from_the_lowest_with_their_rows(tmp_path):
 def test_large_layers_are_made_smaller_and_small_ones_stay(tmp_path, longest, size):
     run = write_player_frames(tmp_path, layers_of(), longest)
     assert (run["width"], run["height"]) == size
-    assert read_video(tmp_path).colour.shape[2:] == (7 * size[1], size[0])
+    assert read_frames(tmp_path).shape[2:] == (7 * size[1], size[0])
 
 
 def test_what_is_not_there_has_no_row(tmp_path):
     alone = LayerVideo((Foreground("dog", torch.rand(1, 3, 4, 4), None),), None, None, 8.0)
     run = write_player_frames(tmp_path, alone, 512)
     assert [row["kind"] for row in run["layers"]] == ["foreground"]
-    assert read_video(tmp_path).colour[:, :, 4:].min() == 1, "no alpha is opaque"
+    assert read_frames(tmp_path)[:, :, 4:].min() == 1, "no alpha is opaque"
 
 
 def test_a_still_is_held_and_other_lengths_are_refused(tmp_path):
@@ -70,3 +77,10 @@ def test_a_still_is_held_and_other_lengths_are_refused(tmp_path):
     other = LayerVideo(layers.foregrounds, layers.background[:2], None, 8.0)
     with pytest.raises(FrameError):
         write_player_frames(tmp_path / "b", other, 512)
+
+
+def test_without_the_encoder_there_are_frames_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(player_frames, "can_record", lambda: False)
+    run = write_player_frames(tmp_path, layers_of(), 512)
+    assert run["stream"] is None
+    assert sorted(path.name for path in tmp_path.iterdir()) == run["frames"]
