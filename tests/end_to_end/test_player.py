@@ -209,7 +209,11 @@ def test_pixel_values_under_the_pointer(player, truth):
     )
     text = player.locator(".layerflow-player .readout").text_content()
     value = np.rint(255 * truth.background[0, :, y, x].numpy()).astype(int)
-    assert f"{x}, {y}:" in text and f"background {value[0]} {value[1]} {value[2]}" in text
+    assert (
+        f"{x}, {y}\n" in text
+        and "residual +0.00" in text
+        and f"background {value[0]} {value[1]} {value[2]}" in text
+    )
     assert (
         f"α {float(truth.alpha[0, 0, y, x]):.2f}" in text
         or f"α {float(truth.alpha[0, 0, y, x]):.3f}" in text

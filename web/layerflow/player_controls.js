@@ -26,7 +26,7 @@ function makeTimeBar(player) {
     autoplay: makeButton('auto', 'Play when a run arrives', () =>
       player.setAutoplay(!player.view.autoplay)
     ),
-    full: makeButton('⛶', 'Full screen (F)', () => player.toggleFullscreen()),
+    full: makeButton('full', 'Full screen (F)', () => player.toggleFullscreen()),
     count: make('span', { textContent: '0 / 0' }),
     scrub: make('input', {
       type: 'range',

@@ -2,7 +2,7 @@
 
 export const STYLE = `
 .layerflow-player { container-type: inline-size; display: flex; flex-direction: column; gap: 4px; width: 100%; height: 100%;
-  box-sizing: border-box; padding: 4px; font: 11px sans-serif; color: var(--input-text, #ddd);
+  box-sizing: border-box; padding: 4px; font: 11px/1.5 sans-serif; color: var(--input-text, #ddd);
   background: var(--comfy-input-bg, #222); outline: none; overflow: hidden auto }
 .layerflow-player:focus-visible { box-shadow: inset 0 0 0 1px #6aa0ff }
 .layerflow-player:fullscreen { font-size: 14px; padding: 12px }
