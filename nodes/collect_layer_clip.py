@@ -16,7 +16,8 @@ class CollectLayerClip:
     """Appends one layered clip to a dataset folder for training."""
 
     DISPLAY_NAME = "LayerFlow Collect Layer Clip"
-    CATEGORY = CATEGORY
+    CATEGORY = f"{CATEGORY}/training"
+    SEARCH_ALIASES = ["dataset", "training clip", "collect"]
     DESCRIPTION = (
         "Appends a layered clip to a dataset in ComfyUI's output folder, for `layerflow "
         "train`. Masks, inpainted backgrounds and captions may come from any nodes."

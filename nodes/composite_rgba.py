@@ -27,7 +27,17 @@ class CompositeRGBA:
     """A foreground over a background."""
 
     DISPLAY_NAME = "LayerFlow Composite RGBA"
-    CATEGORY = CATEGORY
+    CATEGORY = f"{CATEGORY}/layers"
+    SEARCH_ALIASES = [
+        "composite",
+        "over",
+        "merge",
+        "alpha over",
+        "rgba",
+        "premultiply",
+        "blend",
+        "combine layers",
+    ]
     DESCRIPTION = (
         "Puts a transparent foreground over a background: foreground * alpha + background * "
         "(1 - alpha), exact in float32."

@@ -15,7 +15,13 @@ class ConditionLayer:
     """Marks a video as a layer that the model shall keep; chained, as several."""
 
     DISPLAY_NAME = "LayerFlow Condition Layer"
-    CATEGORY = CATEGORY
+    CATEGORY = f"{CATEGORY}/sample"
+    SEARCH_ALIASES = [
+        "given layer",
+        "background for foreground",
+        "foreground for background",
+        "inpaint",
+    ]
     DESCRIPTION = (
         "Gives the sampler a layer that is already there: it generates a background for a "
         "foreground, a foreground for a background, all layers of a blended scene. Chain nodes "

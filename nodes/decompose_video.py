@@ -22,7 +22,19 @@ class DecomposeVideo:
     """Decomposes a video of any size and length."""
 
     DISPLAY_NAME = "LayerFlow Decompose Video"
-    CATEGORY = CATEGORY
+    CATEGORY = f"{CATEGORY}/sample"
+    SEARCH_ALIASES = [
+        "matte",
+        "matting",
+        "remove background",
+        "background removal",
+        "omnimatte",
+        "layer decomposition",
+        "extract foreground",
+        "green screen",
+        "inpaint background",
+        "clean plate",
+    ]
     DESCRIPTION = (
         "Decomposes a video into a transparent foreground and a clean background. Any size, two "
         "frames or more; what comes out has exactly the frames and size that went in."

@@ -20,7 +20,8 @@ class DownloadLayerFlow:
     """Fetches a released checkpoint, or the parts of CogVideoX-2B, from Hugging Face."""
 
     DISPLAY_NAME = "LayerFlow Download"
-    CATEGORY = CATEGORY
+    CATEGORY = f"{CATEGORY}/model"
+    SEARCH_ALIASES = ["download model", "huggingface", "weights"]
     DESCRIPTION = (
         "Downloads an official checkpoint, or CogVideoX-2b's text encoder and VAE, into the "
         "models folder. Runs only when you queue it; resumes where it stopped; checks the "

@@ -20,7 +20,8 @@ class JoinLayers:
     """A foreground with what is behind it; chained, a stack of foregrounds."""
 
     DISPLAY_NAME = "LayerFlow Join Layers"
-    CATEGORY = CATEGORY
+    CATEGORY = f"{CATEGORY}/layers"
+    SEARCH_ALIASES = ["layers", "rgba", "image to layers", "add alpha", "matte"]
     DESCRIPTION = (
         "Makes layers of ComfyUI's images, masks or a VIDEO. With 'below' connected, the "
         "foreground is laid on top of those layers: chain nodes for a stack."

@@ -23,7 +23,8 @@ class LayerPrompts:
     """Collects the per-layer prompts; the index prefix the model wants is added in the core."""
 
     DISPLAY_NAME = "LayerFlow Layer Prompts"
-    CATEGORY = CATEGORY
+    CATEGORY = f"{CATEGORY}/sample"
+    SEARCH_ALIASES = ["prompt", "text", "foreground prompt", "background prompt"]
     DESCRIPTION = (
         "One prompt per layer. Write plain sentences: the model's index prefix ('0, ', '1, ', "
         "'2, ') is added for you."

@@ -10,7 +10,8 @@ class LayerResidual:
     """Shadows, reflections and whatever else foreground over background does not explain."""
 
     DISPLAY_NAME = "LayerFlow Layer Residual"
-    CATEGORY = CATEGORY
+    CATEGORY = f"{CATEGORY}/layers"
+    SEARCH_ALIASES = ["residual", "shadow", "reflection", "omnimatte"]
     DESCRIPTION = (
         "Blended minus (foregrounds over background), in float: shadows and reflections "
         "survive recomposition. CompositeRGBA adds it back, exactly."

@@ -14,7 +14,15 @@ class LayerSampler:
     """Generates every layer that is not given."""
 
     DISPLAY_NAME = "LayerFlow Sampler"
-    CATEGORY = CATEGORY
+    CATEGORY = f"{CATEGORY}/sample"
+    SEARCH_ALIASES = [
+        "generate video",
+        "transparent video",
+        "text to video",
+        "rgba",
+        "alpha",
+        "layers",
+    ]
     DESCRIPTION = (
         "Generates transparent foreground, background and blended scene in one pass. With 'given' "
         "from ConditionLayer it generates only the layers that are missing."

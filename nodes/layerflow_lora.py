@@ -18,7 +18,8 @@ class LayerFlowLoRA:
     """Puts LoRA that `layerflow train` or CogVideoX trainers wrote onto a model."""
 
     DISPLAY_NAME = "LayerFlow LoRA"
-    CATEGORY = CATEGORY
+    CATEGORY = f"{CATEGORY}/model"
+    SEARCH_ALIASES = ["lora", "adapter"]
     DESCRIPTION = (
         "Puts LoRA onto a model: content and motion LoRA trained with `layerflow train`, and "
         "one made for CogVideoX-2B by other trainers. The model that comes in stays as it is; "

@@ -12,7 +12,8 @@ class LayerFlowSpeed:
     """A model that computes in another way, or leaves out what hardly shows."""
 
     DISPLAY_NAME = "LayerFlow Speed"
-    CATEGORY = CATEGORY
+    CATEGORY = f"{CATEGORY}/model"
+    SEARCH_ALIASES = ["speed", "attention", "sageattention", "torch compile", "step cache"]
     DESCRIPTION = (
         "Optional. What is exact is on by itself; here are a compiled transformer, another "
         "kernel of attention, and two ways to leave out work at a small error. The model that "

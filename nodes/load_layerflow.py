@@ -31,7 +31,8 @@ class LoadLayerFlow:
     """Loads a LayerFlow checkpoint; the embedded model needs no download."""
 
     DISPLAY_NAME = "LayerFlow Load Model"
-    CATEGORY = CATEGORY
+    CATEGORY = f"{CATEGORY}/model"
+    SEARCH_ALIASES = ["layerflow model", "checkpoint", "layered video", "cogvideox"]
     DESCRIPTION = (
         "Loads a LayerFlow model. The embedded one knows a small procedural world and needs "
         "no download; official checkpoints, converted or as they were downloaded, belong into "

@@ -26,7 +26,17 @@ class LoadLayers:
     """A saved set, or any video, image or folder of images with alpha."""
 
     DISPLAY_NAME = "LayerFlow Load Layers"
-    CATEGORY = CATEGORY
+    CATEGORY = f"{CATEGORY}/files"
+    SEARCH_ALIASES = [
+        "layers",
+        "transparent",
+        "rgba",
+        "exr",
+        "prores",
+        "psd",
+        "png sequence",
+        "import",
+    ]
     DESCRIPTION = (
         "Loads what SaveLayers wrote, or any video, image or sequence with alpha, also "
         "VP9's; colour and matte may be two files. Looks into ComfyUI's input and output "

@@ -29,7 +29,8 @@ class MeasureLayers:
     """Whether layers make their blended scene, flicker, or differ from the truth; and which of two is better."""
 
     DISPLAY_NAME = "LayerFlow Measure Layers"
-    CATEGORY = CATEGORY
+    CATEGORY = f"{CATEGORY}/files"
+    SEARCH_ALIASES = ["evaluate", "quality", "metrics", "psnr", "ssim", "best of seeds"]
     DESCRIPTION = (
         "Measures layers: recomposition against the blended scene, flicker, and with 'truth' the "
         "errors of alpha, foreground and background. With 'rival' the better of both goes on, so "

@@ -18,7 +18,8 @@ class PreviewLayers:
     """Plays layers on the node: solo, mute, opacity, order, matte, wipe; hands on what is seen, if it is baked."""
 
     DISPLAY_NAME = "LayerFlow Preview Layers"
-    CATEGORY = CATEGORY
+    CATEGORY = f"{CATEGORY}/files"
+    SEARCH_ALIASES = ["player", "view layers", "play video", "transparent", "checkerboard", "matte"]
     DESCRIPTION = (
         "A player of layers: scrub, play, solo, mute, opacity and order of each, matte view, "
         "wipe between the layers and the blended scene, pixel values under the pointer."

@@ -14,7 +14,17 @@ class RefineAlpha:
     """Threshold, choke, feather, fringe and spill of a layer's edge."""
 
     DISPLAY_NAME = "LayerFlow Refine Alpha"
-    CATEGORY = CATEGORY
+    CATEGORY = f"{CATEGORY}/layers"
+    SEARCH_ALIASES = [
+        "matte",
+        "edge",
+        "erode",
+        "dilate",
+        "feather",
+        "choke",
+        "despill",
+        "green screen",
+    ]
     DESCRIPTION = (
         "Refines a layer's edge, in this order: threshold, choke, feather; then the colour: "
         "fringe and spill."

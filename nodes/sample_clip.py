@@ -13,7 +13,8 @@ class LayerFlowSampleClip:
     """A clip of the procedural world the embedded model was trained on, with its true layers."""
 
     DISPLAY_NAME = "LayerFlow Sample Clip"
-    CATEGORY = CATEGORY
+    CATEGORY = f"{CATEGORY}/sample"
+    SEARCH_ALIASES = ["example", "test clip", "demo"]
     DESCRIPTION = (
         "A short clip with known layers, for trying things out. Replace it by a video loader "
         "for your own footage."

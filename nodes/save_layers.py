@@ -15,7 +15,23 @@ class SaveLayers:
     """Writes a new folder with all layers and ``layers.json``."""
 
     DISPLAY_NAME = "LayerFlow Save Layers"
-    CATEGORY = CATEGORY
+    CATEGORY = f"{CATEGORY}/files"
+    SEARCH_ALIASES = [
+        "layers",
+        "transparent",
+        "rgba",
+        "exr",
+        "openexr",
+        "prores",
+        "prores 4444",
+        "psd",
+        "png sequence",
+        "premultiply",
+        "nuke",
+        "after effects",
+        "export",
+        "webm",
+    ]
     DESCRIPTION = (
         "Saves layers for Nuke, After Effects, Resolve and Photoshop: a new folder in "
         "ComfyUI's output with a file for every layer, or one for all, and layers.json. Never "

@@ -18,7 +18,8 @@ class SplitLayers:
     """One foreground of a stack, and everything else, as images, masks, a VIDEO and a LAYERS document."""
 
     DISPLAY_NAME = "LayerFlow Split Layers"
-    CATEGORY = CATEGORY
+    CATEGORY = f"{CATEGORY}/layers"
+    SEARCH_ALIASES = ["layers", "unpack layers", "transparent", "alpha channel"]
     DESCRIPTION = (
         "Takes layers apart into ComfyUI's own types: IMAGE, MASK, VIDEO, and the LAYERS "
         "document of newer versions (one frame)."

@@ -16,7 +16,8 @@ class TransformLayer:
     """Offset, scale, rotation, speed, hold and reverse of one layer."""
 
     DISPLAY_NAME = "LayerFlow Transform Layer"
-    CATEGORY = CATEGORY
+    CATEGORY = f"{CATEGORY}/layers"
+    SEARCH_ALIASES = ["move", "scale", "rotate", "position", "resize layer"]
     DESCRIPTION = (
         "Moves, scales, turns and retimes a layer. Colour is resampled premultiplied, so "
         "edges stay clean. Without alpha it moves any images, a residual too; what is "

@@ -47,6 +47,36 @@ def test_a_warning_is_shown_on_the_node_and_goes_with_its_cause(server, page, ch
     assert box.inner_text() == ""
 
 
+def test_an_error_stands_on_the_node_and_goes_with_its_cause(server, page, checkout):
+    arrangement = "not a list"
+    graph = {
+        "1": {"class_type": "LayerFlowSampleClip", "inputs": {"seed": 8}},
+        "2": {
+            "class_type": "PreviewLayers",
+            "inputs": {"layers": ["1", 8], "longest_side": 720, "bake": True},
+        },
+    }
+    page.evaluate("async (graph) => { await app.loadApiJson(graph, 'error') }", graph)
+    page.wait_for_timeout(1000)
+    set_widget(page, "PreviewLayers", "arrangement", arrangement)
+    entry = run_and_wait(page, server)
+    assert "arrangement" in error_of(entry)
+    page.keyboard.press("Escape")
+    box = page.locator(".layerflow-warnings").first
+    assert "arrangement" in box.inner_text()
+    assert box.evaluate("box => getComputedStyle(box).color") == "rgb(255, 107, 107)"
+    page.screenshot(path=str(ARTIFACTS / f"{checkout.name}-error.png"))
+
+    set_widget(page, "PreviewLayers", "arrangement", "")
+    run_and_wait(page, server)
+    assert box.inner_text() == ""
+
+
+def test_wires_have_colours_of_their_own(page):
+    colours = page.evaluate("Object.entries(LGraphCanvas.link_type_colors)")
+    assert sum(name.startswith("LAYERFLOW_") for name, _ in colours) == 4
+
+
 def test_warnings_are_in_the_history_for_users_of_the_api(server):
     graph = load_graph("generate")
     prompts = next(node for node in graph.values() if node["class_type"] == "LayerPrompts")

@@ -30,6 +30,21 @@ IDS = {
     "JoinLayers",
     "SplitLayers",
 }
+CATEGORIES = {f"LayerFlow/{name}" for name in ("model", "sample", "layers", "files", "training")}
+SEARCHES = {
+    "matte": "DecomposeVideo",
+    "transparent": "SaveLayers",
+    "rgba": "LayerSampler",
+    "prores": "SaveLayers",
+    "exr": "LoadLayers",
+    "foreground": "LayerPrompts",
+    "green screen": "RefineAlpha",
+    "remove background": "DecomposeVideo",
+    "omnimatte": "DecomposeVideo",
+    "layers": "JoinLayers",
+    "premultiply": "CompositeRGBA",
+    "clean plate": "DecomposeVideo",
+}
 SAMPLING = {
     "seed": 1,
     "steps": 2,
@@ -48,12 +63,19 @@ def test_ids_are_forever(pack):
 
 def test_every_input_and_output_explains_itself(pack):
     for name, cls in pack.NODE_CLASS_MAPPINGS.items():
-        assert cls.CATEGORY == "LayerFlow" and cls.DESCRIPTION
+        assert cls.CATEGORY in CATEGORIES and cls.DESCRIPTION
         inputs = cls.INPUT_TYPES()
         for group in ("required", "optional"):
             for key, (_, *options) in inputs.get(group, {}).items():
                 assert options and options[0].get("tooltip"), f"{name}.{key} has no tooltip"
         assert len(cls.RETURN_TYPES) == len(cls.RETURN_NAMES) == len(cls.OUTPUT_TOOLTIPS), name
+
+
+@pytest.mark.parametrize("words, name", SEARCHES.items())
+def test_a_node_is_found_by_what_people_call_its_job(pack, words, name):
+    cls = pack.NODE_CLASS_MAPPINGS[name]
+    texts = [cls.__name__, cls.DISPLAY_NAME, *cls.SEARCH_ALIASES]
+    assert any(words in text.lower() for text in texts)
 
 
 def test_every_node_has_its_help_page_and_image(pack):

@@ -74,7 +74,7 @@ app.registerExtension({
   },
 
   beforeRegisterNodeDef(nodeType, nodeData) {
-    if (nodeData.category !== CATEGORY) {
+    if (!nodeData.category?.startsWith(CATEGORY)) {
       return
     }
     const onExecuted = nodeType.prototype.onExecuted
