@@ -73,8 +73,10 @@ def test_an_error_stands_on_the_node_and_goes_with_its_cause(server, page, check
 
 
 def test_wires_have_colours_of_their_own(page):
-    colours = page.evaluate("Object.entries(LGraphCanvas.link_type_colors)")
-    assert sum(name.startswith("LAYERFLOW_") for name, _ in colours) == 4
+    for table in ("LGraphCanvas.link_type_colors", "app.canvas.default_connection_color_byType"):
+        colours = page.evaluate(table)
+        own = [value for name, value in colours.items() if name.startswith("LAYERFLOW_") and value]
+        assert len(set(own)) == 4, table
 
 
 def test_warnings_are_in_the_history_for_users_of_the_api(server):

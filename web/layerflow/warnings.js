@@ -44,7 +44,8 @@ function showOnNode(node, texts, colour = AMBER) {
     const box = makeBox()
     widget = node.addDOMWidget(WIDGET, WIDGET, box, {
       serialize: false,
-      getMinHeight: () => (box.textContent ? 48 : 0)
+      getMinHeight: () => (box.textContent ? 48 : 0),
+      getMaxHeight: () => (box.textContent ? 96 : 0)
     })
     widget.serialize = false
   }

@@ -1,4 +1,4 @@
-// Colours of this pack's own wires and slots, in both renderers.
+// Colours of this pack's own wires and slots.
 
 import { app } from '../../../scripts/app.js'
 
@@ -9,13 +9,14 @@ const COLOURS = {
   LAYERFLOW_GIVEN: '#7fb069'
 }
 
+function setColours() {
+  Object.assign(window.LGraphCanvas?.link_type_colors ?? {}, COLOURS)
+  Object.assign(app.canvas?.default_connection_color_byType ?? {}, COLOURS)
+}
+
 app.registerExtension({
   name: 'LayerFlow.WireColours',
-  setup() {
-    Object.assign(window.LGraphCanvas?.link_type_colors ?? {}, COLOURS)
-    Object.assign(app.canvas.default_connection_color_byType ?? {}, COLOURS)
-    for (const [type, colour] of Object.entries(COLOURS))
-      document.documentElement.style.setProperty(`--color-datatype-${type}`, colour)
-    app.canvas.setDirty(true, true)
-  }
+  setup: setColours,
+  // A palette that is loaded later clears what it does not know.
+  nodeCreated: setColours
 })
