@@ -298,6 +298,24 @@ def test_frames_that_are_gone_leave_a_still_and_say_so(server, player):
         page.close()
 
 
+@pytest.mark.parametrize("width", [220, 400, 900])
+def test_nothing_is_cut_at_any_width(player, checkout, width):
+    node = "app.graph._nodes.find(n => n.type === 'PreviewLayers')"
+    size = player.evaluate(f"[...{node}.size]")
+    player.evaluate(f"() => {{ {node}.setSize([{width}, 560]); app.canvas.setDirty(true, true) }}")
+    player.wait_for_timeout(800)
+    cut = player.evaluate("""() => {
+        const root = document.querySelector('.layerflow-player'), box = root.getBoundingClientRect()
+        return [...root.querySelectorAll('button, input, select, .name, canvas')]
+            .filter((part) => { const own = part.getBoundingClientRect()
+                return own.left < box.left - 1 || own.right > box.right + 1 || own.bottom > box.bottom + 1 })
+            .map((part) => part.title || part.className || part.tagName) }""")
+    player.screenshot(path=str(ARTIFACTS / f"{checkout.name}-player-{width}.png"))
+    player.evaluate(f"(size) => {{ {node}.setSize(size); app.canvas.setDirty(true, true) }}", size)
+    player.wait_for_timeout(300)
+    assert cut == []
+
+
 def test_many_players_leave_nothing_behind(server, player):
     """Twelve players are opened and removed; their frames go with them."""
     player.evaluate("""() => { window.players = []; const run = app.graph._nodes.find(n => n.type === 'PreviewLayers').layerflowPlayer;
