@@ -15,6 +15,17 @@ from .comfy_devices import ComfyDevices
 CATEGORY = "LayerFlow"
 PREVIEW_SIZE = 512  # longest side in the browser, pixels
 
+STAGES = {
+    "encode": "Encoding the given layers",
+    "text": "Reading the prompts",
+    "sample": "Sampling",
+    "decode": "Decoding",
+}
+"""What the node says of the pipeline's stages."""
+_WHOLE = 1000  # of the progress bar
+_BEFORE_SAMPLING = 50
+_SAMPLED = 630  # decoding takes a third of a run
+
 
 def comfy_host(node_id: str | None) -> Host:
     """Latents wait for their decoding in ComfyUI's temporary folder: queue a run again whose
@@ -30,7 +41,7 @@ def comfy_host(node_id: str | None) -> Host:
 
 
 class ComfyObserver:
-    """Progress bar with a live preview of the layers; stops where the core lets it when the user cancels.
+    """Progress bar, stage and live preview on the node; stops where the core lets it when the user cancels.
 
     ComfyUI's interrupt is a plain Exception: nothing in the core may catch those broadly.
     """
@@ -40,6 +51,7 @@ class ComfyObserver:
 
     def stage(self, name: str) -> None:
         self._stop_if_cancelled()
+        _say(STAGES[name], self._node_id)
 
     def pause(self) -> None:
         self._stop_if_cancelled()
@@ -49,13 +61,25 @@ class ComfyObserver:
 
         self._stop_if_cancelled()
         if self._bar is None:
-            self._bar = ProgressBar(total, node_id=self._node_id)
-        self._bar.update_absolute(done, total, ("JPEG", _to_pil(preview()), PREVIEW_SIZE))
+            self._bar = ProgressBar(_WHOLE, node_id=self._node_id)
+        shown = _BEFORE_SAMPLING + (_SAMPLED - _BEFORE_SAMPLING) * done // total
+        self._bar.update_absolute(shown, _WHOLE, ("JPEG", _to_pil(preview()), PREVIEW_SIZE))
+        _say(f"{STAGES['sample']}: step {done} of {total}", self._node_id)
 
     def _stop_if_cancelled(self) -> None:
         from comfy.model_management import throw_exception_if_processing_interrupted
 
         throw_exception_if_processing_interrupted()
+
+
+def _say(text: str, node_id: str | None) -> None:
+    """A line on the node, where there is a server."""
+    try:
+        from server import PromptServer
+    except ImportError:
+        return
+    if node_id is not None:
+        PromptServer.instance.send_progress_text(text, node_id)
 
 
 def _to_pil(image: Tensor):
