@@ -298,6 +298,22 @@ def test_frames_that_are_gone_leave_a_still_and_say_so(server, player):
         page.close()
 
 
+def test_a_right_click_saves_the_frame_with_its_alpha(player, truth, tmp_path):
+    from PIL import Image
+
+    player.evaluate(f"{PLAYER}.setVisible(0, false)")  # the background
+    player.locator(".layerflow-player canvas").click(button="right", position={"x": 20, "y": 20})
+    with player.expect_download() as download:
+        player.locator(".layerflow-player .menu button", has_text="with alpha").click()
+    download.value.save_as(tmp_path / "frame.png")
+    assert player.locator(".layerflow-player .menu").count() == 0
+    saved = np.asarray(Image.open(tmp_path / "frame.png").convert("RGBA")).astype(float) / 255
+    alpha = truth.alpha[0, 0].numpy()
+    assert abs(saved[..., 3] - alpha).max() <= 1.1 / 255
+    colour = truth.foreground[0].permute(1, 2, 0).numpy()
+    assert abs((saved[..., :3] - colour) * alpha[..., None]).max() <= 2.1 / 255
+
+
 @pytest.mark.parametrize("width", [220, 400, 900])
 def test_nothing_is_cut_at_any_width(player, checkout, width):
     node = "app.graph._nodes.find(n => n.type === 'PreviewLayers')"

@@ -149,7 +149,10 @@ export function openMenu(screen, x, y, entries) {
   const menu = make('div', { className: 'menu' })
   const close = () => {
     menu.remove()
-    document.removeEventListener('pointerdown', close, true)
+    document.removeEventListener('pointerdown', closeFromOutside, true)
+  }
+  const closeFromOutside = (event) => {
+    if (!menu.contains(event.target)) close()
   }
   for (const [text, action] of entries) {
     const button = make('button', { textContent: text })
@@ -162,10 +165,5 @@ export function openMenu(screen, x, y, entries) {
   }
   Object.assign(menu.style, { left: `${x}px`, top: `${y}px` })
   screen.append(menu)
-  setTimeout(() => {
-    document.addEventListener('pointerdown', (event) => !menu.contains(event.target) && close(), {
-      capture: true,
-      once: true
-    })
-  })
+  document.addEventListener('pointerdown', closeFromOutside, true)
 }
