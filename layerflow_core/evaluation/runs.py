@@ -60,7 +60,9 @@ def find_runs(folders: Sequence[Path], truth: Path | None = None) -> list[Run]:
         EvaluationError: a folder without any set.
     """
     if not folders:
-        raise EvaluationError("got no folder, expected one or more with saved layers")
+        raise EvaluationError(
+            "got no folder, expected one or more with saved layers, or --toy for the embedded model"
+        )
     if truth is not None:
         next(_records_in(truth), None) or _refuse(truth)
     names = FileNames()

@@ -45,7 +45,7 @@ def test_the_rules_are_right_on_true_clips(figures):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ([], "say --toy"),
+        ([], "or --toy for the embedded model"),
         (["--toy", "--scenes", "1"], "expected"),
         (["--toy", "--seed", "-1"], "expected"),
     ],
