@@ -1,6 +1,7 @@
 // The figures of MeasureLayers as text on the node, below its chart.
 
 import { app } from '../../../scripts/app.js'
+import { addTextWidget } from '../layerflow/text_widget.js'
 
 const NODE = 'MeasureLayers'
 const KEY = 'layerflow_figures'
@@ -8,28 +9,11 @@ const WIDGET = 'layerflow_figures'
 const HEIGHT = 120 // pixels, at least
 const CHART = 420 // room below the text
 
-function makeBox() {
-  const box = document.createElement('div')
-  box.className = 'layerflow-figures'
-  box.setAttribute('role', 'status')
-  Object.assign(box.style, {
-    font: '12px monospace',
-    overflow: 'auto',
-    padding: '4px 8px',
-    userSelect: 'text',
-    whiteSpace: 'pre-wrap'
-  })
-  return box
-}
-
 function showFigures(node, texts) {
   let widget = node.widgets?.find((candidate) => candidate.name === WIDGET)
   if (!widget) {
-    widget = node.addDOMWidget(WIDGET, WIDGET, makeBox(), {
-      serialize: false,
-      getMinHeight: () => HEIGHT
-    })
-    widget.serialize = false
+    const style = { font: '12px monospace', userSelect: 'text' }
+    widget = addTextWidget(node, WIDGET, 'layerflow-figures', style, { getMinHeight: () => HEIGHT })
     const [width, height] = node.computeSize()
     node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], height + CHART)])
   }

@@ -3,6 +3,7 @@
 
 import { app } from '../../../scripts/app.js'
 import { api } from '../../../scripts/api.js'
+import { addTextWidget } from './text_widget.js'
 
 const CATEGORY = 'LayerFlow'
 const KEY = 'layerflow_warnings'
@@ -22,32 +23,22 @@ function showToast(node, texts) {
   }
 }
 
-function makeBox() {
-  const box = document.createElement('div')
-  box.className = 'layerflow-warnings'
-  box.setAttribute('role', 'status')
-  Object.assign(box.style, {
-    font: '12px sans-serif',
-    overflow: 'auto',
-    padding: '4px 8px',
-    whiteSpace: 'pre-wrap'
-  })
-  return box
-}
-
 function showOnNode(node, texts, colour = AMBER) {
   let widget = node.widgets?.find((candidate) => candidate.name === WIDGET)
   if (!widget && texts.length === 0) {
     return
   }
   if (!widget) {
-    const box = makeBox()
-    widget = node.addDOMWidget(WIDGET, WIDGET, box, {
-      serialize: false,
-      getMinHeight: () => (box.textContent ? 48 : 0),
-      getMaxHeight: () => (box.textContent ? 96 : 0)
-    })
-    widget.serialize = false
+    widget = addTextWidget(
+      node,
+      WIDGET,
+      'layerflow-warnings',
+      { font: '12px sans-serif' },
+      {
+        getMinHeight: () => (widget?.element.textContent ? 48 : 0),
+        getMaxHeight: () => (widget?.element.textContent ? 96 : 0)
+      }
+    )
   }
   widget.element.style.color = colour
   widget.element.textContent = texts.map((text) => `⚠ ${text}`).join('\n')
